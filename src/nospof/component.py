@@ -1,0 +1,464 @@
+"""All that a component file imports: what a component says of itself, and what a host must have for it.
+
+A component is a class. What it offers, calls and needs (`listens`, `connects`, `wants`) are declarations that depend on its
+settings only; from them `resolve` makes the topology. What a host must have for one instance (`parts`) is a pure function of
+the finished topology. A subclass registers itself under its `name`; nothing else in nospof names a component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
+
+from jinja2 import Environment, StrictUndefined
+from pydantic import BaseModel, ConfigDict, Field
+
+from nospof.stack.marks import Folder, PlacesOn, Rank, Switch
+from nospof.topology import (
+    ADMIN,
+    OUTSIDE,
+    Bind,
+    Demand,
+    Endpoint,
+    FloatingName,
+    Host,
+    Instance,
+    InstanceId,
+    Link,
+    Listen,
+    Need,
+    Protocol,
+    Site,
+    Tls,
+    Topology,
+)
+
+__all__ = [
+    "ADMIN",
+    "OUTSIDE",
+    "Bind",
+    "Component",
+    "Connect",
+    "Consensus",
+    "Context",
+    "Demand",
+    "Endpoint",
+    "Facts",
+    "Field",
+    "File",
+    "FloatingAddress",
+    "FloatingName",
+    "Folder",
+    "Host",
+    "HostMetrics",
+    "Instance",
+    "InstanceId",
+    "Link",
+    "Listen",
+    "Need",
+    "OnChange",
+    "Ownership",
+    "Parts",
+    "Place",
+    "PlacesOn",
+    "Probe",
+    "Protocol",
+    "ProviderOf",
+    "Rank",
+    "Settings",
+    "Site",
+    "Source",
+    "Step",
+    "Switch",
+    "Symlink",
+    "TcpRoute",
+    "Tls",
+    "TlsFiles",
+    "Topology",
+    "Tree",
+    "Unit",
+    "Wants",
+    "Who",
+    "token",
+]
+
+
+# --- what the user may set ----------------------------------------------------------------------------------------------
+class Settings(BaseModel):
+    """The keys of a tier that belong to its component. Unknown keys are errors; every field has a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=Settings)
+N = TypeVar("N", bound=Need)
+
+
+# --- what components want of each other ----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FloatingAddress(Need):
+    """An address that always leads to a living host of this tier.
+
+    `alive_file` holds 0 while the service lives and -1 otherwise (keepalived's track_file); `alive_check` is a command that
+    exits 0 while the service really answers, for what a file cannot tell: a frozen process.
+    """
+
+    is_addressed: ClassVar[bool] = True
+    name: str
+    alive_file: str
+    alive_check: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TcpRoute(Need):
+    """A local port that leads to the member of `tier` whose role path answers 200, else to one of `or_else`."""
+
+    is_routed: ClassVar[bool] = True
+    tier: str
+    port: int
+    role_path: str
+    or_else: str | None = None
+
+
+@dataclass(frozen=True)
+class Consensus(Need):
+    """A key-value store that a majority of three zones agrees on."""
+
+
+@dataclass(frozen=True)
+class HostMetrics(Need):
+    """Measurements of every host."""
+
+
+class Place(Enum):
+    """Where the provider of a need runs."""
+
+    BESIDE = "beside"
+    EVERY_HOST = "every-host"
+    THREE_ZONES = "three-zones"
+
+
+@dataclass(frozen=True)
+class Wants:
+    """A need, and where its provider is to run."""
+
+    need: Need
+    place: Place = Place.BESIDE
+
+
+class Who(Enum):
+    """Whom a component calls."""
+
+    NAMED = "named"
+    """The tiers under the user's `to:`."""
+    PEERS = "peers"
+    """The other instances of its tier; for a provider, those that serve an equal need."""
+    DEMANDED = "demanded"
+    """What those who need this provider would call."""
+    ALL = "all"
+    """Every endpoint of that protocol."""
+
+
+@dataclass(frozen=True)
+class ProviderOf:
+    """Whoever provides this kind of need."""
+
+    need: type[Need]
+
+
+@dataclass(frozen=True)
+class Connect:
+    """A call that a component makes. `checks`: it also asks where the target's health is told."""
+
+    to: Who | ProviderOf
+    speaks: Protocol
+    purpose: str = "to"
+    is_required: bool = True
+    checks: bool = False
+
+
+# --- what a host must have -----------------------------------------------------------------------------------------------
+class Ownership(Enum):
+    """Whose a file is."""
+
+    WHOLE = "whole"
+    """Ours: always as rendered."""
+    BLOCK = "block"
+    """Ours is what stands between our marks; the rest is the host's."""
+    SEED = "seed"
+    """Written where absent, then the daemon's own."""
+
+
+ALL_UNITS = ("*",)
+
+
+@dataclass(frozen=True)
+class File:
+    """A text file. `check`: the daemon's own checker, run where /etc already holds the new files.
+
+    `for_units`: which units of its instance must notice a change; ("*",) is all of them, () none. Secrets and keys are
+    tokens in `text`.
+    """
+
+    path: str
+    text: str
+    check: tuple[str, ...] = ()
+    mode: int = 0o644
+    user: str = "root"
+    ownership: Ownership = Ownership.WHOLE
+    for_units: tuple[str, ...] = ALL_UNITS
+
+
+@dataclass(frozen=True)
+class Symlink:
+    """A symbolic link, replaced atomically."""
+
+    path: str
+    target: str
+    for_units: tuple[str, ...] = ALL_UNITS
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A folder unpacked once from the blob with this sha256; `path` must contain what makes it unique."""
+
+    path: str
+    blob: str
+
+
+class OnChange(Enum):
+    """What a unit does when one of its files changed."""
+
+    RELOAD = "reload"
+    RESTART = "restart"
+    ASK = "ask"
+    """Run `ask`: the agent that owns the daemon restarts it in an order of its own."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit that is enabled and running. `text` makes it ours, `drop_in` adds to the package's.
+
+    A change of `text` or `drop_in` restarts it. `is_started`: False for what something else starts, e.g. by its socket.
+    """
+
+    name: str
+    on_change: OnChange = OnChange.RESTART
+    text: str | None = None
+    drop_in: str | None = None
+    ask: tuple[str, ...] = ()
+    is_started: bool = True
+
+
+@dataclass(frozen=True)
+class Step:
+    """A program of ours that looks before it acts, run after the units; `done_when` exits 0 when nothing is left to do."""
+
+    name: str
+    argv: tuple[str, ...]
+    done_when: tuple[str, ...]
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A command that exits 0 once the instance is healthy; asked until then, `timeout_s` seconds at most."""
+
+    name: str
+    argv: tuple[str, ...]
+    timeout_s: float = 20.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything one instance needs on its host. Units start in this order; steps follow, then probes."""
+
+    files: tuple[File, ...] = ()
+    symlinks: tuple[Symlink, ...] = ()
+    trees: tuple[Tree, ...] = ()
+    units: tuple[Unit, ...] = ()
+    steps: tuple[Step, ...] = ()
+    healthy_when: tuple[Probe, ...] = ()
+    users: tuple[str, ...] = ()
+    sysctls: tuple[tuple[str, str], ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    """(address, name) pairs for the host's /etc/hosts."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A folder beside the stack file that travels to the hosts as a blob, with the Python packages it requires."""
+
+    name: str
+    folder: str
+    requirements: str | None = None
+    """File inside `folder` with pip's requirements; None = the folder alone."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What only the host knows."""
+
+    python: str
+    """e.g. "3.13"."""
+    debian: str
+    """e.g. "13.1"."""
+    machine: str
+    """e.g. "x86_64"."""
+    interface: str
+    """The interface that has the host's address."""
+    prefix_length: int
+    """Of the network on that interface, 0 to 32."""
+    max_open_files: int
+    memory_mib: int
+    cpus: int
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Where an instance finds its certificate and key, and the CA that signed everybody's."""
+
+    ca: str
+    certificate: str
+    key: str
+    files: tuple[File, ...]
+
+
+def token(kind: str, name: str = "") -> str:
+    """Stand in for a secret, certificate or key, which `seal` fills in on the way out."""
+    return f"\x02{kind}:{name}\x03"
+
+
+_TEMPLATES = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The finished topology seen from one instance: queries only."""
+
+    topology: Topology
+    me: Instance
+    facts: Facts
+    choices: Mapping[str, str]
+    """Choices made once: {"database/first-primary": "db1"}."""
+    blobs: Mapping[str, str]
+    """sha256 by name, for this host: {"app/release": "9f…"}."""
+
+    @property
+    def host(self) -> Host:
+        """The host this instance runs on."""
+        return self.topology.host(self.me.id.host)
+
+    def address(self, host: str) -> str:
+        """Address of `host`."""
+        return self.topology.host(host).address
+
+    def floating(self, name: str) -> FloatingName:
+        """The moving address called `name`."""
+        return next(floating for floating in self.topology.floating if floating.name == name)
+
+    def route(self, tier: str) -> str:
+        """Loopback address under which `tier` is reached from this host."""
+        return self.topology.routes[tier]
+
+    def targets(self, purpose: str = "to") -> tuple[Endpoint, ...]:
+        """Endpoints this instance calls for `purpose`, without those where it only asks for health."""
+        return tuple(link.target for link in self.topology.links_from(self.me.id, purpose))
+
+    def callers(self, listen: str) -> tuple[InstanceId, ...]:
+        """Who calls this instance's endpoint `listen`."""
+        links = self.topology.links_to(self.me.id)
+        return tuple(link.source for link in links if link.target.listen.name == listen)
+
+    def is_called(self, listen: str) -> bool:
+        """Whether anybody does, and so whether it is to be opened at all."""
+        return bool(self.callers(listen))
+
+    def choice(self, name: str) -> str:
+        """A host of this tier that was chosen once, for `name` in the component's `chooses_once`."""
+        return self.choices[f"{self.me.id.tier}/{name}"]
+
+    def blob(self, source: str) -> str:
+        """sha256 of the content gathered for the component's `Source` of this name."""
+        return self.blobs[f"{self.me.id.tier}/{source}"]
+
+    def secret(self, name: str) -> str:
+        """A token for the secret called `name`, made once per stack: 32 characters of [A-Za-z0-9]."""
+        return token("secret", name)
+
+    def tls(self, user: str = "root", for_units: tuple[str, ...] = ALL_UNITS) -> TlsFiles:
+        """This instance's certificate and key, readable by `user`, and the CA. Names: host, tier, address, its domains."""
+        stem, me = f"/etc/nospof/tls/{self.me.id.tier}", str(self.me.id)
+        ca = File("/etc/nospof/tls/ca.pem", token("ca"), for_units=for_units)
+        certificate = File(f"{stem}.crt", token("certificate", me), for_units=for_units)
+        key = File(f"{stem}.key", token("key", me), mode=0o400, user=user, for_units=for_units)
+        return TlsFiles(ca.path, certificate.path, key.path, (ca, certificate, key))
+
+    def template(self, text: str, **values: object) -> str:
+        """Fill in a Jinja template; `here` is this context, an unknown name is an error."""
+        return _TEMPLATES.from_string(text).render(here=self, **values)
+
+
+# --- the component itself ------------------------------------------------------------------------------------------------
+class Component(Generic[S]):
+    """One kind of software. Subclass it as `class Varnish(Component[VarnishSettings])` and it is known by its `name`.
+
+    `listens`, `connects`, `wants`, `sources` and `touch_last_if` may be class constants or, where settings decide, properties.
+    """
+
+    name: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Debian packages: constant, since the lab's image is made from all of them."""
+    provides: ClassVar[tuple[type[Need], ...]] = ()
+    runs_per_host: ClassVar[int] = 1
+    """How many instances one host can carry; 0 = any number."""
+    chooses_once: ClassVar[tuple[str, ...]] = ()
+    """Names of choices of one host of the tier that must never change later; the first host is taken."""
+    kinds: ClassVar[dict[str, type[Component[Any]]]] = {}
+    settings_type: ClassVar[type[Settings]] = Settings
+
+    def __init_subclass__(cls) -> None:
+        if cls.name in Component.kinds:
+            raise TypeError(f"two components are named {cls.name}")
+        Component.kinds[cls.name] = cls
+        bases = getattr(cls, "__orig_bases__", ())
+        cls.settings_type = next(get_args(base)[0] for base in bases if get_origin(base) is Component)
+
+    def __init__(self, instance: Instance) -> None:
+        self.id, self.rank, self.demands = instance.id, instance.rank, instance.demands
+        self.settings = cast(S, instance.settings)
+
+    @property
+    def listens(self) -> tuple[Listen, ...]:
+        """What it offers to callers."""
+        return ()
+
+    @property
+    def connects(self) -> tuple[Connect, ...]:
+        """Whom it calls."""
+        return ()
+
+    @property
+    def wants(self) -> tuple[Wants, ...]:
+        """What it needs others to provide."""
+        return ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Folders of the user's that it runs or serves."""
+        return ()
+
+    @property
+    def touch_last_if(self) -> tuple[str, ...]:
+        """A command that exits 0 on the host which is to be changed last in its tier (VIP holder, primary)."""
+        return ()
+
+    def parts(self, here: Context) -> Parts:
+        """What the host must have for this instance. Pure."""
+        return Parts()
+
+    def needs(self, kind: type[N]) -> list[N]:
+        """The distinct needs of one kind that this provider serves, sorted."""
+        return sorted({demand.need for demand in self.demands if isinstance(demand.need, kind)}, key=repr)

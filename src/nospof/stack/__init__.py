@@ -1,0 +1,1 @@
+"""The stack file: what may stand in it, and reading it with every error at once."""

@@ -1,0 +1,51 @@
+"""The user's file as values, after every check that needs nothing but the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class StackHost:
+    """A server of the file. `address` None: it is made in the lab."""
+
+    name: str
+    zone: str
+    address: str | None = None
+    user: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One role: its component, the hosts that play it, the tiers it calls, and the component's settings."""
+
+    name: str
+    component: str
+    hosts: tuple[str, ...]
+    settings: BaseModel
+    to: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the user described. `file` is where; positions map "tiers.web.hosts" to (line, column), counted from 1."""
+
+    name: str
+    domain: str
+    hosts: tuple[StackHost, ...]
+    tiers: tuple[Tier, ...]
+    file: Path
+    vip: tuple[str, ...] = ()
+    admin: tuple[str, ...] = ()
+    egress: tuple[str, ...] | None = None
+    """Networks the hosts may call; None = the whole world."""
+    has_firewall: bool = True
+    options: Mapping[str, BaseModel] = field(default_factory=dict, hash=False)
+    """Settings of implied components by their name."""
+    positions: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)

@@ -1,0 +1,299 @@
+"""The one graph: who runs where, what can be called, who calls what.
+
+Values and queries only; it knows no component. Firewall, certificates, diagram, scrape targets, analysis and drills are
+derived from here and from nothing else. `resolve` makes it, everybody else asks it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel
+
+from nospof.stack.marks import Rank as Rank
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Protocol(Enum):
+    """What an endpoint speaks."""
+
+    HTTP = "http"
+    MYSQL = "mysql"
+    REDIS = "redis"
+    METRICS = "metrics"
+    CONTROL = "control"
+    PEER = "peer"
+    GOSSIP = "gossip"
+    SSH = "ssh"
+    VRRP = "vrrp"
+
+    @property
+    def wires(self) -> tuple[str, ...]:
+        """The IP protocols it needs, in nftables' words: tcp, udp, vrrp (protocol 112, which has no ports)."""
+        if self is Protocol.VRRP:
+            return ("vrrp",)
+        return ("tcp", "udp") if self is Protocol.GOSSIP else ("tcp",)
+
+    @property
+    def carries_data(self) -> bool:
+        """Whether users' data crosses it, so that it must be encrypted between hosts."""
+        return self in (Protocol.HTTP, Protocol.MYSQL, Protocol.REDIS, Protocol.CONTROL, Protocol.PEER)
+
+
+class Bind(Enum):
+    """Which addresses an endpoint answers on."""
+
+    HOST = "host"
+    """The host's own address."""
+    ROUTE = "route"
+    """The routed tier's own loopback address, 127.0.1.n."""
+    ANY = "any"
+    """Every address, floating ones too."""
+
+
+class Tls(Enum):
+    """How a link is encrypted: not, with the server's certificate, or with both sides'."""
+
+    NONE = "none"
+    SERVER = "server"
+    MUTUAL = "mutual"
+
+
+@dataclass(frozen=True, order=True)
+class InstanceId:
+    """One component of one tier on one host. `str()` is "tier/host"."""
+
+    tier: str
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.tier}/{self.host}" if self.host else self.tier
+
+
+OUTSIDE = InstanceId("outside", "")
+"""Everybody who visits the site."""
+ADMIN = InstanceId("admin", "")
+"""The networks that may reach the hosts by SSH."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A capability that one component wants of another; subclasses carry what the provider must know.
+
+    Equal needs on one host are served together; instances that serve an equal need are peers.
+    """
+
+    is_addressed: ClassVar[bool] = False
+    """True: the field `name` gets an address of its own, allotted or given by the user."""
+    is_routed: ClassVar[bool] = False
+    """True: the field `tier` gets a loopback address of its own, and its name leads there."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """`by` has a `need`, and counts as much as `rank` says."""
+
+    by: InstanceId
+    rank: Rank
+    need: Need
+
+
+@dataclass(frozen=True)
+class Site:
+    """One application as seen from outside: where it is asked for, and where its health is."""
+
+    tier: str
+    domain: str
+    path: str = "/"
+    health: str = "/health"
+    ready: str = ""
+    static_path: str = ""
+    """URL prefix of files that a web server on the same host may serve itself; "" = none."""
+    static_folder: str = ""
+
+
+@dataclass(frozen=True)
+class Listen:
+    """What a component offers to callers."""
+
+    name: str
+    speaks: Protocol
+    port: int | None = None
+    bind: Bind = Bind.HOST
+    tls: Tls = Tls.NONE
+    socket: str | None = None
+    """A unix socket offered to callers on the same host, who then use nothing else."""
+    checked_at: str = ""
+    """Name of the sibling endpoint where this one's health is asked; "" = here."""
+    reached_by: tuple[Need, ...] = ()
+    """Callers go through providers of these needs on their own host."""
+    answers: Need | None = None
+    """The provider's side of `reached_by`: this endpoint is for those who demanded that need."""
+    sites: tuple[Site, ...] = ()
+    called_by: tuple[InstanceId, ...] = ()
+    """Pseudo-sources that may call it: OUTSIDE, ADMIN."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One `Listen` of one instance."""
+
+    owner: InstanceId
+    rank: Rank
+    listen: Listen
+
+    def __str__(self) -> str:
+        return f"{self.owner}:{self.listen.name}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """`source` calls `target`. Local links use a unix socket or loopback and never cross the network."""
+
+    source: InstanceId
+    target: Endpoint
+    purpose: str
+    is_required: bool
+    is_local: bool
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One component on one host, with its settings and what others demand of it."""
+
+    id: InstanceId
+    component: str
+    settings: BaseModel
+    rank: Rank = Rank.NORMAL
+    to: tuple[str, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    declared_at: str = ""
+    """Where the stack file says so, e.g. "tiers.app"; for implied instances, who wanted them."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server: its name, failure domain and address.
+
+    `number` (1 to 60 000) is allotted once and never changes; ids that must be unique in the stack come from it.
+    `is_lab`: a virtual host inside the controlling machine.
+    """
+
+    name: str
+    zone: str
+    address: str
+    number: int
+    is_lab: bool = True
+
+
+@dataclass(frozen=True)
+class FloatingName:
+    """An address that moves between hosts: "load-balancer" is 198.18.0.1, number 1 (1 to 255)."""
+
+    name: str
+    address: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Topology:
+    """All hosts, instances, endpoints and links of a stack, sorted; the same stack gives the same bytes."""
+
+    stack: str
+    domain: str
+    hosts: tuple[Host, ...]
+    instances: tuple[Instance, ...]
+    endpoints: tuple[Endpoint, ...]
+    links: tuple[Link, ...]
+    floating: tuple[FloatingName, ...] = ()
+    """Addresses that move between hosts."""
+    routes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Loopback address of each routed tier: {"database": "127.0.1.1"}."""
+    admin: tuple[str, ...] = ()
+    """Networks that may reach the hosts by SSH."""
+
+    # --- lookups -------------------------------------------------------------------------------------------------
+    @cached_property
+    def _hosts_by_name(self) -> dict[str, Host]:
+        return {host.name: host for host in self.hosts}
+
+    @cached_property
+    def _instances_by_id(self) -> dict[InstanceId, Instance]:
+        return {instance.id: instance for instance in self.instances}
+
+    @cached_property
+    def _links_by_source(self) -> dict[InstanceId, tuple[Link, ...]]:
+        return _grouped(self.links, lambda link: link.source)
+
+    @cached_property
+    def _links_by_target(self) -> dict[InstanceId, tuple[Link, ...]]:
+        return _grouped(self.links, lambda link: link.target.owner)
+
+    @cached_property
+    def _links_by_target_host(self) -> dict[str, tuple[Link, ...]]:
+        return _grouped(self.links, lambda link: link.target.owner.host)
+
+    @cached_property
+    def _instances_by_host(self) -> dict[str, tuple[Instance, ...]]:
+        return _grouped(self.instances, lambda instance: instance.id.host)
+
+    def host(self, name: str) -> Host:
+        """Return the host called `name`; KeyError if there is none."""
+        return self._hosts_by_name[name]
+
+    def instance(self, instance: InstanceId) -> Instance:
+        """Return the instance with this id; KeyError if there is none."""
+        return self._instances_by_id[instance]
+
+    # --- queries -------------------------------------------------------------------------------------------------
+    def on_host(self, host: str) -> tuple[Instance, ...]:
+        """All instances on `host`."""
+        return self._instances_by_host.get(host, ())
+
+    def of_tier(self, tier: str) -> tuple[Instance, ...]:
+        """All instances of `tier`, in the order of their hosts."""
+        return tuple(instance for instance in self.instances if instance.id.tier == tier)
+
+    def endpoints_of(self, instance: InstanceId) -> tuple[Endpoint, ...]:
+        """Every endpoint that `instance` offers and somebody links to."""
+        return tuple(endpoint for endpoint in self.endpoints if endpoint.owner == instance)
+
+    def links_from(self, instance: InstanceId, purpose: str | None = None) -> tuple[Link, ...]:
+        """Links that `instance` makes, of one purpose or of all."""
+        links = self._links_by_source.get(instance, ())
+        return links if purpose is None else tuple(link for link in links if link.purpose == purpose)
+
+    def links_to(self, instance: InstanceId) -> tuple[Link, ...]:
+        """Links that end at `instance`."""
+        return self._links_by_target.get(instance, ())
+
+    def into(self, host: str) -> tuple[Link, ...]:
+        """Links that reach `host` over the network: exactly what its firewall lets in."""
+        return tuple(link for link in self._links_by_target_host.get(host, ()) if not link.is_local)
+
+    def sites_behind(self, endpoint: Endpoint) -> tuple[Site, ...]:
+        """The applications that answer through `endpoint`, found by following HTTP links towards them."""
+        found: list[Site] = []
+        seen: set[Endpoint] = set()
+        frontier = [endpoint]
+        while frontier:
+            here = frontier.pop()
+            if here in seen:
+                continue
+            seen.add(here)
+            found += here.listen.sites
+            frontier += [link.target for link in self.links_from(here.owner) if link.target.listen.speaks is Protocol.HTTP]
+        return tuple(sorted(set(found), key=lambda site: (site.domain, site.path, site.tier)))
+
+
+def _grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, tuple[V, ...]]:
+    groups: dict[K, list[V]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
+    return {name: tuple(members) for name, members in groups.items()}
