@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field
 
 from nospof.stack.marks import Folder, PlacesOn, Rank, Switch
+from nospof.stack.model import Tier
 from nospof.topology import (
     ADMIN,
     OUTSIDE,
@@ -58,6 +59,7 @@ __all__ = [
     "Link",
     "Listen",
     "Need",
+    "Objection",
     "OnChange",
     "Ownership",
     "Parts",
@@ -74,6 +76,7 @@ __all__ = [
     "Switch",
     "Symlink",
     "TcpRoute",
+    "Tier",
     "Tls",
     "TlsFiles",
     "Topology",
@@ -105,21 +108,27 @@ class FloatingAddress(Need):
     exits 0 while the service really answers, for what a file cannot tell: a frozen process.
     """
 
-    is_addressed: ClassVar[bool] = True
     name: str
     alive_file: str
     alive_check: tuple[str, ...]
+
+    @property
+    def floating_name(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
 class TcpRoute(Need):
     """A local port that leads to the member of `tier` whose role path answers 200, else to one of `or_else`."""
 
-    is_routed: ClassVar[bool] = True
     tier: str
     port: int
     role_path: str
     or_else: str | None = None
+
+    @property
+    def routed_tier(self) -> str:
+        return self.tier
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,17 @@ class Who(Enum):
     """What those who need this provider would call."""
     ALL = "all"
     """Every endpoint of that protocol."""
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a component cannot be used as a tier asks: `key` of the tier, what, why, fix; `value` is shown after the key."""
+
+    code: str
+    key: str
+    what: str
+    why: str
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -367,6 +387,10 @@ class Context:
         """Endpoints this instance calls for `purpose`, without those where it only asks for health."""
         return tuple(link.target for link in self.topology.links_from(self.me.id, purpose))
 
+    def is_beside(self, endpoint: Endpoint) -> bool:
+        """Whether `endpoint` is on this host, so that its socket, if it has one, is the way to it."""
+        return endpoint.owner.host == self.me.id.host
+
     def callers(self, listen: str) -> tuple[InstanceId, ...]:
         """Who calls this instance's endpoint `listen`."""
         links = self.topology.links_to(self.me.id)
@@ -443,6 +467,11 @@ class Component(Generic[S]):
     @property
     def wants(self) -> tuple[Wants, ...]:
         """What it needs others to provide."""
+        return ()
+
+    @classmethod
+    def objections(cls, tier: Tier) -> tuple[Objection, ...]:
+        """What is wrong with `tier` beyond single settings: too few hosts for its mode, nothing to call."""
         return ()
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
@@ -89,10 +89,15 @@ class Need:
     Equal needs on one host are served together; instances that serve an equal need are peers.
     """
 
-    is_addressed: ClassVar[bool] = False
-    """True: the field `name` gets an address of its own, allotted or given by the user."""
-    is_routed: ClassVar[bool] = False
-    """True: the field `tier` gets a loopback address of its own, and its name leads there."""
+    @property
+    def floating_name(self) -> str | None:
+        """Name that gets a moving address of its own, allotted or given by the user; None = no address."""
+        return None
+
+    @property
+    def routed_tier(self) -> str | None:
+        """Tier that gets a loopback address of its own, under which callers on the same host reach it; None = none."""
+        return None
 
 
 @dataclass(frozen=True)
