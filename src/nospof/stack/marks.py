@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 
 class Rank(Enum):
@@ -36,7 +37,7 @@ def _switch(value: object) -> bool:
         return True
     if value == "off" or value is False:
         return False
-    raise ValueError("a switch is on or off")
+    raise PydanticCustomError("switch", "a switch is on or off")
 
 
 Switch = Annotated[

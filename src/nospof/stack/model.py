@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from nospof.stack.problems import Problem
+
 
 @dataclass(frozen=True)
 class StackHost:
@@ -49,3 +51,7 @@ class Stack:
     options: Mapping[str, BaseModel] = field(default_factory=dict, hash=False)
     """Settings of implied components by their name."""
     positions: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
+    values: Mapping[str, object] = field(default_factory=dict, hash=False, repr=False)
+    """What stands at each position, as it was read."""
+    warnings: tuple[Problem, ...] = ()
+    """What the loader found odd but allowed."""

@@ -1,0 +1,67 @@
+"""Components' settings as the loader's tests need them; the real ones may change without these."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from nospof.stack.marks import Folder, PlacesOn, Rank, Switch
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mode(Enum):
+    ACTIVE_PASSIVE = "active-passive"
+    ACTIVE_ACTIVE = "active-active"
+
+
+class Haproxy(Settings):
+    mode: Mode = Field(Mode.ACTIVE_PASSIVE, description="How the load balancers share the work.")
+    balance: Literal["roundrobin", "leastconn", "source"] = Field("roundrobin", description="How a server is chosen.")
+    https: Switch = Field(True, description="Serve HTTPS, and send HTTP there.")
+
+
+class Nginx(Settings):
+    keepalive: int = Field(16, ge=1, le=512, description="Connections kept open to each application server.")
+
+
+class Site(Settings):
+    path: str = Field(description="Where the application begins.")
+    health: str = Field("/health", description="What is asked for its health.")
+
+
+class Gunicorn(Settings):
+    source: Annotated[str, Folder()] = Field(examples=["./app"], description="Folder of the application.")
+    module: str = Field(examples=["shop:app"], description="Python module and the WSGI application in it.")
+    workers: int | Literal["auto"] = Field("auto", description="Processes that answer requests.")
+    timeout_s: float = Field(30.0, gt=0, description="Seconds that a request may take.")
+    sites: list[Site] = Field([], description="Applications seen from outside.")
+
+
+class Mariadb(Settings):
+    witness: Annotated[str, PlacesOn(Rank.WITNESS)] | None = Field(None, description="Host of a copy that only votes.")
+    version: str = Field("11.8", description="Release of MariaDB.")
+
+    @field_validator("version")
+    @classmethod
+    def has_a_dot(cls, version: str) -> str:
+        if "." not in version:
+            raise ValueError("a version has two numbers with a dot between")
+        return version
+
+
+class Etcd(Settings):
+    pass
+
+
+KINDS: dict[str, type[BaseModel]] = {
+    "haproxy": Haproxy,
+    "nginx": Nginx,
+    "gunicorn": Gunicorn,
+    "mariadb": Mariadb,
+    "etcd": Etcd,
+}
