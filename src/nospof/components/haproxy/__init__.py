@@ -1,0 +1,207 @@
+"""HAProxy: takes visitors' requests and gives each to a living web server, over TLS on both sides.
+
+Per application one health check and three backends on the same servers: `SITE` for requests that may be repeated, `SITE.once`
+for those that may not, and `SITE.any` for when no server passes its check (a check may be wrong; a page is better than none).
+
+Limits: a GET that was being answered when its server went dark is repeated only if no byte of the answer was sent; a POST
+that reached a server is never repeated. One virtual IP address; IPv4.
+
+Source: https://docs.haproxy.org/3.0/configuration.html; the reason for each number is in docs/decisions/0004-edge-settings.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nospof import component as c
+from nospof.components.haproxy import texts
+
+CONFIG = "/etc/haproxy/haproxy.cfg"
+ERROR_PAGE = "/etc/haproxy/nospof-unavailable.html"
+# Beside the admin socket, so that nothing but a process of this host can ask.
+ALIVE_SOCKET = "/run/haproxy/alive.sock"
+# Listeners, health checks, logs and the old process while a new one starts: far more than was ever seen in use.
+RESERVED_FILES = 1000
+# Two 16 kB buffers and some 60 kB of TLS state on each side: what one busy connection can take.
+CONNECTIONS_PER_MIB = 8
+# Kept out of visitors' reach, so that the alive check and the metrics answer while visitors fill everything else.
+RESERVED_CONNECTIONS = 100
+
+
+class HaproxySettings(c.Settings):
+    mode: Literal["active-passive"] = c.Field(
+        "active-passive", description="One load balancer holds the virtual IP address, the others wait to take it over."
+    )
+    balance: Literal["roundrobin", "leastconn", "source"] = c.Field(
+        "roundrobin",
+        description="Which server gets the next request: each in turn, the least busy one, or always the same for one visitor.",
+    )
+    https: c.Switch = c.Field(True, description="Answer over HTTPS, and send who comes over HTTP there.")
+    hsts_subdomains: c.Switch = c.Field(
+        False, description="Tell browsers that all subdomains are HTTPS only, too. On only if no subdomain needs plain HTTP."
+    )
+    security_headers: c.Switch = c.Field(
+        True, description="Add X-Content-Type-Options, X-Frame-Options and Referrer-Policy where the application sets none."
+    )
+    access_log: c.Switch = c.Field(True, description="Log every request to the journal; off = only those that went wrong.")
+    max_connections_per_server: int = c.Field(
+        256, ge=1, le=100_000, description="Requests that one load balancer gives one server at a time; more wait in a queue."
+    )
+    queue_s: int = c.Field(
+        5, ge=1, le=60, description="Seconds a request waits for a free server before the visitor gets a 503."
+    )
+    answer_s: int = c.Field(30, ge=1, le=3600, description="Seconds a server may take until its answer begins.")
+    connect_ms: int = c.Field(
+        100,
+        ge=20,
+        le=5000,
+        description="Milliseconds until a server that does not accept counts as gone; raise it across sites.",
+    )
+    check_every_ms: int = c.Field(250, ge=50, le=60_000, description="Milliseconds between two health checks of one server.")
+    check_answer_ms: int = c.Field(
+        1000, ge=50, le=60_000, description="Milliseconds a server that accepted may take to answer its health check."
+    )
+    drain_s: int = c.Field(
+        30, ge=1, le=3600, description="Seconds that requests in progress may take to end after the configuration was reloaded."
+    )
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One application, the servers through which it is reached, and which requests are for it (all conditions; none = any)."""
+
+    name: str
+    site: c.Site
+    conditions: tuple[str, ...]
+    servers: tuple[c.Endpoint, ...]
+
+    @property
+    def health(self) -> str:
+        """URL path of the health check: `health` is below the application's own path."""
+        return self.site.path.rstrip("/") + self.site.health
+
+    @property
+    def retries(self) -> int:
+        # With one server to choose, a retry is 100 ms after the last one: eight bridge the 0.6 s until a spare takes over, or
+        # a restart. With several the next one is asked at once, and few retries spare them a request that kills servers.
+        return 3 if sum(server.rank is not c.Rank.SPARE for server in self.servers) > 1 else 8
+
+
+class Haproxy(c.Component[HaproxySettings]):
+    name = "haproxy"
+    packages = ("haproxy", "curl", "socat")
+    connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
+
+    @property
+    def listens(self) -> tuple[c.Listen, ...]:
+        visitors = (c.OUTSIDE,)
+        http = c.Listen("http", c.Protocol.HTTP, port=80, bind=c.Bind.ANY, called_by=visitors)
+        https = c.Listen("https", c.Protocol.HTTP, port=443, bind=c.Bind.ANY, tls=c.Tls.SERVER, called_by=visitors)
+        metrics = c.Listen("metrics", c.Protocol.METRICS, port=8405)
+        return (https, http, metrics) if self.settings.https else (http, metrics)
+
+    @property
+    def wants(self) -> tuple[c.Wants, ...]:
+        return (c.Wants(c.FloatingAddress(self.id.tier, self._alive_file, self._alive_check)),)
+
+    @property
+    def touch_last_if(self) -> tuple[str, ...]:
+        return (self._holds_address,)
+
+    def parts(self, here: c.Context) -> c.Parts:
+        config = c.File(CONFIG, self._config(here), check=("haproxy", "-c", "-f", CONFIG))
+        page = c.File(ERROR_PAGE, here.template(texts.ERROR_PAGE))
+        holds = c.File(self._holds_address, self._holds_address_script(here), mode=0o755, for_units=())
+        unit = c.Unit("haproxy.service", c.OnChange.RELOAD, drop_in=self._drop_in(here))
+        alive = c.Probe("answers", self._alive_check)
+        tls = here.tls().files if self._has_tls(here) else ()
+        return c.Parts(files=(*tls, page, config, holds), units=(unit,), healthy_when=(alive,))
+
+    # --- the load balancer as others see it --------------------------------------------------------------------------
+    @property
+    def _alive_file(self) -> str:
+        return f"/run/nospof/{self.id.tier}.alive"
+
+    @property
+    def _alive_check(self) -> tuple[str, ...]:
+        quiet = ("-fsS", "-o", "/dev/null", "--max-time", "1")
+        return ("/usr/bin/curl", *quiet, "--unix-socket", ALIVE_SOCKET, "http://localhost/alive")
+
+    @property
+    def _holds_address(self) -> str:
+        return f"/usr/lib/nospof/{self.id.tier}-holds-address"
+
+    def _holds_address_script(self, here: c.Context) -> str:
+        return here.template(texts.HOLDS_ADDRESS, address=here.floating(self.id.tier).address)
+
+    # --- what it does ------------------------------------------------------------------------------------------------
+    def _config(self, here: c.Context) -> str:
+        return here.template(
+            texts.CONFIG,
+            settings=self.settings,
+            backends=backends(here),
+            tls=here.tls() if self._has_tls(here) else None,
+            server_options=server_options,
+            max_connections=max_connections(here.facts),
+            reserved=RESERVED_CONNECTIONS,
+            alive_socket=ALIVE_SOCKET,
+            error_page=ERROR_PAGE,
+            curves=texts.CURVES,
+            ciphers=texts.CIPHERS,
+            suites=texts.SUITES,
+        )
+
+    def _drop_in(self, here: c.Context) -> str:
+        return here.template(texts.DROP_IN, alive_file=self._alive_file, max_open_files=here.facts.max_open_files)
+
+    def _has_tls(self, here: c.Context) -> bool:
+        return self.settings.https or any(server.listen.tls is not c.Tls.NONE for server in here.targets())
+
+
+def backends(here: c.Context) -> tuple[Backend, ...]:
+    """One backend per application behind the targets; of several that fit a request the last is meant.
+
+    The stack's own domain also answers to names nobody has (an address, STACK.localhost); longer paths win.
+    """
+    servers: dict[c.Site, list[c.Endpoint]] = {}
+    for target in here.targets():
+        unnamed = c.Site(target.owner.tier, here.topology.domain)
+        for site in here.topology.sites_behind(target) or (unnamed,):
+            servers.setdefault(site, []).append(target)
+    own = ("", here.topology.domain)
+    order = sorted(servers, key=lambda site: (site.domain not in own, site.domain, len(site.path), site.path, site.tier))
+    names = _names(order)
+    return tuple(Backend(names[site], site, _conditions(site, own), tuple(servers[site])) for site in order)
+
+
+def server_options(server: c.Endpoint) -> str:
+    """What is the same in all backends: how it is called, and when."""
+    host = server.owner.host
+    spare = "backup " if server.rank is c.Rank.SPARE else ""
+    if server.listen.tls is c.Tls.NONE:
+        return f"{spare}no-ssl"
+    return f"{spare}sni str({host}) check-sni {host} verifyhost {host}"
+
+
+def max_connections(facts: c.Facts) -> int:
+    """Visitors' and servers' connections share the open files and the memory; at least 200, at most 100 000 visitors."""
+    by_files = (facts.max_open_files - RESERVED_FILES) // 2
+    return max(200, min(by_files, facts.memory_mib * CONNECTIONS_PER_MIB, 100_000))
+
+
+def _names(sites: list[c.Site]) -> dict[c.Site, str]:
+    """The tier's name; with a number where one tier has several sites."""
+    tiers = [site.tier for site in sites]
+    return {
+        site: site.tier if tiers.count(site.tier) == 1 else f"{site.tier}-{tiers[:index].count(site.tier) + 1}"
+        for index, site in enumerate(sites)
+    }
+
+
+def _conditions(site: c.Site, own: tuple[str, ...]) -> tuple[str, ...]:
+    by_name = () if site.domain in own else (f"req.hdr(host),host_only -i -m str {site.domain}",)
+    prefix = site.path.rstrip("/") + "/"
+    # The added slash lets /blog and /blog/ in, and keeps /blogger out.
+    by_path = () if prefix == "/" else (f"path,concat(/) -m beg {prefix}",)
+    return by_name + by_path

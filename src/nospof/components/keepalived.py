@@ -1,0 +1,177 @@
+"""keepalived: moves a virtual IP address to a living host (VRRP version 3, unicast between the hosts of a tier).
+
+Each host says every `advert_ms` that it holds the address. Who hears nothing for three times that long takes it over, and who
+comes back does not take it away again. The holder gives it up at once when the service's alive file stops saying 0, and within
+some 3 s when the service is there but does not answer.
+
+Limits: hosts must share a layer-2 network (clouds that ignore gratuitous ARP need another provider of FloatingAddress); VRRP 3
+has no password, so that the firewall and the hop limit of 255 decide who may speak. `track_process` is not used: the kernel's
+process connector works in the first network namespace only.
+
+Source: man 5 keepalived.conf (2.3.3), RFC 5798; the reason for each number is in docs/decisions/0004-edge-settings.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nospof import component as c
+
+CONFIG = "/etc/keepalived/keepalived.conf"
+HOLDS_ADDRESS = "/usr/lib/nospof/keepalived-holds-address"
+# Not 255, which VRRP keeps for the owner of the address; the host named first takes over soonest.
+HIGHEST_PRIORITY = 250
+
+
+class KeepalivedSettings(c.Settings):
+    advert_ms: int = c.Field(
+        100,
+        ge=10,
+        le=1000,
+        multiple_of=10,
+        description="Milliseconds between two signs of life; a dark holder is replaced after some 3.4 of them.",
+    )
+
+
+@dataclass(frozen=True)
+class Address:
+    """One moving address as this host sees it."""
+
+    need: c.FloatingAddress
+    floating: c.FloatingName
+    priority: int
+    peers: tuple[str, ...]
+
+    @property
+    def alive_check(self) -> str:
+        return " ".join(self.need.alive_check)
+
+
+class Keepalived(c.Component[KeepalivedSettings]):
+    name = "keepalived"
+    packages = ("keepalived", "iproute2")
+    provides = (c.FloatingAddress,)
+    listens = (c.Listen("vrrp", c.Protocol.VRRP),)
+    connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers"),)
+    touch_last_if = (HOLDS_ADDRESS,)
+
+    def parts(self, here: c.Context) -> c.Parts:
+        addresses = [self._address(here, need) for need in self.needs(c.FloatingAddress)]
+        text = here.template(TEXT, addresses=addresses, advert_s=f"{self.settings.advert_ms / 1000:g}")
+        config = c.File(CONFIG, text, check=("keepalived", "-t", "-f", CONFIG))
+        holds = c.File(HOLDS_ADDRESS, here.template(HOLDS, addresses=addresses), mode=0o755, for_units=())
+        drop_in = here.template(DROP_IN, addresses=addresses)
+        return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", c.OnChange.RELOAD, drop_in=drop_in),))
+
+    def _address(self, here: c.Context, need: c.FloatingAddress) -> Address:
+        me = self.id.host
+        others = [peer.owner.host for peer in here.targets("peers") if _rank(here, peer.owner, need) is not None]
+        order = sorted([me, *others], key=lambda host: (_is_spare(here, c.InstanceId(self.id.tier, host), need), host))
+        # Steps as wide as there is room for: the wider, the less often two hosts start to take over at the same moment.
+        priority = HIGHEST_PRIORITY - order.index(me) * (HIGHEST_PRIORITY // len(order))
+        return Address(need, here.floating(need.name), priority, tuple(here.address(host) for host in sorted(others)))
+
+
+def _rank(here: c.Context, provider: c.InstanceId, need: c.Need) -> c.Rank | None:
+    """How much the service counts for which `provider` serves `need`; None: it does not serve it."""
+    ranks = [demand.rank for demand in here.topology.instance(provider).demands if demand.need == need]
+    return None if not ranks else c.Rank.NORMAL if c.Rank.NORMAL in ranks else ranks[0]
+
+
+def _is_spare(here: c.Context, provider: c.InstanceId, need: c.Need) -> bool:
+    return _rank(here, provider, need) is not c.Rank.NORMAL
+
+
+TEXT = """\
+# Written by nospof for {{ here.me.id }}; changes made here are replaced.
+global_defs {
+    router_id {{ here.me.id.host }}
+    vrrp_version 3
+    enable_script_security
+    script_user nobody nogroup
+    # Signs of life go out in time although the host is busy, and are never swapped out.
+    vrrp_rt_priority 50
+    vrrp_rlimit_rttime 10000
+    vrrp_no_swap
+    # Who still believes in the old holder is told again after 1 s, and once a minute.
+    vrrp_garp_master_repeat 5
+    vrrp_garp_master_delay 1
+    vrrp_garp_master_refresh 60
+    # After both held the address for a moment.
+    vrrp_garp_lower_prio_repeat 5
+    vrrp_higher_prio_send_advert true
+}
+{% for address in addresses %}
+
+# 0 in this file is alive, anything else gives the address up at once.
+vrrp_track_file {{ address.need.name }}_lives {
+    file {{ address.need.alive_file }}
+    weight 0
+}
+
+# What the file cannot tell: a process that is there and does not answer.
+vrrp_script {{ address.need.name }}_answers {
+    script "{{ address.alive_check }}"
+    interval 1
+    timeout 1
+    fall 2
+    rise 1
+}
+
+vrrp_instance {{ address.need.name }} {
+    # All start as BACKUP: who comes back does not take the address away again.
+    state BACKUP
+    nopreempt
+    interface {{ here.facts.interface }}
+    virtual_router_id {{ address.floating.number }}
+    priority {{ address.priority }}
+    advert_int {{ advert_s }}
+    unicast_src_ip {{ here.host.address }}
+    unicast_ttl 255
+    unicast_peer {
+{% for peer in address.peers %}
+        {{ peer }} min_ttl 255 max_ttl 255
+{% endfor %}
+    }
+    track_file {
+        {{ address.need.name }}_lives
+    }
+    track_script {
+        {{ address.need.name }}_answers
+    }
+    virtual_ipaddress {
+        {{ address.floating.address }}/32 dev {{ here.facts.interface }}
+    }
+}
+{% endfor %}
+"""
+
+DROP_IN = """\
+# Written by nospof.
+[Unit]
+StartLimitIntervalSec=0
+
+[Service]
+Restart=always
+RestartSec=100ms
+RuntimeDirectory=nospof
+RuntimeDirectoryPreserve=yes
+{% for address in addresses %}
+# Until the service has said that it lives, it does not. Never overwrites (set -C) what the service said.
+ExecStartPre=-/bin/sh -c 'set -C; echo -1 2>/dev/null > {{ address.need.alive_file }} || true'
+# A killed keepalived leaves the address behind, and two hosts would answer for it.
+{% set remove = "ip address show to " ~ address.floating.address ~ "/32 | grep -q inet && ip address del "
+   ~ address.floating.address ~ "/32 dev " ~ here.facts.interface ~ " || true" %}
+ExecStartPre=-/bin/sh -c '{{ remove }}'
+ExecStopPost=-/bin/sh -c '{{ remove }}'
+{% endfor %}
+"""
+
+HOLDS = """\
+#!/bin/sh
+# Written by nospof: exits 0 when this host holds a virtual address.
+for address in{% for address in addresses %} {{ address.floating.address }}{% endfor %}; do
+    ip -4 address show to "$address/32" | grep -q inet && exit 0
+done
+exit 1
+"""
