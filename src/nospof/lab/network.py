@@ -65,6 +65,7 @@ def plug(cable: Cable) -> None:
             "link set dev lo up",
             f"addr add {cable.address}/{PREFIX_LENGTH} {broadcast} dev eth0",
             "link set dev eth0 up",
+            "route add 224.0.0.0/4 dev eth0",  # without a default route, multicast would have none
         ],
         cable.host.namespace,
     )
