@@ -1,0 +1,245 @@
+"""Make the accounts that the stack needs, on the server that takes writes; the others get them by replication.
+
+Only hashes of passwords are sent to the server, so that none stands in a binary log, a process list or an error message.
+
+    mariadb_accounts --config ROLE.JSON           wait for a role; if it is primary: create, change, drop what differs
+    mariadb_accounts --config ROLE.JSON --check   exit 0 if there is nothing to do here, else 1; changes nothing
+
+Limits: drops the addresses that one of its users has no more, never a database, and no user of a tier that is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pymysql
+
+from nospof.onhost.mariadb_role import Server, quoted
+
+WAIT_S = 45.0
+NOT_OURS = {"mysql", "root", "sys", "information_schema", "performance_schema", "mariadb.sys", "public"}
+# Data and tables of its own database. Not EVENT: events would run on replicas too, or on nobody after a change of roles.
+APPLICATION_RIGHTS = frozenset(
+    [
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "INDEX",
+        "REFERENCES",
+        "CREATE VIEW",
+        "SHOW VIEW",
+        "TRIGGER",
+        "CREATE TEMPORARY TABLES",
+        "LOCK TABLES",
+        "EXECUTE",
+        "CREATE ROUTINE",
+        "ALTER ROUTINE",
+    ]
+)
+REPLICATION_RIGHTS = frozenset({"REPLICATION SLAVE"})
+# mysql.global_priv's numbers for REQUIRE SSL and REQUIRE X509.
+SSL, X509 = 1, 2
+
+log = logging.getLogger("nospof")
+
+
+def main(argv: list[str]) -> int:
+    """Exit 0 when done or nothing was to be done, 1 when not."""
+    parser = argparse.ArgumentParser(prog="mariadb_accounts")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        role = json.loads(arguments.config.read_text())
+        accounts = read_accounts(Path(role["accounts_file"]))
+        return check(Server(), accounts) if arguments.check else make(Server(), accounts)
+    except (OSError, KeyError, ValueError, pymysql.Error) as error:
+        log.error("accounts are not made: %s", error)
+        return 1
+
+
+def check(server: Server, accounts: tuple[Account, ...]) -> int:
+    """Exit code 0: nothing to do here. A server without a role yet is not done."""
+    is_primary = takes_writes(server)
+    if is_primary is None:
+        return 1
+    return 1 if is_primary and changes(accounts, look(server, accounts)) else 0
+
+
+def make(server: Server, accounts: tuple[Account, ...], wait_s: float = WAIT_S) -> int:
+    """Wait for the server to have a role, then make what is missing if it takes writes."""
+    until_s = time.monotonic() + wait_s
+    while (is_primary := _role_or_none(server)) is None:
+        if time.monotonic() > until_s:
+            log.error("accounts are not made: the server has no role after %.0f s", wait_s)
+            return 1
+        time.sleep(0.1)
+    if not is_primary:
+        return 0
+    for change in changes(accounts, look(server, accounts)):
+        log.info("%s", change.says)
+        for statement in change.statements:
+            server.rows(statement)
+    return 0
+
+
+def takes_writes(server: Server) -> bool | None:
+    """Whether the server is primary; None while it is neither that nor anybody's replica."""
+    if not server.rows("SELECT @@read_only AS it")[0]["it"]:
+        return True
+    return False if server.rows("SHOW REPLICA STATUS") else None
+
+
+def _role_or_none(server: Server) -> bool | None:
+    try:
+        return takes_writes(server)
+    except (pymysql.Error, OSError):
+        server.forget()
+        return None
+
+
+# --- what there is to be -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, order=True)
+class Account:
+    """A user at one address. `database` "": rights on the whole server, and a certificate demanded."""
+
+    user: str
+    address: str
+    password_hash: str = field(repr=False)
+    database: str = ""
+
+    @property
+    def rights(self) -> frozenset[str]:
+        return APPLICATION_RIGHTS if self.database else REPLICATION_RIGHTS
+
+    @property
+    def encryption(self) -> int:
+        return SSL if self.database else X509
+
+
+def read_accounts(path: Path) -> tuple[Account, ...]:
+    """Read accounts.json: {"replication": {user, password, from}, "applications": [{user, password, from, database}]}."""
+    told = json.loads(path.read_text())
+    found = []
+    for entry in [told["replication"], *told["applications"]]:
+        if entry["user"] in NOT_OURS:
+            raise ValueError(f"a tier cannot be named {entry['user']}: MariaDB has a user or database of that name")
+        password_hash = native_hash(entry["password"])
+        found += [Account(entry["user"], address, password_hash, entry.get("database", "")) for address in entry["from"]]
+    return tuple(sorted(found))
+
+
+def native_hash(password: str) -> str:
+    """The server's own form of a password: * and SHA-1 of SHA-1. Safe for what is drawn at random, 32 characters long."""
+    once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+
+
+# --- what there is -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Present:
+    """An account on the server."""
+
+    password_hash: str = field(repr=False)
+    encryption: int
+    rights: frozenset[tuple[str, str]]
+    """(database as a pattern, "" = everywhere; right)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    databases: frozenset[str]
+    accounts: dict[tuple[str, str], Present]
+
+
+def look(server: Server, accounts: tuple[Account, ...]) -> Seen:
+    """Read the accounts of our users, at any address, and all databases' names."""
+    names = ", ".join(sorted({quoted(account.user) for account in accounts}))
+    rights: dict[str, set[tuple[str, str]]] = {}
+    for row in server.rows(
+        "SELECT grantee, '' AS place, privilege_type AS what FROM information_schema.user_privileges UNION ALL "
+        "SELECT grantee, table_schema, privilege_type FROM information_schema.schema_privileges"
+    ):
+        if row["what"] != "USAGE":
+            rights.setdefault(row["grantee"], set()).add((row["place"], row["what"]))
+    users = server.rows(
+        "SELECT user, host, JSON_VALUE(priv, '$.authentication_string') AS hash, JSON_VALUE(priv, '$.ssl_type') AS encryption "
+        f"FROM mysql.global_priv WHERE user IN ({names})"
+    )
+    present = {
+        (row["user"], row["host"]): Present(
+            row["hash"] or "", int(row["encryption"] or 0), frozenset(rights.get(f"'{row['user']}'@'{row['host']}'", ()))
+        )
+        for row in users
+    }
+    return Seen(frozenset(row["Database"] for row in server.rows("SHOW DATABASES")), present)
+
+
+# --- what is to be done --------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Change:
+    says: str
+    statements: tuple[str, ...] = field(repr=False)
+
+
+def changes(accounts: tuple[Account, ...], seen: Seen) -> tuple[Change, ...]:
+    """Say what makes the server's accounts equal to `accounts`; nothing when they are. Pure."""
+    return (*_databases(accounts, seen), *_accounts(accounts, seen), *_dropped(accounts, seen))
+
+
+def _databases(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
+    for name in sorted({account.database for account in accounts if account.database} - seen.databases):
+        yield Change(f"creates database {name}", (f"CREATE DATABASE IF NOT EXISTS `{_plain(name)}` CHARACTER SET utf8mb4",))
+
+
+def _accounts(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
+    for account in accounts:
+        who = f"{quoted(account.user)}@{quoted(account.address)}"
+        identified = (
+            f"{who} IDENTIFIED VIA mysql_native_password USING {quoted(account.password_hash)} "
+            f"REQUIRE {'SSL' if account.encryption == SSL else 'X509'}"
+        )
+        present = seen.accounts.get((account.user, account.address))
+        if present is None:
+            yield Change(f"creates {account.user} at {account.address}", (f"CREATE USER {identified}", _grant(account, who)))
+            continue
+        if (present.password_hash, present.encryption) != (account.password_hash, account.encryption):
+            yield Change(f"gives {account.user} at {account.address} its password", (f"ALTER USER {identified}",))
+        if present.rights != {(_pattern(account.database), right) for right in account.rights}:
+            revoke = f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {who}"
+            yield Change(f"gives {account.user} at {account.address} its rights", (revoke, _grant(account, who)))
+
+
+def _dropped(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
+    wanted = {(account.user, account.address) for account in accounts}
+    for user, address in sorted(set(seen.accounts) - wanted):
+        yield Change(f"drops {user} at {address}", (f"DROP USER {quoted(user)}@{quoted(address)}",))
+
+
+def _grant(account: Account, who: str) -> str:
+    place = f"`{_pattern(_plain(account.database))}`.*" if account.database else "*.*"
+    return f"GRANT {', '.join(sorted(account.rights))} ON {place} TO {who}"
+
+
+def _pattern(database: str) -> str:
+    """A database's name as GRANT wants it, where _ would stand for any character."""
+    return database.replace("_", "\\_")
+
+
+def _plain(name: str) -> str:
+    if not name.replace("_", "").isalnum() or not name.isascii():
+        raise ValueError(f"database name {name!r} has a character that is not allowed here")
+    return name
