@@ -108,6 +108,8 @@ class _Resolver:
             floating=self._floating(graph),
             routes=self._routes(graph),
             admin=self._admin(hosts),
+            egress=self.stack.egress,
+            has_firewall=self.stack.has_firewall,
         )
         numbers = dict(sorted(self.numbers.items()))
         return Resolved(topology, Allotment(numbers, dict(sorted(self.placed.items()))), tuple(self.problems))

@@ -222,6 +222,9 @@ class Topology:
     """Loopback address of each routed tier: {"database": "127.0.1.1"}."""
     admin: tuple[str, ...] = ()
     """Networks that may reach the hosts by SSH."""
+    egress: tuple[str, ...] | None = None
+    """Networks the hosts may call besides each other; None = the whole world."""
+    has_firewall: bool = True
 
     # --- lookups -------------------------------------------------------------------------------------------------
     @cached_property

@@ -1,0 +1,1 @@
+"""Topology → what every host must have. Pure: same input, same bytes."""

@@ -1,0 +1,76 @@
+"""What `up` would do: every host's own answer to "what do you lack of this manifest", and the order of doing it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nospof.apply.trips import Problem
+from nospof.render.host import BASE_TIER, FIREWALL_TIER
+from nospof.topology import Topology
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing to be done on `host`. `instance` "" for what belongs to the host; `diff` "" where it may not be shown."""
+
+    host: str
+    instance: str
+    kind: str
+    name: str
+    change: str
+    diff: str = ""
+
+    @property
+    def tier(self) -> str:
+        """The tier of its instance; "" for what belongs to the host."""
+        return self.instance.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All changes, host by host, and the hosts that could not be asked: for those everything is unknown."""
+
+    changes: tuple[Change, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do: known for certain, so never when a host did not answer."""
+        return not self.changes and not self.problems
+
+    def of_host(self, host: str) -> tuple[Change, ...]:
+        """The changes of one host, in the order they will be made."""
+        return tuple(change for change in self.changes if change.host == host)
+
+    def hosts_of_tier(self, tier: str) -> tuple[str, ...]:
+        """Hosts on which an instance of `tier` changes, sorted."""
+        return tuple(sorted({change.host for change in self.changes if change.tier == tier}))
+
+
+def activation_order(topology: Topology) -> tuple[str, ...]:
+    """The tiers, callees before callers; providers that nobody calls come after those who need them.
+
+    Tiers that call each other in a circle come in the order of their names.
+    """
+    after: dict[str, set[str]] = defaultdict(set)
+    for link in topology.links:
+        if link.source.host and link.source.tier != link.target.owner.tier:
+            after[link.source.tier].add(link.target.owner.tier)
+    for instance in topology.instances:
+        for demand in instance.demands:
+            if instance.id.tier not in after[demand.by.tier]:
+                after[instance.id.tier].add(demand.by.tier)
+    waiting = sorted({instance.id.tier for instance in topology.instances})
+    order: list[str] = []
+    while waiting:
+        ready = [tier for tier in waiting if not after[tier] & set(waiting) - {tier}] or waiting[:1]
+        order += ready
+        waiting = [tier for tier in waiting if tier not in ready]
+    return (BASE_TIER, *((FIREWALL_TIER,) if topology.has_firewall else ()), *order)
+
+
+def host_order(hosts: tuple[str, ...], leads: Mapping[str, bool]) -> tuple[str, ...]:
+    """`hosts` with those that hold an address or are the primary last: their turn is the dear one."""
+    return tuple(sorted(hosts, key=lambda host: (leads.get(host, False), host)))

@@ -1,0 +1,296 @@
+"""`up`, as one reads it: facts → render → compare → stage → open the firewall → activate tier by tier → settle.
+
+Everything that can be refused is refused before anything is replaced. Within a tier the first host must be healthy before the
+others are touched; holders of an address and primaries come last. What fails is put back on its host, and nothing after it
+is begun.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from nospof.apply import trips
+from nospof.apply.plan import Change, Plan, activation_order, host_order
+from nospof.apply.seal import Vault
+from nospof.apply.state import who
+from nospof.apply.transport import Transport
+from nospof.apply.trips import Problem, Trip
+from nospof.apply.wire import to_wire
+from nospof.component import Facts
+from nospof.errors import Failed, NospofError, Uncertain
+from nospof.render.firewall import RULES_PATH, union
+from nospof.render.host import FIREWALL_TIER, Manifest, render
+from nospof.resolve import component_of
+from nospof.topology import Topology
+
+Json = dict[str, Any]
+FACTS_S, COMPARE_S, STAGE_S, ACTIVATE_S, SETTLE_S = 10.0, 60.0, 1200.0, 400.0, 120.0
+
+
+class Progress(Protocol):
+    """Told what happens while it happens."""
+
+    def phase(self, text: str) -> None:
+        """A phase begins."""
+
+    def host(self, host: str, text: str) -> None:
+        """Something happens on a host."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know, no matter what."""
+
+
+class Gatherer(Protocol):
+    """Makes content out of the user's folders: edge work, done between facts and render."""
+
+    def __call__(self, topology: Topology, host: str, facts: Facts) -> Mapping[str, tuple[str, Callable[[], bytes]]]:
+        """Return {"app/release": (sha256, read)} for the instances of `host`."""
+
+
+@dataclass
+class Known:
+    """What one host said of itself, and what it is to have."""
+
+    facts: Facts
+    generation: int
+    firewall: str
+    leads: Mapping[str, bool]
+    manifest: Manifest
+    wire: Json
+    digest: str
+    blobs: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+    missing_blobs: tuple[str, ...] = ()
+
+
+class Rollout:
+    """One run over all hosts of a stack."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        choices: Mapping[str, str],
+        vault: Vault,
+        transport: Transport,
+        gather: Gatherer,
+        progress: Progress,
+    ) -> None:
+        self.topology, self.choices, self.vault = topology, choices, vault
+        self.transport, self.gather, self.progress = transport, gather, progress
+        self.hosts: dict[str, Known] = {}
+        self.missing: dict[str, Problem] = {}
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+    def plan(self) -> Plan:
+        """Ask every host what it lacks. Changes nothing anywhere."""
+        self.progress.phase("asking the hosts")
+        self._ask_facts()
+        answers = self._send(list(self.hosts), lambda host: {"phase": "compare", "manifest": self.hosts[host].wire}, COMPARE_S)
+        changes: list[Change] = []
+        for host, answer in answers.items():
+            if isinstance(answer, Problem):
+                self._lose(host, answer)
+                continue
+            self.hosts[host].missing_blobs = tuple(answer["missing_blobs"])
+            changes += [Change(host=host, **difference) for difference in answer["differences"]]
+        return Plan(tuple(changes), tuple(self.missing.values()))
+
+    def _ask_facts(self) -> None:
+        addresses = {host.name: host.address for host in self.topology.hosts}
+        ask = lambda host: {"phase": "facts", "address": addresses[host], "leads": leading_commands(self.topology, host)}  # noqa: E731
+        for host, answer in self._send(list(addresses), ask, FACTS_S).items():
+            if isinstance(answer, Problem):
+                self._lose(host, answer)
+            else:
+                self._refuse_foreign(host, answer)
+                self.hosts[host] = self._known(host, answer)
+
+    def _refuse_foreign(self, host: str, answer: Json) -> None:
+        ours = self.vault.state.stack_id
+        if answer["stack_id"] and answer["stack_id"] != ours:
+            raise Failed(
+                f"host {host} belongs to another stack: {answer['stack']} ({answer['stack_id']})",
+                why="nospof overwrites nothing that is not its own",
+                fix="`nospof down` for that stack first; or, if it is this one, put its .nospof/ folder back beside the file",
+            )
+
+    def _known(self, host: str, answer: Json) -> Known:
+        facts = Facts(**answer["facts"])
+        if not facts.interface:
+            address = self.topology.host(host).address
+            raise Failed(f"host {host} does not have the address {address}", fix="correct `address:` in the stack file")
+        gathered = self.gather(self.topology, host, facts)
+        onhost, onhost_bytes = trips.onhost_blob()
+        names = {name: sha256 for name, (sha256, _) in gathered.items()} | {"base/onhost": onhost}
+        blobs: dict[str, Callable[[], bytes]] = dict(gathered.values())
+        blobs[onhost] = lambda: onhost_bytes
+        manifest = render(self.topology, host, facts, self.choices, names)
+        wire = to_wire(manifest, self.vault.fill)
+        return Known(
+            facts, answer["generation"], answer["firewall"], answer["leads"], manifest, wire, trips.digest(wire), blobs
+        )
+
+    def _lose(self, host: str, problem: Problem) -> None:
+        self.hosts.pop(host, None)
+        self.missing[host] = problem
+
+    # --- doing -------------------------------------------------------------------------------------------------------
+    def apply(self, plan: Plan) -> None:
+        """Carry out `plan`, which this very object made. Raises Failed or Uncertain at the first thing that goes wrong."""
+        hosts = sorted({change.host for change in plan.changes})
+        self._stage(hosts)
+        self._open_firewall(plan)
+        is_first = all(known.generation == 0 for known in self.hosts.values())
+        for tier in activation_order(self.topology):
+            if tier != FIREWALL_TIER:
+                self._activate_tier(tier, plan, is_first)
+        self._settle(hosts)
+
+    def _stage(self, hosts: Sequence[str]) -> None:
+        self.progress.phase("checking everything on the hosts, nothing is replaced yet")
+        requests = {host: {"phase": "stage", "manifest": self.hosts[host].wire} for host in hosts}
+        blobs = {host: {sha: self.hosts[host].blobs[sha]() for sha in self.hosts[host].missing_blobs} for host in hosts}
+        answers = self._write(hosts, requests, STAGE_S, blobs)
+        problems = [answer for answer in answers.values() if isinstance(answer, Problem)]
+        if problems:
+            raise _failure(problems, "nothing was replaced on any host")
+        for host in hosts:
+            self.progress.host(host, "ready")
+
+    def _open_firewall(self, plan: Plan) -> None:
+        """Let in what the old and the new configuration need, until everything has changed."""
+        hosts = plan.hosts_of_tier(FIREWALL_TIER)
+        if not hosts:
+            return
+        self.progress.phase("opening the firewall for what is new")
+        overrides = {host: {RULES_PATH: union(self.hosts[host].firewall, self._rules(host))} for host in hosts}
+        self._activate_hosts(FIREWALL_TIER, hosts, overrides)
+
+    def _rules(self, host: str) -> str:
+        parts = dict(self.hosts[host].manifest.parts)
+        firewall = next(part for instance, part in parts.items() if instance.tier == FIREWALL_TIER)
+        return next(file.text for file in firewall.files if file.path == RULES_PATH)
+
+    def _activate_tier(self, tier: str, plan: Plan, is_first: bool) -> None:
+        hosts = plan.hosts_of_tier(tier)
+        if not hosts:
+            return
+        self.progress.phase(tier)
+        leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
+        first, *others = host_order(hosts, leads)
+        self._activate_hosts(tier, [first])
+        if is_first:
+            self._activate_hosts(tier, others)
+            return
+        for host in others:
+            self._activate_hosts(tier, [host])
+
+    def _activate_hosts(
+        self, tier: str, hosts: Sequence[str], overrides: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
+        requests = {
+            host: {
+                "phase": "activate",
+                "instances": [f"{tier}/{host}"],
+                "overrides": dict((overrides or {}).get(host, {})),
+                "digest": self.hosts[host].digest,
+            }
+            for host in hosts
+        }
+        answers = self._write(hosts, requests, ACTIVATE_S)
+        problems = [answer for answer in answers.values() if isinstance(answer, Problem)]
+        for host, answer in answers.items():
+            if isinstance(answer, Problem):
+                continue
+            for result in answer["activated"]:
+                if result["failure"]:
+                    problems.append(_unhealthy(host, result))
+                elif result["done"]:
+                    self.progress.host(host, ", ".join(_short(done) for done in result["done"]))
+        if problems:
+            raise _failure(problems, "nothing after it was begun; hosts that were not reached are as before")
+
+    def _settle(self, hosts: Sequence[str]) -> None:
+        self.progress.phase("closing the firewall, removing what is gone, writing receipts")
+        if self.topology.has_firewall:
+            self._activate_hosts(FIREWALL_TIER, hosts)
+        at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        common = {"phase": "settle", "at": at, "stack": self.topology.stack}
+        requests = {host: {**common, "digest": self.hosts[host].digest} for host in hosts}
+        answers = self._write(hosts, requests, SETTLE_S)
+        problems = [answer for answer in answers.values() if isinstance(answer, Problem)]
+        if problems:
+            raise _failure(problems, "everything is in place, but the next `up` will look at these hosts again")
+        for host, answer in answers.items():
+            for removed in answer["removed"] if not isinstance(answer, Problem) else []:
+                self.progress.host(host, f"{removed['change']} {removed['name']}")
+
+    # --- trips -------------------------------------------------------------------------------------------------------
+    def _send(
+        self, hosts: Iterable[str], request: Callable[[str], Json], timeout_s: float
+    ) -> dict[str, Json | Problem]:
+        return trips.send(self.transport, [Trip(host, request(host), {}, timeout_s) for host in hosts])
+
+    def _write(
+        self,
+        hosts: Iterable[str],
+        requests: Mapping[str, Json],
+        timeout_s: float,
+        blobs: Mapping[str, Mapping[str, bytes]] | None = None,
+    ) -> dict[str, Json | Problem]:
+        signed = {"by": who(), "stack_id": self.vault.state.stack_id}
+        return trips.send(
+            self.transport,
+            [
+                Trip(
+                    host,
+                    {**requests[host], **signed, "generation": self.hosts[host].generation},
+                    (blobs or {}).get(host, {}),
+                    timeout_s,
+                )
+                for host in hosts
+            ],
+        )
+
+
+def leading_commands(topology: Topology, host: str) -> dict[str, list[str]]:
+    """By instance of `host`, the command that exits 0 where it leads: holds the address, is the primary."""
+    found = {str(instance.id): list(component_of(instance).touch_last_if) for instance in topology.on_host(host)}
+    return {name: argv for name, argv in found.items() if argv}
+
+
+def _unhealthy(host: str, result: Json) -> Problem:
+    after = "; what was there before is back" if result["is_restored"] else "; what was there before could not be put back"
+    return Problem(host, "unhealthy", f"{result['instance']}: {result['failure']}{after}", result["detail"])
+
+
+def _failure(problems: Sequence[Problem], then: str) -> NospofError:
+    """The error for what went wrong on one or more hosts; Uncertain when it is not known what happened."""
+    first = problems[0]
+    more = f" (and on {', '.join(problem.host for problem in problems[1:])})" if len(problems) > 1 else ""
+    lines = [(f"[{problem.host}] {problem.what}", *problem.detail.splitlines()) for problem in problems]
+    detail = "\n".join(line for group in lines for line in group)
+    kind: type[NospofError] = Failed
+    if any(problem.kind in ("unknown", "unreachable") for problem in problems):
+        kind = Uncertain
+    if any(problem.kind == "defect" for problem in problems):
+        kind = NospofError
+    return kind(f"host {first.host}{more}: {first.what.splitlines()[0]}", why=then, fix=_fix(first), detail=detail)
+
+
+def _fix(problem: Problem) -> str:
+    return {
+        "unhealthy": "correct what its log lines say and run `nospof up` again",
+        "not-ready": "correct what the checker says and run `nospof up` again",
+        "busy": "wait for the other run to end, then run `nospof up` again",
+        "moved-on": "look at `nospof plan`, then run `nospof up` again",
+        "unreachable": "bring the host back, then run `nospof up` again: it goes on from here",
+        "unknown": "look at `nospof status`, then run `nospof up` again: it goes on from here",
+    }.get(problem.kind, "")
+
+
+def _short(done: str) -> str:
+    verb, _, name = done.partition(" ")
+    return f"{verb} {name.rsplit('/', 1)[-1]}"

@@ -1,0 +1,205 @@
+"""Filling in secrets, certificates and keys on the way out.
+
+Each is made once, kept under .nospof/ readable by its owner only, and asked for by name. Internal certificates live for
+years and a pair's never end in the same week; one is made anew when its names changed or a third of its life is left.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import re
+import secrets
+import string
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from nospof.apply.state import State
+from nospof.render.certificates import CertificateRequest, certificate_request
+from nospof.topology import InstanceId, Topology
+
+ALPHABET = string.ascii_letters + string.digits
+SECRET_LENGTH = 32
+CA_DAYS = 20 * 365
+INTERNAL_DAYS = 5 * 365
+# Apple's and Mozilla's limit for what browsers accept; ours are signed by a private CA, but a habit worth keeping.
+PUBLIC_DAYS = 397
+# Hosts' certificates end at least this many days apart, so that one forgotten week never takes a whole pair.
+DAYS_APART = 9
+HOSTS_APART = 20
+TOKEN = re.compile("\x02([a-z]+):([^\x03]*)\x03")
+NOT_YET = "(made by `nospof up`)"
+
+Clock = Callable[[], datetime.datetime]
+
+
+def utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+@dataclass
+class Vault:
+    """The secrets and certificates of one stack. `is_reading`: makes nothing; what is not there yet reads as NOT_YET."""
+
+    state: State
+    topology: Topology
+    is_reading: bool
+    clock: Clock = utc_now
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    def fill(self, text: str) -> str:
+        """Replace every token in `text`. KeyError for a token of no known kind."""
+        return TOKEN.sub(lambda found: self._stands_for(found.group(1), found.group(2)), text)
+
+    def _stands_for(self, kind: str, name: str) -> str:
+        if kind == "ca":
+            return self.ca()
+        return {"secret": self.secret, "certificate": self.certificate, "key": self.key}[kind](name)
+
+    def secret(self, name: str) -> str:
+        """The secret called `name`, e.g. "database/app": 32 characters of [A-Za-z0-9]."""
+        return self._kept(f"secrets/{name.replace('/', '.')}", _new_secret).strip()
+
+    def ca(self) -> str:
+        """The certificate of the stack's CA, PEM."""
+        self._kept("certificates/ca.key", _new_key)
+        return self._kept("certificates/ca.crt", self._new_ca)
+
+    def certificate(self, instance: str) -> str:
+        """Certificate of `instance` ("tier/host"), PEM, followed by nothing: everybody who checks it has the CA."""
+        self.key(instance)
+        request = self._request(instance)
+        name = f"certificates/{instance.replace('/', '@')}.crt"
+        known = self._read(name)
+        if known and (self.is_reading or not self._is_due(known, request)):
+            return known
+        if self.is_reading:
+            return NOT_YET
+        return self._keep(name, self._issue(instance, request))
+
+    def key(self, instance: str) -> str:
+        """Private key of `instance`, PEM."""
+        return self._kept(f"certificates/{instance.replace('/', '@')}.key", _new_key)
+
+    # --- keeping -----------------------------------------------------------------------------------------------------
+    def _kept(self, name: str, make: Callable[[], str]) -> str:
+        known = self._read(name)
+        if known:
+            return known
+        return NOT_YET if self.is_reading else self._keep(name, make())
+
+    def _read(self, name: str) -> str:
+        if name not in self._texts:
+            try:
+                self._texts[name] = (self.state.folder / name).read_text()
+            except FileNotFoundError:
+                return ""
+        return self._texts[name]
+
+    def _keep(self, name: str, text: str) -> str:
+        self.state.write(name, text)
+        self._texts[name] = text
+        return text
+
+    # --- issuing -----------------------------------------------------------------------------------------------------
+    def _request(self, instance: str) -> CertificateRequest:
+        tier, _, host = instance.partition("/")
+        return certificate_request(self.topology, InstanceId(tier, host))
+
+    def _is_due(self, pem: str, request: CertificateRequest) -> bool:
+        known = x509.load_pem_x509_certificate(pem.encode())
+        names = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if set(names) != set(_alternative_names(request)):
+            return True
+        issuer = x509.load_pem_x509_certificate(self.ca().encode())
+        if known.issuer != issuer.subject:
+            return True
+        life = known.not_valid_after_utc - known.not_valid_before_utc
+        return known.not_valid_after_utc - self.clock() < life / 3
+
+    def _new_ca(self) -> str:
+        key = _key(self._read("certificates/ca.key"))
+        name = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "nospof"),
+                x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {self.topology.stack} {self.state.stack_id[:6]}"),
+            ]
+        )
+        builder = self._builder(name, name, key.public_key(), CA_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        usage = _key_usage(signs_certificates=True)
+        return _signed(builder.add_extension(usage, critical=True), key)
+
+    def _issue(self, instance: str, request: CertificateRequest) -> str:
+        issuer = x509.load_pem_x509_certificate(self.ca().encode())
+        ca_key = _key(self._read("certificates/ca.key"))
+        number = self.topology.host(request.instance.host).number
+        days = (PUBLIC_DAYS if request.is_public else INTERNAL_DAYS) - DAYS_APART * (number % HOSTS_APART)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, instance[:64])])
+        builder = self._builder(subject, issuer.subject, _key(self.key(instance)).public_key(), days)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(_alternative_names(request)), critical=False)
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+        return _signed(builder.add_extension(authority, critical=False), ca_key)
+
+    def _builder(
+        self, subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
+    ) -> x509.CertificateBuilder:
+        now = self.clock()
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public)
+        builder = builder.serial_number(x509.random_serial_number())
+        # Clocks of hosts and browsers may lag behind this machine's by some minutes.
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=days))
+        return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+
+
+def _new_key() -> str:
+    return _pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+def _new_secret() -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH)) + "\n"
+
+
+def _alternative_names(request: CertificateRequest) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in request.names]
+    return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in request.addresses]
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> str:
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> str:
+    encoding, format_ = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, format_, serialization.NoEncryption()).decode()
+
+
+def _key(pem: str) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem.encode(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("not a key of ours: another kind than elliptic curve")
+    return key

@@ -1,0 +1,127 @@
+"""What nospof keeps beside the stack file: .nospof/, readable by its owner only.
+
+id                 which stack this is, whatever it is called: hosts refuse another one
+allotment.json     choices that must not change later
+lab                name of the stack's lab
+secrets/           one file per secret
+certificates/      the CA and what it issued
+lock               who works on the stack now
+"""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import json
+import os
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from nospof.errors import Failed, WrongInput
+from nospof.resolve import Allotment
+
+
+class State:
+    """The folder `.nospof` beside one stack file. Reading never makes anything; writing happens under `locked`."""
+
+    def __init__(self, stack_file: Path) -> None:
+        self.folder = stack_file.absolute().parent / ".nospof"
+
+    @property
+    def exists(self) -> bool:
+        """Whether `up` was ever begun here."""
+        return (self.folder / "id").exists()
+
+    @property
+    def stack_id(self) -> str:
+        """The stack's own id; "" before the first `up`."""
+        return self._text("id")
+
+    @property
+    def lab_name(self) -> str:
+        """Name of the stack's lab; "" where it never had one."""
+        return self._text("lab")
+
+    def begin(self, stack_name: str) -> None:
+        """Make the folder and the ids, where they are missing."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.chmod(0o700)
+        if not self.stack_id:
+            self.write("id", secrets.token_hex(8) + "\n")
+        if not self.lab_name:
+            self.write("lab", f"{stack_name}-{self.stack_id[:4]}\n")
+
+    def allotment(self) -> Allotment:
+        """The choices made so far; none before the first `up`. Raises WrongInput when the file is damaged."""
+        path = self.folder / "allotment.json"
+        try:
+            content = json.loads(path.read_text())
+            return Allotment(
+                {str(name): int(number) for name, number in content["numbers"].items()},
+                {str(name): tuple(hosts) for name, hosts in content["placed"].items()},
+            )
+        except FileNotFoundError:
+            return Allotment()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WrongInput(
+                f"{path} cannot be read: {error}",
+                why="it holds choices that must not change, such as server ids and addresses",
+                fix="put back the copy you have of it; without one, every host would have to be made anew",
+            ) from error
+
+    def write_allotment(self, allotment: Allotment) -> None:
+        self.write("allotment.json", json.dumps(asdict(allotment), indent=1, sort_keys=True) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file only its owner can read, complete and durable or not at all."""
+        path = self.folder / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(beside).replace(path)
+
+    @contextmanager
+    def locked(self, doing: str) -> Iterator[None]:
+        """Hold the stack while `doing` (e.g. "up"). Raises Failed, naming the holder, when somebody else does.
+
+        The kernel frees the lock of a process that died, however it died.
+        """
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with (self.folder / "lock").open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise Failed(
+                    f"this stack is being worked on: {stream.read().strip() or 'its lock does not say by whom'}",
+                    why="two runs at once would undo each other's work",
+                    fix="wait for it to end; a run that was killed frees the lock by itself",
+                ) from None
+            stream.truncate(0)
+            stream.write(f"nospof {doing} by {who()}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+            stream.flush()
+            yield
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+
+def who() -> str:
+    """The user and machine this runs as, for locks and receipts."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{os.environ.get('SUDO_USER', user)}@{socket.gethostname()}"

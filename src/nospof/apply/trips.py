@@ -1,0 +1,135 @@
+"""Round trips to hosts: one per phase, all hosts at once.
+
+The host needs nothing but Python: the programs it runs for us travel along with each request, so that they always are of
+this version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from nospof.apply.transport import Finished, Transport, Unreachable
+
+PARALLEL = 16
+Json = dict[str, Any]
+
+BOOT = (
+    "import os,sys;i=sys.stdin.buffer;f=os.memfd_create('nospof');d=i.read(int(i.readline()));"
+    "os.write(f,d);sys.path.insert(0,'/proc/self/fd/%d'%f);"
+    "from nospof.onhost.receive import main;sys.exit(main([]))"
+)
+MAIN = """import importlib, os, sys
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+sys.exit(importlib.import_module("nospof.onhost." + sys.argv[1]).main(sys.argv[2:]))
+"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a host gave no good answer.
+
+    `kind`: unreachable (nothing happened), unknown (it may have), the host's own code for a refusal, or "defect" for an
+    answer that should not exist.
+    """
+
+    host: str
+    kind: str
+    what: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Trip:
+    """One request to one host, with the blobs that travel with it."""
+
+    host: str
+    request: Json
+    blobs: Mapping[str, bytes]
+    timeout_s: float
+
+
+def send(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem]:
+    """Make all `trips` at once; the answer or the problem of each host."""
+    if not trips:
+        return {}
+    with ThreadPoolExecutor(min(PARALLEL, len(trips))) as pool:
+        answers = pool.map(lambda trip: _send(transport, trip), trips)
+        return {trip.host: answer for trip, answer in zip(trips, answers, strict=True)}
+
+
+def _send(transport: Transport, trip: Trip) -> Json | Problem:
+    names = list(trip.blobs)
+    header = {**trip.request, "blobs": [[name, len(trip.blobs[name])] for name in names]}
+    programs = onhost_zip()
+    content = [f"{len(programs)}\n".encode(), programs, json.dumps(header).encode(), b"\n"]
+    content += [trip.blobs[name] for name in names]
+    outcome = transport.run(trip.host, ("/usr/bin/python3", "-c", BOOT), b"".join(content), trip.timeout_s)
+    if isinstance(outcome, Finished):
+        return _answer(trip.host, outcome)
+    kind = "unreachable" if isinstance(outcome, Unreachable) else "unknown"
+    return Problem(trip.host, kind, outcome.reason)
+
+
+def _answer(host: str, outcome: Finished) -> Json | Problem:
+    said = outcome.stderr.decode(errors="replace").strip()
+    if outcome.exit_code != 0:
+        return Problem(host, "defect", f"the receiver ended with exit code {outcome.exit_code}", said)
+    try:
+        answer: Json = json.loads(outcome.stdout)
+        if answer["ok"]:
+            return answer
+        error = answer["error"]
+        return Problem(host, error["code"], error["what"], error["detail"])
+    except (ValueError, KeyError, TypeError):
+        text = outcome.stdout.decode(errors="replace")[:400]
+        return Problem(host, "defect", "the receiver's answer cannot be read", text or said)
+
+
+@cache
+def _sources() -> tuple[tuple[str, bytes], ...]:
+    """The on-host package as (path, content), sorted."""
+    package = files("nospof.onhost")
+    found = [("nospof/__init__.py", b""), ("__main__.py", MAIN.encode())]
+    found += [
+        (f"nospof/onhost/{entry.name}", entry.read_bytes()) for entry in package.iterdir() if entry.name.endswith(".py")
+    ]
+    return tuple(sorted(found))
+
+
+@cache
+def onhost_zip() -> bytes:
+    """The on-host package as one importable file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for path, content in _sources():
+            archive.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
+    return stream.getvalue()
+
+
+@cache
+def onhost_blob() -> tuple[str, bytes]:
+    """The on-host package as a tree to be installed: its sha256 and a tar; the same sources give the same bytes."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for path, content in _sources():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    content = stream.getvalue()
+    return hashlib.sha256(content).hexdigest(), content
+
+
+def digest(manifest: Json) -> str:
+    """What the host calls the digest of this manifest (`nospof.onhost.manifest.parse`)."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

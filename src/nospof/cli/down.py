@@ -1,0 +1,18 @@
+"""`nospof down`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nospof.cli.screen import Lines, console
+from nospof.cli.stack_argument import deployment
+
+
+def run(path: Path) -> int:
+    site = deployment(path)
+    if not site.state.lab_name or not site.lab.exists:
+        console.print("there is nothing to take down")
+        return 0
+    site.down(Lines())
+    console.print(f"the lab is gone; secrets and ids stay in {site.state.folder}")
+    return 0

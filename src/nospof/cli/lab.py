@@ -1,0 +1,44 @@
+"""`nospof lab doctor`, `off`, `on`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from nospof.cli.screen import console
+from nospof.cli.stack_argument import deployment
+from nospof.lab.doctor import Check, examine
+
+DEFAULT_HOSTS = 6
+STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red", "UNKNOWN": "yellow"}
+
+
+def doctor(path: Path | None) -> int:
+    hosts = len(deployment(path).topology.hosts) if path else DEFAULT_HOSTS
+    checks = examine(hosts)
+    for check in checks:
+        _show(check)
+    verdicts = {check.verdict.name for check in checks}
+    if "FAIL" in verdicts:
+        return 1
+    return 3 if "UNKNOWN" in verdicts else 0
+
+
+def _show(check: Check) -> None:
+    name = check.verdict.name
+    console.print(Text.assemble("[", (f"{name:^7}", STYLES[name]), f"] {check.name:<24} {check.what}"))
+    if check.fix:
+        console.print(Text(f"{'':34} fix: {check.fix}", style="dim"))
+
+
+def off(path: Path, host: str) -> int:
+    deployment(path).lab.power_off(host)
+    console.print(f"{host} is without power")
+    return 0
+
+
+def on(path: Path, host: str) -> int:
+    deployment(path).lab.power_on(host)
+    console.print(f"{host} is up again")
+    return 0

@@ -1,0 +1,36 @@
+"""`nospof up`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.text import Text
+
+from nospof.cli.screen import Lines, console
+from nospof.cli.stack_argument import deployment
+from nospof.deployment import Deployment
+from nospof.explain.diagram import diagram
+
+
+def run(path: Path) -> int:
+    site, progress = deployment(path), Lines()
+    has_changed = site.up(progress)
+    if not has_changed:
+        progress.phase("nothing to change")
+    if site.entrance is not None:
+        answer = site.ask_entrance()
+        progress.phase(f"the site answers: {answer.status} after {answer.took_s * 1000:.0f} ms")
+    if has_changed:
+        console.print()
+        console.print(Text(diagram(site.topology)))
+    _where(site)
+    return 0
+
+
+def _where(site: Deployment) -> None:
+    if not site.url:
+        return
+    console.print()
+    console.print(Text.assemble("  open    ", (site.url, "bold")))
+    console.print(f"  trust   {site.ca_file}")
+    console.print("          (the certificate of this stack's own CA: import it into the browser, or curl --cacert it)")

@@ -1,0 +1,260 @@
+"""A stack as it is deployed: its file, its topology, what is remembered of it, and the way to its hosts.
+
+Commands and drills work on this; it joins what is pure (load, resolve, render) with what is not (state, lab, trips).
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nospof.apply import gather, trips
+from nospof.apply.plan import Plan
+from nospof.apply.rollout import Progress, Rollout, leading_commands
+from nospof.apply.seal import Vault
+from nospof.apply.state import State
+from nospof.apply.trips import Problem, Trip
+from nospof.component import Component, Facts
+from nospof.errors import Failed, WrongInput
+from nospof.lab.lab import Lab, LabHost, LabPlan
+from nospof.render.host import all_packages
+from nospof.resolve import Resolved, component_of, resolve
+from nospof.stack.load import load
+from nospof.stack.model import Stack
+from nospof.stack.problems import Problem as StackProblem
+from nospof.stack.problems import Severity, StackProblems
+from nospof.topology import OUTSIDE, Endpoint, Topology
+
+STATUS_S = 2.0
+FIRST_ANSWER_S = 15.0
+HTTPS = 443
+
+
+@dataclass(frozen=True)
+class InstanceState:
+    """One instance as its host sees it. `health`: ok, failed, unknown; `leads` None where there is nothing to lead."""
+
+    tier: str
+    host: str
+    component: str
+    health: str
+    why: str
+    leads: bool | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole stack at one moment. A host that did not answer is in `problems`, and its instances are unknown."""
+
+    instances: tuple[InstanceState, ...]
+    holders: Mapping[str, tuple[str, ...]]
+    """Floating name → hosts that have its address now."""
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the site answered to one request through its entrance."""
+
+    url: str
+    status: int
+    took_s: float
+
+
+class Deployment:
+    """One stack file and everything that belongs to it."""
+
+    def __init__(self, stack: Stack, resolved: Resolved, state: State) -> None:
+        self.stack, self.state, self.allotment = stack, state, resolved.allotment
+        self.topology: Topology = resolved.topology
+        self.problems: tuple[StackProblem, ...] = resolved.problems
+
+    @classmethod
+    def load(cls, path: Path) -> Deployment:
+        """Read the stack file at `path`. Raises StackProblems with every error that is in it."""
+        kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
+        stack = load(path, kinds)
+        state = State(stack.file)
+        resolved = resolve(stack, state.allotment())
+        if any(problem.severity is Severity.ERROR for problem in resolved.problems):
+            raise StackProblems(resolved.problems)
+        return cls(stack, resolved, state)
+
+    # --- the way to the hosts ----------------------------------------------------------------------------------------
+    @property
+    def is_lab(self) -> bool:
+        """Whether its hosts are made in this machine."""
+        return all(host.is_lab for host in self.topology.hosts)
+
+    @property
+    def lab(self) -> Lab:
+        """The lab its hosts are in. Raises WrongInput for a stack of real servers, or before the first `up`."""
+        if not self.is_lab:
+            raise WrongInput(
+                "this stack has addresses of real servers, which this version cannot reach yet",
+                fix="remove `address:` and `vip:` to bring it up in the lab",
+            )
+        if not self.state.lab_name:
+            raise Failed("this stack was never brought up", fix=f"nospof up {self.stack.file}")
+        return Lab.open(self.state.lab_name)
+
+    @property
+    def entrance(self) -> Endpoint | None:
+        """Where visitors come in: over HTTPS, or else over HTTP; None when nothing is open to the outside."""
+        links = [link for link in self.topology.links if link.source == OUTSIDE]
+        entries = sorted({link.target for link in links}, key=lambda entry: (entry.listen.port != HTTPS, str(entry)))
+        return entries[0] if entries else None
+
+    @property
+    def entrance_address(self) -> str:
+        """The address visitors use: the floating one, or that of the only host with an entrance."""
+        if self.topology.floating:
+            return self.topology.floating[0].address
+        return self.topology.host(self.entrance.owner.host).address if self.entrance else ""
+
+    @property
+    def url(self) -> str:
+        """What to type into a browser on this machine; "" when nothing can be."""
+        port = self.lab.url_port
+        scheme = "https" if self.entrance and self.entrance.listen.port == HTTPS else "http"
+        return f"{scheme}://{self.stack.name}.localhost:{port}/" if port else ""
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the stack's CA, for browsers and curl."""
+        return self.state.folder / "certificates" / "ca.crt"
+
+    # --- looking -----------------------------------------------------------------------------------------------------
+    def plan(self, progress: Progress) -> Plan:
+        """What `up` would do on the hosts that are there. Makes and changes nothing."""
+        return self._rollout(progress, is_reading=True).plan()
+
+    def status(self) -> Status:
+        """How everything is now, within about two seconds whatever the hosts do."""
+        requests = [
+            Trip(host.name, {"phase": "status", "leads": leading_commands(self.topology, host.name)}, {}, STATUS_S)
+            for host in self.topology.hosts
+        ]
+        answers = trips.send(self.lab, requests)
+        seen = {host: answer["addresses"] for host, answer in answers.items() if not isinstance(answer, Problem)}
+        holders = {
+            floating.name: tuple(host for host, addresses in seen.items() if floating.address in addresses)
+            for floating in self.topology.floating
+        }
+        instances = tuple(self._instance_state(instance, answers[instance.id.host]) for instance in self.topology.instances)
+        return Status(instances, holders, tuple(answer for answer in answers.values() if isinstance(answer, Problem)))
+
+    def _instance_state(self, instance: Any, answer: dict[str, Any] | Problem) -> InstanceState:
+        common = (instance.id.tier, instance.id.host, instance.component)
+        if isinstance(answer, Problem):
+            return InstanceState(*common, "unknown", answer.what, None)
+        found = answer["instances"].get(str(instance.id))
+        if found is None:
+            return InstanceState(*common, "failed", "not applied yet: nospof up", None)
+        return InstanceState(*common, found["health"], found["why"], found["leads"])
+
+    # --- doing -------------------------------------------------------------------------------------------------------
+    def up(self, progress: Progress) -> bool:
+        """Make the hosts and everything on them as the file says; False when there was nothing to change.
+
+        Raises Failed, Uncertain or WrongInput with what went wrong and where; what served before goes on serving.
+        """
+        with self.state.locked("up"):
+            self.state.begin(self.stack.name)
+            self.state.write_allotment(self.allotment)
+            self._bring_hosts_up(progress)
+            rollout = self._rollout(progress, is_reading=False)
+            plan = rollout.plan()
+            for problem in plan.problems:
+                progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
+            if not plan.changes:
+                return False
+            rollout.apply(plan)
+            return True
+
+    def down(self, progress: Progress) -> None:
+        """Remove the lab's hosts and all they stored. Secrets and choices stay beside the stack file."""
+        with self.state.locked("down"):
+            progress.phase("removing the lab")
+            self.lab.down()
+
+    def ask_entrance(self) -> Answer:
+        """Request the first site through the entrance, as a visitor would, until it answers well or the time is over.
+
+        Raises Failed with the last answer when none was good within 15 s.
+        """
+        start, last = time.monotonic(), ""
+        while time.monotonic() - start < FIRST_ANSWER_S:
+            try:
+                status = self._request()
+                if status < http.client.INTERNAL_SERVER_ERROR:
+                    return Answer(self.url, status, time.monotonic() - start)
+                last = f"answered {status}"
+            except (OSError, http.client.HTTPException) as error:
+                last = str(error) or type(error).__name__
+            time.sleep(0.1)
+        raise Failed(
+            f"the site does not answer well: {self.url} {last}",
+            why="every part reported to be healthy, and the whole is not",
+            fix="nospof status shows every part; nospof shell STACK HOST lets you look",
+        )
+
+    def _request(self) -> int:
+        port = self.lab.url_port
+        name = f"{self.stack.name}.localhost"
+        connection: http.client.HTTPConnection
+        if self.url.startswith("https"):
+            context = ssl.create_default_context(cafile=str(self.ca_file))
+            connection = _NamedHTTPSConnection("127.0.0.1", port or 0, name, context)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", port or 0, timeout=5)
+        sites = self.topology.sites_behind(self.entrance) if self.entrance else ()
+        try:
+            connection.request("GET", sites[0].path if sites else "/", headers={"Host": name})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    def _bring_hosts_up(self, progress: Progress) -> None:
+        hosts = tuple(LabHost(host.name, host.zone, host.address) for host in self.topology.hosts)
+        port = self.entrance.listen.port if self.entrance else None
+        target = (self.entrance_address, port) if port else None
+        progress.phase("hosts")
+        self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(), target), progress.host)
+
+    def _rollout(self, progress: Progress, *, is_reading: bool) -> Rollout:
+        vault = Vault(self.state, self.topology, is_reading)
+        choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
+        return Rollout(self.topology, choices, vault, self.lab, self._gather, progress)
+
+    def _gather(self, topology: Topology, host: str, facts: Facts) -> Mapping[str, tuple[str, Callable[[], bytes]]]:
+        found: dict[str, tuple[str, Callable[[], bytes]]] = {}
+        for instance in topology.on_host(host):
+            for source in component_of(instance).sources:
+                folder = self.stack.file.absolute().parent / source.folder
+                blob = gather.gather(source, folder, facts, self.cache)
+                found[f"{instance.id.tier}/{source.name}"] = (blob.sha256, blob.read)
+        return found
+
+    @cached_property
+    def cache(self) -> Path:
+        """Where gathered content is kept between runs; it can be made anew."""
+        return self.state.folder / "cache"
+
+
+class _NamedHTTPSConnection(http.client.HTTPSConnection):
+    """An HTTPS connection to one address that asks for, and verifies, another name."""
+
+    def __init__(self, address: str, port: int, name: str, context: ssl.SSLContext) -> None:
+        super().__init__(address, port, timeout=5, context=context)
+        self._name, self._ssl_context = name, context
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._ssl_context.wrap_socket(self.sock, server_hostname=self._name)

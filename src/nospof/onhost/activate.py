@@ -1,0 +1,209 @@
+"""Making one instance so: replace what differs, let its units notice, wait until it is healthy — or put all back.
+
+Before the first change the journal on disk says what is begun. When the instance does not become healthy, the last good
+files are put back and its units restarted, so that what served before serves again.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from nospof.onhost import files, units
+from nospof.onhost.compare import Difference, is_done, of_instance, strongest
+from nospof.onhost.manifest import Instance, Manifest, Probe, Step
+from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_journal
+
+PROBE_PERIOD_S = 0.1
+PROBE_ASKS_S = 5.0
+
+
+class Unhealthy(Exception):
+    """The instance did not become healthy; `detail` holds the log lines that tell why."""
+
+    def __init__(self, what: str, detail: str) -> None:
+        super().__init__(what)
+        self.what, self.detail = what, detail
+
+
+@dataclass(frozen=True)
+class Activated:
+    """What was done for one instance. `failure` "" when it is healthy; `is_restored`: the last good is back in place."""
+
+    instance: str
+    done: tuple[str, ...]
+    failure: str = ""
+    detail: str = ""
+    is_restored: bool = False
+
+
+def activate(
+    manifest: Manifest, names: list[str], overrides: Mapping[str, str], receipt: Receipt, journal: Journal
+) -> list[Activated]:
+    """Activate the instances `names` in order; stop at the first that fails. `overrides`: path → text to write instead."""
+    results: list[Activated] = []
+    for name in names:
+        instance = _overridden(manifest.instance(name), overrides)
+        result, journal = _activate(instance, receipt, journal)
+        results.append(result)
+        if result.failure:
+            break
+    return results
+
+
+def _overridden(instance: Instance, overrides: Mapping[str, str]) -> Instance:
+    changed = tuple(replace(file, text=overrides.get(file.path, file.text)) for file in instance.files)
+    return replace(instance, files=changed)
+
+
+def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[Activated, Journal]:
+    states = units.states(unit.name for unit in instance.units)
+    todo = of_instance(instance, states, journal)
+    if not todo:
+        return Activated(instance.id, ()), journal
+    journal = _begin(instance, todo, journal)
+    try:
+        _replace_files(instance, todo, receipt)
+        _change_units(instance, todo)
+        _run_steps(instance)
+        _wait_healthy(instance)
+    except (units.UnitFailure, Unhealthy, OSError, KeyError) as error:
+        is_restored = _put_back(instance, todo, states)
+        detail = error.log if isinstance(error, units.UnitFailure) else getattr(error, "detail", "")
+        return Activated(instance.id, _words(todo), str(error), detail, is_restored), journal
+    own = {unit.name for unit in instance.units}
+    journal = replace(journal, dirty={unit: todo for unit, todo in journal.dirty.items() if unit not in own})
+    write_journal(journal)
+    return Activated(instance.id, _words(todo)), journal
+
+
+def _begin(instance: Instance, todo: list[Difference], journal: Journal) -> Journal:
+    dirty = dict(journal.dirty)
+    changed = {difference.name for difference in todo if difference.kind in ("file", "symlink")}
+    notifying = [(file.path, file.notify) for file in instance.files]
+    notifying += [(symlink.path, symlink.notify) for symlink in instance.symlinks]
+    for path, notify in notifying:
+        if path in changed:
+            strongest(dirty, notify)
+    journal = Journal(
+        {**journal.files, **{file.path: file.ownership for file in instance.files}},
+        tuple(sorted({*journal.symlinks, *(symlink.path for symlink in instance.symlinks)})),
+        tuple(sorted({*journal.units, *(unit.name for unit in instance.units)})),
+        dirty,
+    )
+    write_journal(journal)
+    return journal
+
+
+def _replace_files(instance: Instance, todo: list[Difference], receipt: Receipt) -> None:
+    changed = {difference.name for difference in todo if difference.kind in ("file", "symlink")}
+    for file in instance.files:
+        if file.path not in changed:
+            continue
+        files.keep(file.path, LAST_GOOD)
+        if file.path not in receipt.files and file.ownership == "whole":
+            files.keep(file.path, ORIGINAL)
+        files.write(file)
+    for symlink in instance.symlinks:
+        if symlink.path in changed:
+            files.keep(symlink.path, LAST_GOOD)
+            files.link(symlink.path, symlink.target)
+    if any(path.startswith("/etc/systemd/system/") for path in changed):
+        units.reload_systemd()
+
+
+def _change_units(instance: Instance, todo: list[Difference]) -> None:
+    wanted = {difference.name: difference.change for difference in todo if difference.kind == "unit"}
+    states = units.states(unit.name for unit in instance.units)
+    units.enable(unit.name for unit in instance.units if states[unit.name].needs_enabling)
+    for unit in instance.units:
+        change = wanted.get(unit.name, "")
+        if change == "ask":
+            _ask(unit.name, unit.ask)
+        elif change in ("reload", "restart") and states[unit.name].is_running:
+            units.change(change, unit.name)
+        elif unit.is_started and not states[unit.name].is_running:
+            units.change("start", unit.name)
+
+
+def _ask(unit: str, argv: tuple[str, ...]) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=units.START_LIMIT_S, check=False)
+    if done.returncode != 0:
+        raise units.UnitFailure(unit, "was asked to take over its new configuration and refused", done.stderr.strip())
+
+
+def _run_steps(instance: Instance) -> None:
+    for step in instance.steps:
+        if not is_done(step.done_when):
+            _run_step(instance, step)
+
+
+def _run_step(instance: Instance, step: Step) -> None:
+    try:
+        done = subprocess.run(step.argv, capture_output=True, text=True, errors="replace", timeout=step.timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        raise Unhealthy(f"step {step.name} did not end within {step.timeout_s:.0f} s", _logs(instance)) from None
+    if done.returncode != 0:
+        raise Unhealthy(f"step {step.name} failed", (done.stdout + done.stderr).strip())
+    if not is_done(step.done_when):
+        raise Unhealthy(f"step {step.name} ran and is not done", (done.stdout + done.stderr).strip())
+
+
+def _wait_healthy(instance: Instance) -> None:
+    for probe in instance.healthy_when:
+        _wait_probe(instance, probe)
+
+
+def _wait_probe(instance: Instance, probe: Probe) -> None:
+    end = time.monotonic() + probe.timeout_s
+    said = ""
+    while True:
+        try:
+            done = subprocess.run(
+                probe.argv, capture_output=True, text=True, errors="replace", timeout=PROBE_ASKS_S, check=False
+            )
+            said = (done.stdout + done.stderr).strip()
+            if done.returncode == 0:
+                return
+        except subprocess.TimeoutExpired:
+            said = f"no answer within {PROBE_ASKS_S:.0f} s"
+        states = units.states(unit.name for unit in instance.units)
+        failed = [state.name for state in states.values() if state.active == "failed"]
+        if failed:
+            raise Unhealthy(f"{', '.join(failed)} failed", _logs(instance))
+        if time.monotonic() > end:
+            what = f"{probe.name} did not become healthy within {probe.timeout_s:.0f} s"
+            raise Unhealthy(f"{what}: {said.splitlines()[-1]}" if said else what, _logs(instance))
+        time.sleep(PROBE_PERIOD_S)
+
+
+def _logs(instance: Instance) -> str:
+    logs = [(unit.name, units.last_log(unit.name)) for unit in instance.units]
+    return "\n".join(f"{name}: {line}" for name, log in logs for line in log.splitlines() if log)
+
+
+def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, units.UnitState]) -> bool:
+    """Restore the last good files; units that ran before run again, the others stop. False: that did not work either."""
+    changed = [d.name for d in todo if d.kind in ("file", "symlink")]
+    seeds = {file.path for file in instance.files if file.ownership == "seed"}
+    for path in changed:
+        if path not in seeds:
+            files.restore(path, LAST_GOOD)
+    try:
+        for unit in instance.units:
+            if not before[unit.name].is_running and unit.is_started:
+                units.run(["systemctl", "stop", unit.name], timeout_s=units.START_LIMIT_S)
+        units.reload_systemd()
+        for unit in instance.units:
+            if before[unit.name].is_running:
+                units.run(["systemctl", "reset-failed", unit.name], timeout_s=10)
+                units.change("restart", unit.name)
+    except (units.UnitFailure, subprocess.TimeoutExpired):
+        return False
+    return True
+
+
+def _words(todo: list[Difference]) -> tuple[str, ...]:
+    return tuple(f"{difference.change} {difference.name}" for difference in todo)

@@ -1,0 +1,166 @@
+"""One trip: a request comes in on standard input, is carried out under a lock, its answer goes out as JSON.
+
+Request: one line of JSON {"phase", …, "blobs": [[sha256, length], …]}, then the blobs' bytes, end to end.
+Answer: {"ok": true, …} or {"ok": false, "error": {"code", "what", "detail"}}; exit code 0 for both. Anything else is a
+defect, with its traceback on standard error.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import IO, Any
+
+from nospof.onhost import activate, compare, facts, manifest, receipt, settle, stage, status
+from nospof.onhost.files import write_atomically
+
+LOCK = "/run/nospof.lock"
+Request = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+class Refused(Exception):
+    """The request cannot be carried out now. `code`: busy, moved-on, other-stack, not-ready, not-staged."""
+
+    def __init__(self, code: str, what: str, detail: str = "") -> None:
+        super().__init__(what)
+        self.code, self.what, self.detail = code, what, detail
+
+
+def main(argv: list[str]) -> int:
+    """Carry out the request on standard input."""
+    source = sys.stdin.buffer
+    request = json.loads(source.readline())
+    blobs = {name: _exactly(source, length) for name, length in request.get("blobs", [])}
+    try:
+        answer = {"ok": True, **_carry_out(request, blobs)}
+    except Refused as refused:
+        answer = {"ok": False, "error": {"code": refused.code, "what": refused.what, "detail": refused.detail}}
+    sys.stdout.write(json.dumps(answer))
+    return 0
+
+
+def _exactly(source: IO[bytes], length: int) -> bytes:
+    content = source.read(length)
+    if len(content) != length:
+        raise EOFError(f"the request ended {length - len(content)} bytes early")
+    return content
+
+
+def _carry_out(request: Request, blobs: Mapping[str, bytes]) -> Answer:
+    readers: dict[str, Callable[[Request], Answer]] = {"facts": _facts, "compare": _compare, "status": _status}
+    phase = request["phase"]
+    if phase in readers:
+        return readers[phase](request)
+    with open(LOCK, "a+") as lock:
+        _lock(lock, request)
+        _refuse_strangers(request)
+        if phase == "stage":
+            return _stage(request, blobs)
+        if phase == "activate":
+            return _activate(request)
+        if phase == "settle":
+            return _settle(request)
+    raise ValueError(f"unknown phase {phase}")
+
+
+def _lock(lock: IO[str], request: Request) -> None:
+    """Hold the host for one trip; a trip that lost its controlling machine goes on to its end and frees it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise Refused("busy", f"another nospof works on this host: {lock.read().strip() or 'it does not say who'}") from None
+    lock.truncate(0)
+    lock.write(f"{request['by']}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+    lock.flush()
+
+
+def _refuse_strangers(request: Request) -> None:
+    known = receipt.read_receipt()
+    if known.stack_id and known.stack_id != request["stack_id"]:
+        raise Refused(
+            "other-stack",
+            f"this host belongs to another stack: {known.stack} ({known.stack_id}), applied {known.finished_at} by "
+            f"{known.finished_by}",
+        )
+    if known.generation != request["generation"]:
+        raise Refused(
+            "moved-on",
+            f"this host was changed meanwhile by {known.finished_by} at {known.finished_at} "
+            f"(generation {known.generation}, not {request['generation']})",
+        )
+
+
+def _facts(request: Request) -> Answer:
+    known = receipt.read_receipt()
+    rules = "/etc/nospof/firewall.nft"
+    return {
+        "facts": asdict(facts.gather(request["address"])),
+        "generation": known.generation,
+        "stack_id": known.stack_id,
+        "stack": known.stack,
+        "firewall": _text(rules),
+        "leads": {name: compare.is_done(tuple(argv)) for name, argv in request["leads"].items()},
+    }
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
+
+
+def _compare(request: Request) -> Answer:
+    wanted = manifest.parse(request["manifest"])
+    found = compare.differences(wanted, receipt.read_receipt(), receipt.read_journal())
+    trees = [tree.blob for instance in wanted.instances for tree in instance.trees if not os.path.isdir(tree.path)]
+    return {"differences": [asdict(difference) for difference in found], "missing_blobs": sorted(set(trees))}
+
+
+def _status(request: Request) -> Answer:
+    found = status.look(receipt.read_receipt(), request["leads"])
+    return {"instances": {name: asdict(state) for name, state in found.items()}, "addresses": status.addresses()}
+
+
+def _stage(request: Request, blobs: Mapping[str, bytes]) -> Answer:
+    wanted = manifest.parse(request["manifest"])
+    try:
+        stage.stage(wanted, blobs)
+    except stage.NotReady as error:
+        raise Refused("not-ready", "\n".join(error.problems)) from error
+    write_atomically(str(receipt.STAGED), json.dumps(request["manifest"]).encode(), 0o600)
+    return {}
+
+
+def _staged(request: Request) -> manifest.Manifest:
+    try:
+        staged = manifest.parse(json.loads(receipt.STAGED.read_text()))
+    except FileNotFoundError:
+        raise Refused("not-staged", "nothing is staged on this host") from None
+    if staged.digest != request["digest"]:
+        raise Refused("moved-on", "something else was staged on this host meanwhile")
+    return staged
+
+
+def _activate(request: Request) -> Answer:
+    staged, known = _staged(request), receipt.read_receipt()
+    results = activate.activate(staged, request["instances"], request["overrides"], known, receipt.read_journal())
+    return {"activated": [asdict(result) for result in results]}
+
+
+def _settle(request: Request) -> Answer:
+    staged = _staged(request)
+    finished = receipt.Receipt(
+        stack=request["stack"], stack_id=request["stack_id"], finished_at=request["at"], finished_by=request["by"]
+    )
+    removed = settle.settle(staged, receipt.read_receipt(), receipt.read_journal(), finished)
+    receipt.STAGED.unlink(missing_ok=True)
+    return {"removed": [asdict(difference) for difference in removed]}

@@ -1,0 +1,139 @@
+"""A host's firewall: exactly the links that reach it, one rule per endpoint, in a table of our own.
+
+Input is dropped unless a link says otherwise; out is open unless the stack file's `egress:` closes it. The table is replaced in
+one transaction; Debian's own nftables.service, whose stop flushes everything, is not used.
+Source: https://wiki.nftables.org/wiki-nftables/index.php/Atomic_rule_replacement
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from nospof.component import File, OnChange, Parts, Unit
+from nospof.topology import ADMIN, OUTSIDE, Endpoint, InstanceId, Link, Topology
+
+RULES_PATH = "/etc/nospof/firewall.nft"
+UNIT_NAME = "nospof-firewall.service"
+FIRST_MARK, LAST_MARK = "# links", "# end of links"
+
+
+def firewall_parts(topology: Topology, host: str) -> Parts:
+    """The firewall of `host` as parts."""
+    rules = File(RULES_PATH, firewall(topology, host), check=("/usr/sbin/nft", "-c", "-f", RULES_PATH), mode=0o600)
+    return Parts(files=(rules,), units=(Unit(UNIT_NAME, OnChange.RELOAD, text=UNIT),))
+
+
+def firewall(topology: Topology, host: str) -> str:
+    """The nftables file of `host`."""
+    rules = input_rules(topology, host)
+    output = _output_chain(topology, host) if topology.egress is not None else ""
+    indented = "".join(f"        {rule}\n" for rule in [FIRST_MARK, *rules, LAST_MARK])
+    return HEAD + indented + TAIL + output + "}\n"
+
+
+def input_rules(topology: Topology, host: str) -> list[str]:
+    """One rule per endpoint of `host` that is called over the network, sorted."""
+    callers: dict[Endpoint, list[Link]] = defaultdict(list)
+    for link in topology.into(host):
+        callers[link.target].append(link)
+    return sorted(rule for endpoint, links in callers.items() for rule in _accept(topology, endpoint, links))
+
+
+def union(old: str, new: str) -> str:
+    """The `new` firewall file that also lets in what the `old` one did: for the time between two configurations.
+
+    `old` is a file this module wrote, or "" where there was none.
+    """
+    kept = [rule for rule in _rules_between(old) if rule not in _rules_between(new)]
+    extra = "".join(f"        {rule}\n" for rule in kept)
+    return new.replace(f"        {LAST_MARK}\n", f"{extra}        {LAST_MARK}\n", 1)
+
+
+def _rules_between(text: str) -> list[str]:
+    lines = [line.strip() for line in text.splitlines()]
+    if FIRST_MARK not in lines or LAST_MARK not in lines:
+        return []
+    return lines[lines.index(FIRST_MARK) + 1 : lines.index(LAST_MARK)]
+
+
+def _accept(topology: Topology, endpoint: Endpoint, links: list[Link]) -> list[str]:
+    sources = _sources(topology, {link.source for link in links})
+    tiers = ", ".join(sorted({link.source.tier for link in links}))
+    comment = f'comment "{tiers} to {endpoint.owner.tier} {endpoint.listen.name}"'[:120]
+    return [f"{sources}{_port(wire, endpoint)} accept {comment}" for wire in endpoint.listen.speaks.wires]
+
+
+def _port(wire: str, endpoint: Endpoint) -> str:
+    return "meta l4proto 112" if wire == "vrrp" else f"{wire} dport {endpoint.listen.port}"
+
+
+def _sources(topology: Topology, sources: set[InstanceId]) -> str:
+    if OUTSIDE in sources:
+        return ""
+    addresses = {topology.host(source.host).address for source in sources if source.host}
+    if ADMIN in sources:
+        addresses.update(topology.admin)
+    if "0.0.0.0/0" in addresses:
+        return ""
+    return f"ip saddr {{ {', '.join(sorted(addresses))} }} "
+
+
+def _output_chain(topology: Topology, host: str) -> str:
+    ours = [link for link in topology.links if link.source.host == host and not link.is_local]
+    rules = {
+        f"ip daddr {topology.host(link.target.owner.host).address} {_port(wire, link.target)} accept"
+        for link in ours
+        for wire in link.target.listen.speaks.wires
+    }
+    if topology.egress:
+        rules.add(f"ip daddr {{ {', '.join(sorted(topology.egress))} }} accept")
+    lines = "".join(f"        {rule}\n" for rule in sorted(rules))
+    return OUTPUT_HEAD + lines + "    }\n"
+
+
+# An old client's packets that arrive after an address moved are answered with a reset at once, so that it reconnects.
+HEAD = """# Made by nospof from the stack's links; changes here are lost at the next `nospof up`.
+table inet nospof {}
+delete table inet nospof
+table inet nospof {
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iif lo accept
+        ct state established,related accept
+        ct state invalid tcp dport { 80, 443 } reject with tcp reset
+        ct state invalid drop
+        icmp type { destination-unreachable, time-exceeded, parameter-problem } accept
+        icmp type echo-request limit rate 10/second burst 20 packets accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, nd-router-solicit, packet-too-big, destination-unreachable, time-exceeded, parameter-problem } accept
+"""  # noqa: E501
+
+TAIL = """        limit rate 5/minute log prefix "nospof-drop: "
+        counter
+    }
+"""
+
+OUTPUT_HEAD = """    chain output {
+        type filter hook output priority filter; policy drop;
+        oif lo accept
+        ct state established,related accept
+        icmp type { destination-unreachable, time-exceeded, parameter-problem, echo-request } accept
+        icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, packet-too-big } accept
+"""
+
+UNIT = f"""[Unit]
+Description=Firewall of this host, made by nospof
+DefaultDependencies=no
+Wants=network-pre.target
+Before=network-pre.target shutdown.target
+Conflicts=shutdown.target
+After=local-fs.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/nft -f {RULES_PATH}
+ExecReload=/usr/sbin/nft -f {RULES_PATH}
+
+[Install]
+WantedBy=multi-user.target
+"""

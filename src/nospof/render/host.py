@@ -1,0 +1,75 @@
+"""Everything one host must have, as a value: the base of every host, the parts of its instances, its firewall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from nospof.component import Component, Context, Facts, File, Parts
+from nospof.errors import WrongInput
+from nospof.render.base import BASE_PACKAGES, base_parts
+from nospof.render.firewall import firewall_parts
+from nospof.resolve import component_of
+from nospof.topology import InstanceId, Topology
+
+BASE_TIER = "base"
+FIREWALL_TIER = "firewall"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `host` must have, part by part: printable, comparable, hashable; secrets and keys are tokens in the texts."""
+
+    host: str
+    packages: tuple[str, ...]
+    parts: tuple[tuple[InstanceId, Parts], ...]
+
+
+def packages_of(topology: Topology, host: str) -> tuple[str, ...]:
+    """Debian packages `host` needs: known before anything is asked of it."""
+    wanted = set(BASE_PACKAGES)
+    for instance in topology.on_host(host):
+        wanted.update(Component.kinds[instance.component].packages)
+    return tuple(sorted(wanted))
+
+
+def all_packages() -> tuple[str, ...]:
+    """The union of all components' packages: what the lab's image is made from."""
+    wanted = set(BASE_PACKAGES)
+    for kind in Component.kinds.values():
+        wanted.update(kind.packages)
+    return tuple(sorted(wanted))
+
+
+def render(
+    topology: Topology, host: str, facts: Facts, choices: Mapping[str, str], blobs: Mapping[str, str]
+) -> Manifest:
+    """Render the manifest of `host`.
+
+    `choices`: "database/first-primary" → host. `blobs`: "app/release" → sha256 of the content gathered for this host,
+    and "base/onhost" for the programs nospof itself puts there. Raises WrongInput where two tiers want the same file
+    with different content.
+    """
+    parts: list[tuple[InstanceId, Parts]] = []
+    for instance in topology.on_host(host):
+        here = Context(topology, instance, facts, choices, blobs)
+        parts.append((instance.id, component_of(instance).parts(here)))
+    _refuse_conflicts(host, parts)
+    base = base_parts(topology, host, (part for _, part in parts), blobs)
+    whole = [(InstanceId(BASE_TIER, host), base)]
+    if topology.has_firewall:
+        whole.append((InstanceId(FIREWALL_TIER, host), firewall_parts(topology, host)))
+    return Manifest(host, packages_of(topology, host), tuple(whole + parts))
+
+
+def _refuse_conflicts(host: str, parts: Iterable[tuple[InstanceId, Parts]]) -> None:
+    written: dict[str, tuple[InstanceId, File]] = {}
+    for instance, part in parts:
+        for file in part.files:
+            other, theirs = written.setdefault(file.path, (instance, file))
+            if other != instance and (theirs.text, theirs.mode, theirs.user) != (file.text, file.mode, file.user):
+                raise WrongInput(
+                    f"tiers {other.tier} and {instance.tier} both want {file.path} on host {host}, with different content",
+                    why="one of the two would run with the other's configuration",
+                    fix="give one of the two tiers another host",
+                )
