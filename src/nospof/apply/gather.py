@@ -1,8 +1,8 @@
 """Content for the hosts: the user's folders and the wheels they require, as tar files named after their content.
 
-A release has `app/` (the folder) and `site-packages/` (the wheels, unpacked for the host's Python). The same input gives the same
-bytes: sorted, owned by root, fixed modes, no clock. A file's time is made from its content, since nginx (ETag) and Python
-(bytecode) tell versions of a file apart by time and size: with one fixed time both would go on using an old one.
+A release has `app/` (the folder) and `site-packages/` (the wheels, unpacked for the host's Python). The same input gives
+the same bytes: sorted, owned by root, fixed modes, no clock. A file's time is made from its content, since nginx (ETag) and
+Python (bytecode) tell versions of a file apart by time and size: with one fixed time both would go on using an old one.
 Wheels are fetched once per requirements, Python and machine, and then kept: a later `up` needs no network. What is not pinned
 is therefore fetched as of that day. Nothing is built from source: neither this machine nor the hosts need a compiler.
 Source: https://pip.pypa.io/en/stable/cli/pip_install/ (--target, --platform), PEP 600 (manylinux), PEP 508 (markers).
@@ -15,6 +15,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -81,7 +82,6 @@ class Gathering:
         wanted = [
             request_for(f"{instance.id.tier}/{source.name}", source, self.base, facts)
             for instance in topology.on_host(host)
-            if not instance.demands or instance.declared_at
             for source in component_of(instance).sources
         ]
         found = gather(wanted, self.cache, self.progress)
@@ -113,7 +113,7 @@ def blob_path(cache: Path, sha256: str) -> Path:
 
 
 def _gather(request: SourceRequest, cache: Path, progress: Progress) -> str:
-    files = list(_files_in(request.folder, request.name))
+    files = list(_files_in(request.folder, request.name, _is_users))
     wheels_key = _wheels_key(request) if request.requirements else ""
     known = cache / "releases" / _digest(FORMAT, wheels_key, *(part for file in files for part in file.identity))
     with suppress(FileNotFoundError):
@@ -161,32 +161,26 @@ class _File:
         return entry
 
 
-def _files_in(folder: Path, name: str) -> Iterator[_File]:
-    """Everything in `folder` that belongs to a release, parents before children, sorted."""
+def _files_in(folder: Path, name: str, belongs: Callable[[Path], bool] = lambda path: True) -> Iterator[_File]:
+    """Everything in `folder` that `belongs` to a release, parents before children, sorted."""
     if not folder.is_dir():
         raise WrongInput(f"{name}: there is no folder {folder}", fix="correct `source:` in the stack file")
     root = folder.resolve()
     yield _File("")
-    yield from _entries(root, root, name)
+    yield from _entries(root, root, name, belongs)
 
 
-def _entries(folder: Path, root: Path, name: str) -> Iterator[_File]:
+def _entries(folder: Path, root: Path, name: str, belongs: Callable[[Path], bool]) -> Iterator[_File]:
     try:
-        found = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        for entry in found:
-            if entry.name in LEFT_OUT or entry.name.endswith(".pyc"):
-                continue
-            path = _readable_path(Path(entry.path).relative_to(root), name)
+        for entry in sorted(filter(belongs, folder.iterdir())):
+            path = _readable_path(entry.relative_to(root), name)
             if entry.is_symlink():
-                yield _File(path, target=_safe_target(Path(entry.path), root, path, name))
+                yield _File(path, target=_safe_target(entry, root, path, name))
             elif entry.is_dir():
-                if (Path(entry.path) / "pyvenv.cfg").exists():
-                    continue
                 yield _File(path)
-                yield from _entries(Path(entry.path), root, name)
+                yield from _entries(entry, root, name, belongs)
             elif entry.is_file():
-                is_program = bool(entry.stat().st_mode & stat.S_IXUSR)
-                yield _File(path, Path(entry.path).read_bytes(), is_program=is_program)
+                yield _File(path, entry.read_bytes(), is_program=bool(entry.stat().st_mode & stat.S_IXUSR))
             else:
                 raise WrongInput(
                     f"{name}: {path} is neither a file, a folder nor a symbolic link",
@@ -195,6 +189,11 @@ def _entries(folder: Path, root: Path, name: str) -> Iterator[_File]:
                 )
     except OSError as error:
         raise WrongInput(f"{name}: {error.filename or folder} cannot be read: {error.strerror}") from error
+
+
+def _is_users(path: Path) -> bool:
+    """Whether it is the user's work, and not what tools left there."""
+    return path.name not in LEFT_OUT and path.suffix != ".pyc" and not (path / "pyvenv.cfg").exists()
 
 
 def _readable_path(path: Path, name: str) -> str:
@@ -212,10 +211,9 @@ def _readable_path(path: Path, name: str) -> str:
 
 def _safe_target(link: Path, root: Path, path: str, name: str) -> str:
     """Where `link` leads, as it says; refuses what would not lead there on a host."""
-    target = os.readlink(link)
+    target = link.readlink()
     try:
-        end = link.resolve()
-        is_inside = not os.path.isabs(target) and end.is_relative_to(root)
+        is_inside = not target.is_absolute() and link.resolve().is_relative_to(root)
     except (OSError, RuntimeError):
         is_inside = False
     if not is_inside:
@@ -224,7 +222,7 @@ def _safe_target(link: Path, root: Path, path: str, name: str) -> str:
             why="on the hosts there is nothing at that place, or something else",
             fix="put the file itself there, or a relative link to a file in the folder",
         )
-    return target
+    return str(target)
 
 
 # --- wheels -------------------------------------------------------------------------------------------------------------
@@ -392,7 +390,7 @@ def _explain_missing(
         return WrongInput(
             f"{wanted} has no ready-made wheel for {host}",
             why=f"{request.name} needs it, and nospof builds nothing from source: the hosts have no compiler",
-            fix=f"use a package that has wheels (often {name}-binary), or put a wheel you built where pip finds it (--find-links)",
+            fix=f"use a package that has wheels (often {name}-binary), or build one and put it where pip looks (--find-links)",
             detail=detail,
         )
     return WrongInput(
@@ -412,7 +410,7 @@ def _needs_building(request: SourceRequest, line: str) -> WrongInput:
 
 
 def _without_addresses(said: str) -> str:
-    """pip's last error lines, without the addresses it asked, which may hold passwords."""
+    """Keep pip's last error lines, without the addresses it asked, which may hold passwords."""
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith(("Looking in", "WARNING: Retrying"))]
     errors = [line for line in lines if line.startswith("ERROR")] or lines
     return "\n".join(SECRETIVE.sub("…", line) for line in errors[-DETAIL_LINES:])
@@ -462,8 +460,7 @@ def _sweep(cache: Path) -> None:
     for left in cache.glob(".new-*"):
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > LEFTOVER_AGE_S:
-                with TemporaryDirectory(dir=cache, prefix=".new-", ignore_cleanup_errors=True) as bin_folder:
-                    left.rename(Path(bin_folder) / "old")
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _digest(*parts: str) -> str:
