@@ -8,23 +8,23 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nospof.apply import gather, trips
+from nospof.apply import trips
+from nospof.apply.gather import Gathering
 from nospof.apply.plan import Plan
 from nospof.apply.rollout import Progress, Rollout, leading_commands
 from nospof.apply.seal import Vault
 from nospof.apply.state import State
 from nospof.apply.trips import Problem, Trip
-from nospof.component import Component, Facts
+from nospof.component import Component
 from nospof.errors import Failed, WrongInput
 from nospof.lab.lab import Lab, LabHost, LabPlan
 from nospof.render.host import all_packages
-from nospof.resolve import Resolved, component_of, resolve
+from nospof.resolve import Resolved, resolve
 from nospof.stack.load import load
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem as StackProblem
@@ -231,21 +231,8 @@ class Deployment:
     def _rollout(self, progress: Progress, *, is_reading: bool) -> Rollout:
         vault = Vault(self.state, self.topology, is_reading)
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
-        return Rollout(self.topology, choices, vault, self.lab, self._gather, progress)
-
-    def _gather(self, topology: Topology, host: str, facts: Facts) -> Mapping[str, tuple[str, Callable[[], bytes]]]:
-        found: dict[str, tuple[str, Callable[[], bytes]]] = {}
-        for instance in topology.on_host(host):
-            for source in component_of(instance).sources:
-                folder = self.stack.file.absolute().parent / source.folder
-                blob = gather.gather(source, folder, facts, self.cache)
-                found[f"{instance.id.tier}/{source.name}"] = (blob.sha256, blob.read)
-        return found
-
-    @cached_property
-    def cache(self) -> Path:
-        """Where gathered content is kept between runs; it can be made anew."""
-        return self.state.folder / "cache"
+        gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
+        return Rollout(self.topology, choices, vault, self.lab, gathering, progress)
 
 
 class _NamedHTTPSConnection(http.client.HTTPSConnection):

@@ -58,7 +58,7 @@ class Keepalived(c.Component[KeepalivedSettings]):
     def parts(self, here: c.Context) -> c.Parts:
         addresses = [self._address(here, need) for need in self.needs(c.FloatingAddress)]
         text = here.template(TEXT, addresses=addresses, advert_s=f"{self.settings.advert_ms / 1000:g}")
-        config = c.File(CONFIG, text, check=("keepalived", "-t", "-f", CONFIG))
+        config = c.File(CONFIG, text, check=("/bin/sh", "-c", here.template(CHECK, addresses=addresses)))
         holds = c.File(HOLDS_ADDRESS, here.template(HOLDS, addresses=addresses), mode=0o755, for_units=())
         drop_in = here.template(DROP_IN, addresses=addresses)
         return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", c.OnChange.RELOAD, drop_in=drop_in),))
@@ -166,6 +166,13 @@ ExecStartPre=-/bin/sh -c '{{ remove }}'
 ExecStopPost=-/bin/sh -c '{{ remove }}'
 {% endfor %}
 """
+
+# The checker refuses a file to track that is not there, as it is before the first start.
+CHECK = """mkdir -p /run/nospof
+{% for address in addresses %}
+[ -e {{ address.need.alive_file }} ] || echo -1 > {{ address.need.alive_file }}
+{% endfor %}
+keepalived -t -f """ + CONFIG
 
 HOLDS = """\
 #!/bin/sh
