@@ -137,7 +137,8 @@ def _vip(text: str, path: str, problems: Problems) -> IPv4Interface | None:
         return None
     if not re.fullmatch(r"[0-9.]+/[0-9]{1,2}", text):
         why = "without the length of its network a host could not answer to its neighbours"
-        problems.add("S044", path, f"the prefix length of {vip.ip} is missing", why=why, fix=f"write e.g. {vip.ip}/24")
+        what = f"the prefix length of {vip.ip} is not written as a number" if "/" in text else f"{vip.ip} has no prefix length"
+        problems.add("S044", path, what, why=why, fix=f"write {vip}" if "/" in text else f"write e.g. {vip.ip}/24")
         return None
     ends = (vip.network.network_address, vip.network.broadcast_address) if vip.network.prefixlen < 31 else ()
     reason = _unusable(vip.ip) or (

@@ -7,7 +7,7 @@ not text is passed over here, because it was reported before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -82,7 +82,7 @@ def check_names(stack: object, hosts: Mapping[str, object], tiers: Mapping[str, 
         if name in hosts:
             what = f"{quoted(name)} is the name of a host and of a tier"
             why = "on the hosts both are names in /etc/hosts, and a name can lead to one place only"
-            problems.add("S022", f"tiers.{name}", what, why=why, fix=f"rename one, e.g. the host to {name}1")
+            problems.add("S022", f"tiers.{name}", what, why=why, fix=f"rename one, e.g. the tier to {name}-tier")
 
 
 def check_hosts_of(tier: Draft, hosts: Mapping[str, object], problems: Problems) -> None:
@@ -127,7 +127,7 @@ def check_calls(tiers: Mapping[str, Draft], problems: Problems) -> None:
     for circle in _circles(graph):
         what = f"these tiers call each other in a circle: {' → '.join([*circle, circle[0]])}"
         why = "a tier is started after those it calls, so none of these could be the first"
-        problems.add("S037", f"tiers.{circle[0]}.to", what, why=why, fix="remove one of these to:")
+        problems.add("S037", f"tiers.{circle[0]}.to", what, why=why, fix="remove one of these calls")
 
 
 def check_not_empty(top: Mapping[str, object], problems: Problems) -> None:
@@ -137,13 +137,13 @@ def check_not_empty(top: Mapping[str, object], problems: Problems) -> None:
             problems.add("S030", key, f"a stack needs at least one {key[:-1]}", fix=fix)
 
 
-def check_unused(hosts: Mapping[str, object], tiers: Iterable[Draft], problems: Problems) -> None:
-    """Warn of hosts that no tier names, but for those whose name was probably misspelt there."""
-    used = {reference.name for tier in tiers for reference in tier.all_hosts()}
-    unknown = used - set(hosts)
-    meant = {closest(name, hosts) for name in unknown}
+def check_unused(hosts: Mapping[str, object], tiers: Mapping[str, Draft], problems: Problems) -> None:
+    """Warn of hosts that no tier names; to be asked last, since it can be known only once all tiers are understood."""
+    if not tiers or any(problem.path.startswith("tiers") for problem in problems.found):
+        return
+    used = {reference.name for tier in tiers.values() for reference in tier.all_hosts()}
     for host in hosts:
-        if host not in used and host not in meant:
+        if host not in used:
             what = f"no tier uses the host {host}"
             fix = "name it in a tier's hosts: or spare:, or remove it"
             problems.add("S038", f"hosts.{host}", what, fix=fix, severity=Severity.WARNING)
@@ -185,22 +185,22 @@ def _twice(reference: Reference, kind: str, problems: Problems) -> None:
 
 
 def _check_folder(reference: Reference, beside: Path, problems: Problems) -> None:
-    folder = beside / reference.name
+    folder, name = beside / reference.name, quoted(reference.name)
     try:
-        if folder.is_dir():
+        if reference.name and folder.is_dir():
             return
-        what = (
-            f"{quoted(reference.name)} is a file, not a folder"
-            if folder.exists()
-            else f"there is no folder {quoted(reference.name)}"
-        )
+        is_file = reference.name != "" and folder.exists()
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        what = f"the folder {quoted(reference.name)} cannot be looked at: {reason}"
+        problems.add("S039", reference.path, f"the folder {name} cannot be looked at: {reason}")
+        return
+    if is_file:
+        problems.add("S039", reference.path, f"{name} is a file, not a folder", fix="name the folder that it is in")
+        return
     close = closest(reference.name.removeprefix("./"), _folders_in(beside))
-    meant = f"did you mean ./{close}? " if close else ""
-    fix = f"{meant}make it, or change the path; it starts from the folder of the stack file"
-    problems.add("S039", reference.path, what, fix=fix)
+    meant = f"did you mean ./{close}? if not, " if close else ""
+    fix = f"{meant}create it or correct the path, which starts at the folder of the stack file"
+    problems.add("S039", reference.path, f"there is no folder {name}", fix=fix)
 
 
 def _folders_in(beside: Path) -> list[str]:

@@ -17,11 +17,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from nospof.stack.problems import Problem, Problems, StackProblems
 from nospof.stack.syntax import explain_syntax
-from nospof.stack.words import quoted
+from nospof.stack.words import WrittenFloat, WrittenInt, quoted
 
 _LARGEST_BYTES = 1024 * 1024
-_MOST_NODES = 200_000
-# Three times what 1 MiB of ordinary YAML has: reached only by aliases of aliases of aliases.
+_MOST_NODES = 50_000
+# A hundred hosts make about 2000; only aliases of aliases of aliases reach it.
 _DEEPEST = 30
 
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
@@ -127,10 +127,12 @@ class _Reader:
         self.nodes_read += 1
         if self.nodes_read > _MOST_NODES:
             what = "the aliases (*name) of this file multiply to more than a stack can have"
-            raise _hopeless(self.file, "S005", what, fix="write out what the aliases stand for", line=1)
+            raise _hopeless(self.file, "S005", what, fix=_WRITE_OUT, line=1)
         if depth > _DEEPEST:
             what = f"this is nested more than {_DEEPEST} levels deep, or an alias (*name) stands inside its own anchor (&name)"
-            raise _hopeless(self.file, "S005", what, line=node.start_mark.line + 1, column=node.start_mark.column + 1)
+            raise _hopeless(
+                self.file, "S005", what, fix=_WRITE_OUT, line=node.start_mark.line + 1, column=node.start_mark.column + 1
+            )
         if isinstance(node, MappingNode):
             found: object = self.mapping(node, path, depth)
         elif isinstance(node, SequenceNode):
@@ -151,7 +153,7 @@ class _Reader:
         first: dict[str, Node] = {}
         for key_node, value_node in [*node.value, *self.merged(node, path)]:
             key = self.key(key_node, path)
-            if key is None or (key in first and first[key] is key_node):
+            if key is None:
                 continue
             if key in first:
                 self.twice(key, path, first[key], key_node)
@@ -171,8 +173,12 @@ class _Reader:
                 continue
             for source in value_node.value if isinstance(value_node, SequenceNode) else [value_node]:
                 if not isinstance(source, MappingNode):
-                    self.strange(key_node, path, '"<<" takes over the keys of another mapping, but no mapping follows it')
+                    self.strange(
+                        key_node, path, '"<<" takes over the keys of another mapping, but none follows it', fix=_WRITE_OUT
+                    )
                     continue
+                if any(_is_merge(key) for key, _ in source.value):
+                    self.strange(key_node, path, '"<<" takes over keys of a mapping that has a "<<" itself', fix=_WRITE_OUT)
                 new = [(k, v) for k, v in source.value if isinstance(k, ScalarNode) and k.value not in own]
                 own |= {k.value for k, _ in new}
                 pairs += new
@@ -218,9 +224,11 @@ class _Reader:
 
     def strange(self, node: Node, path: str, what: str, fix: str = "") -> None:
         line, column = _start(node)
+        self.problems.unreadable.add(path)
         self.problems.found.append(Problem("S005", path, line, column, what, fix=fix, file=self.file))
 
 
+_WRITE_OUT = "write out what the aliases stand for"
 _BEGINNING = "begin with name:, domain:, hosts: and tiers:, as in examples/simple/stack.yaml"
 
 
@@ -229,8 +237,15 @@ def _plain(text: str) -> object:
         return _CONSTANTS[text]
     for pattern, base in ((_INT, 10), (_OCTAL, 8), (_HEX, 16)):
         if pattern.fullmatch(text):
-            return int(text, base)
-    return float(text) if _FLOAT.fullmatch(text) else text
+            whole = WrittenInt(text.removeprefix("0o"), base)
+            whole.written = text
+            return whole
+    if _FLOAT.fullmatch(text):
+        # A whole number of more than 18 digits is no number of anything here: as a float it is reported with its size.
+        number = WrittenFloat(text)
+        number.written = text
+        return number
+    return text
 
 
 def _start(node: Node) -> tuple[int, int]:

@@ -116,10 +116,10 @@ def _check_together(document: Document, drafts: Mapping[str, Draft], kinds: Kind
         checks.check_component(draft, kinds, problems)
         checks.check_hosts_of(draft, hosts, problems)
     checks.check_calls(drafts, problems)
-    checks.check_unused(hosts, drafts.values(), problems)
     for path, settings, keys in _with_settings(drafts, _mapping(document, "options"), kinds):
         checks.check_folders(settings, keys, path, beside, problems)
     _check_addresses(top, hosts, problems)
+    checks.check_unused(hosts, drafts, problems)
 
 
 def _with_settings(

@@ -74,11 +74,15 @@ class Problems:
     def __init__(self, file: str, positions: Mapping[str, tuple[int, int]], values: Mapping[str, object]) -> None:
         self.file, self.positions, self.values = file, positions, values
         self.found: list[Problem] = []
+        self.unreadable: set[str] = set()
+        """Paths that were not understood: nothing more is said of what stands there."""
 
     def add(
         self, code: str, path: str, what: str, *, why: str = "", fix: str = "", severity: Severity = Severity.ERROR
     ) -> None:
         """Note a problem at `path`, or at its nearest parent that stands in the file."""
+        if path in self.unreadable:
+            return
         self.found.append(_at(self.file, self.positions, self.values, Problem(code, path, 0, 0, what, why, fix, severity)))
 
     @property

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from nospof.stack.marks import Switch
 
@@ -20,7 +21,9 @@ NAME_PATTERN = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
 def _as_list(value: object) -> object:
     if isinstance(value, str):
         return (value,)
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return tuple(value)
+    raise PydanticCustomError("names", "a name or a list of names")
 
 
 _NAMES_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "uniqueItems": True}]}
@@ -37,7 +40,9 @@ class Keys(BaseModel):
 class HostKeys(Keys):
     """A server."""
 
-    zone: str = Field(examples=["a"], description="Failure domain, e.g. a rack or a site: hosts of one zone fail together.")
+    zone: str = Field(
+        min_length=1, examples=["a"], description="Failure domain, e.g. a rack or a site: hosts of one zone fail together."
+    )
     address: str | None = Field(
         None, examples=["192.0.2.11"], description="IPv4 address of a real server; without it the host is made in the lab."
     )
@@ -98,7 +103,27 @@ def json_schema(kinds: Mapping[str, type[BaseModel]]) -> dict[str, object]:
     options = {component: {"$ref": f"#/$defs/settings.{component}"} for component in sorted(kinds)}
     properties["options"] |= {"properties": options, "additionalProperties": False}
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return head | schema | {"title": "nospof stack file", "$defs": definitions}
+    whole = _tidy(head | schema | {"$defs": definitions})
+    assert isinstance(whole, dict)  # noqa: S101 - it went in as one
+    return whole | {"title": "nospof stack file"}
+
+
+def _tidy(schema: object) -> object:
+    """Take out what pydantic says of Python only: titles made of names, null for "left out", switches as booleans."""
+    if isinstance(schema, list):
+        return [_tidy(one) for one in schema if one != {"type": "null"}]
+    if not isinstance(schema, dict):
+        return schema
+    tidy = {key: _tidy(value) for key, value in schema.items() if (key, value) != ("default", None)}
+    if isinstance(tidy.get("title"), str):
+        del tidy["title"]
+    if tidy.get("enum") == ["on", "off"] and "default" in tidy:
+        tidy["default"] = "on" if tidy["default"] else "off"
+    branches = tidy.get("anyOf")
+    if isinstance(branches, list) and len(branches) == 1:
+        del tidy["anyOf"]
+        tidy |= branches[0]
+    return tidy
 
 
 def _settings_schema(component: str, settings: type[BaseModel], definitions: dict[str, object]) -> dict[str, object]:
@@ -111,7 +136,8 @@ def _settings_schema(component: str, settings: type[BaseModel], definitions: dic
 def _tier_schema(component: str, settings: Mapping[str, object]) -> dict[str, object]:
     schema = TierKeys.model_json_schema()
     more, required = settings.get("properties", {}), settings.get("required", [])
-    assert isinstance(more, dict) and isinstance(required, list)  # noqa: S101, PT018 - pydantic's own form
+    assert isinstance(more, dict)  # noqa: S101 - pydantic's own form
+    assert isinstance(required, list)  # noqa: S101
     properties = schema["properties"] | more
     properties["component"] = {"const": component, "description": "The software of this tier."}
     title = {"title": f"A tier of {component}"}

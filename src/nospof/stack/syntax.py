@@ -8,7 +8,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
 from nospof.stack.problems import Problem
-from nospof.stack.words import quoted
+from nospof.stack.words import listed, quoted
 
 _KEY_WITHOUT_SPACE = re.compile(r"""^\s*(?:- )?[A-Za-z][\w-]*:[^\s/]""")
 _HAS_KEY = re.compile(r":(\s|$)")
@@ -27,7 +27,8 @@ def explain_syntax(file: str, text: str, marked: MarkedYAMLError | None, error: 
             "delete it and type the text again",
         )
     if at != line:
-        line, column = at, _indent(lines, at) + 1
+        mark = marked.context_mark if marked else None
+        line, column = at, mark.column + 1 if mark and at == opened else _indent(lines, at) + 1
     return Problem("S003", "", line, column, what, fix=fix, file=file)
 
 
@@ -37,12 +38,12 @@ def _translate(reason: str, context: str, lines: list[str], line: int, opened: i
     if "'\\t'" in reason or (here[: len(here) - len(here.lstrip())].count("\t")):
         return "a tab stands here, and YAML is indented by spaces only", "replace each tab by two spaces", line
     if "end of stream" in reason and "quoted" in context:
-        return f"the quote that opens in line {opened} is never closed", "write the closing quote", line
+        return f"the quote that opens in line {opened} is never closed", "write the closing quote", opened
     if "quoted" in context and "escape" in reason:
         fix = "write \\\\ for a backslash, or use single quotes: '…'"
         return "a backslash in double quotes has a meaning of its own, and this one has none", fix, line
     if "quoted" in context:
-        return f"the quote that opens in line {opened} is never closed", "write the closing quote", line
+        return f"the quote that opens in line {opened} is never closed", "write the closing quote", opened
     if reason.startswith("expected ',' or"):
         return _bracket(reason, here, line, opened)
     if "mapping values are not allowed" in reason or "could not find expected ':'" in reason:
@@ -55,7 +56,7 @@ def _translate(reason: str, context: str, lines: list[str], line: int, opened: i
     if "another document" in reason:
         return "a second document begins here, and a stack file has one", "remove the line --- or ...", line
     if "expected <block end>" in reason:
-        return _misplaced(here, line, opened)
+        return _misplaced(lines, before, line, opened)
     if "expected the node content" in reason:
         return (
             f"a bracket or comma stands here that nothing opened: {quoted(here.strip())}",
@@ -71,7 +72,8 @@ def _bracket(reason: str, here: str, line: int, opened: int) -> tuple[str, str, 
         what = f"a comma, or the closing {bracket}, is missing in this line"
         return what, f"write a comma between the entries and {bracket} after the last", line
     opening = "[" if bracket == "]" else "{"
-    return f"the {opening} that opens in line {opened} is not closed", f"write {bracket} at its end, or a comma", line
+    fix = f"write {bracket} where it ends, or the comma that is missing in it"
+    return f"the {opening} that opens in line {opened} is not closed when line {line} begins", fix, opened
 
 
 def _colon(lines: list[str], here: str, before: int, line: int) -> tuple[str, str, int]:
@@ -83,22 +85,21 @@ def _colon(lines: list[str], here: str, before: int, line: int) -> tuple[str, st
         text = _line(lines, before).strip()
         return f"the line {quoted(text)} has no colon, so it is no key with a value", "write KEY: VALUE", before
     if len(_HAS_KEY.findall(here)) > 1:
-        return "two colons in one line: what follows the first is a value already", "put quotes around the value", line
+        key, _, value = here.strip().partition(": ")
+        fix = f"put quotes around the value: {key}: {quoted(value)}"
+        return "two colons in one line: what follows the first is a value already", fix, line
     if before and _indent(lines, line) > _indent(lines, before):
         fix = f"begin it below the key of line {before}, or leave the value of that line empty"
         return f"this line is indented below line {before}, which has a value already", fix, line
     return "a colon stands where no key can be", "put quotes around text that contains a colon and a space", line
 
 
-def _misplaced(here: str, line: int, opened: int) -> tuple[str, str, int]:
-    if re.search(r""":\s+(['"]).*?\1\s*\S""", here):
+def _misplaced(lines: list[str], before: int, line: int, opened: int) -> tuple[str, str, int]:
+    if re.search(r""":\s+(['"]).*?\1\s*\S""", _line(lines, line)):
         return "text follows after the closing quote", "put the whole value into one pair of quotes", line
-    fix = "keys that belong together begin in the same column"
-    return (
-        f"this line does not fit what begins in line {opened}: its indentation differs from that of its neighbours",
-        fix,
-        line,
-    )
+    others = [f"line {one} (column {_indent(lines, one) + 1})" for one in sorted({before, opened} - {0, line})]
+    what = f"this line begins in column {_indent(lines, line) + 1}, which does not fit {listed(others, last='or')}"
+    return what, "keys that belong together begin in the same column", line
 
 
 def _place(text: str, marked: MarkedYAMLError | None, error: Exception) -> tuple[int, int]:

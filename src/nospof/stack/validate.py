@@ -36,18 +36,22 @@ _EXPECTED = {
     "dataclass": "keys with values",
     "none": "no value",
     "switch": "on or off",
+    "names": "a name or a list of names",
 }
 _LIMITS = {
-    "greater_than_equal": ("ge", "must be at least"),
-    "greater_than": ("gt", "must be more than"),
-    "less_than_equal": ("le", "must be at most"),
-    "less_than": ("lt", "must be less than"),
-    "multiple_of": ("multiple_of", "must be a multiple of"),
-    "string_too_short": ("min_length", "must have at least this many characters:"),
-    "string_too_long": ("max_length", "must have at most this many characters:"),
-    "too_short": ("min_length", "must have at least this many entries:"),
-    "too_long": ("max_length", "must have at most this many entries:"),
+    "greater_than_equal": ("ge", "must be at least {}"),
+    "greater_than": ("gt", "must be more than {}"),
+    "less_than_equal": ("le", "must be at most {}"),
+    "less_than": ("lt", "must be less than {}"),
+    "multiple_of": ("multiple_of", "must be a multiple of {}"),
+    "string_too_short": ("min_length", "must have at least {} characters"),
+    "string_too_long": ("max_length", "must have at most {} characters"),
+    "too_short": ("min_length", "must have at least {} entries"),
+    "too_long": ("max_length", "must have at most {} entries"),
 }
+_CHOICES = ("literal_error", "enum")
+_PLACEHOLDERS: dict[object, str] = {str: "TEXT", int: "NUMBER", float: "NUMBER", bool: "on"}
+_A_NUMBER = "without quotes YAML takes {} for a number"
 _WHY_UNKNOWN = "a key that means nothing would be passed over, and nobody would notice"
 _ON = {True, "yes", "true", "True", "enabled", "On", "ON"}
 _OFF = {False, "no", "false", "False", "disabled", "Off", "OFF", "none"}
@@ -151,14 +155,28 @@ def _missing_key(model: type[BaseModel], steps: tuple[str, ...], path: str, prob
 def _wrong_value(
     model: type[BaseModel], steps: tuple[str, ...], path: str, problems: Problems, group: list[ErrorDetails]
 ) -> None:
+    below, field = _join(path, *steps), _field_at(model, steps)
+    value = problems.values.get(below, group[0]["input"])
     expected = [word for error in group if (word := _expected(error["type"]))]
-    if len(expected) == len(group):
-        code, what = "S013", f"expected {listed(dict.fromkeys(expected), last='or')}, found {found(group[0]['input'])}"
-        fix = _type_fix(_field_at(model, steps), steps, expected[0], group[0]["input"])
+    if len(group) > 1 and len(group) - len(expected) == sum(error["type"] in _CHOICES for error in group):
+        expected += [quoted(choice) for choice in _choices(field.annotation)] if field else []
+    if len(expected) >= len(group):
+        code, what = "S013", f"expected {listed(dict.fromkeys(expected), last='or')}, found {found(value)}"
+        fix = _type_fix(field, steps, expected[0], value)
     else:
+        # Some branch of a union took the type: what it says of the content is nearer to what was meant.
         error = next(error for error in group if not _expected(error["type"]))
-        code, what, fix = _content(_field_at(model, steps), steps, error)
-    problems.add(code, _join(path, *steps), what, why=_meaning(model, *steps), fix=fix)
+        code, what, fix = _content(field, steps, error, value)
+    is_number_for_text = expected[:1] == ["text"] and isinstance(value, (int, float))
+    why = _why_quotes(value) if is_number_for_text else _meaning(model, *steps)
+    problems.add(code, below, what, why=why, fix=fix)
+
+
+def _why_quotes(value: object) -> str:
+    if isinstance(value, bool):
+        return f"without quotes YAML takes {show(value)} for a truth value"
+    number = str(value) if str(value) != show(value) else ""
+    return f"without quotes YAML takes {show(value)} for the number {number}" if number else _A_NUMBER.format(show(value))
 
 
 def _expected(error_type: str) -> str | None:
@@ -175,25 +193,40 @@ def _type_fix(field: FieldInfo | None, steps: tuple[str, ...], expected: str, va
         return f'put quotes around it: "{show(value)}"'
     if expected in ("a whole number", "a number") and isinstance(value, str) and value.lstrip("-").isdigit():
         return f"remove the quotes: {key}: {value}"
+    if expected == "text" and isinstance(value, list) and len(value) == 1:
+        return f"remove the brackets: {key}: {show(value[0])}"
     if expected == "a list" and isinstance(value, str):
         return f"put it in brackets: {key}: [{value}]"
+    if (
+        expected == "keys with values"
+        and field
+        and (keys := [key for one in _models_in(field.annotation) for key in keys_of(one)])
+    ):
+        return f"the keys here are: {listed(keys)}"
     return f"write e.g. {_example(field, key)}" if field and key else ""
 
 
-def _content(field: FieldInfo | None, steps: tuple[str, ...], error: ErrorDetails) -> tuple[str, str, str]:
+def _content(field: FieldInfo | None, steps: tuple[str, ...], error: ErrorDetails, value: object) -> tuple[str, str, str]:
     kind, context = error["type"], error.get("ctx", {})
     fix = f"write e.g. {_example(field, steps[-1])}" if field and steps and not steps[-1].isdigit() else ""
     if kind in _LIMITS:
         name, words = _LIMITS[kind]
-        return "S014", f"{words} {context.get(name)}, found {found(error['input'])}", fix
-    if kind in ("literal_error", "enum"):
+        limit = context.get(name)
+        is_empty = kind in ("string_too_short", "too_short") and limit == 1
+        what = "must not be empty" if is_empty else f"{words.format(show(limit))}, found {found(value)}"
+        return "S014", what, fix
+    if kind in _CHOICES:
         choices = _choices(field.annotation) if field else []
-        return "S015", f"{found(error['input'])} is none of those allowed", correction(show(error["input"]), choices, "one of")
+        return (
+            "S015",
+            f"{found(value)} is not one of the choices",
+            correction(show(value), choices, "the choices are"),
+        )
     if kind in ("value_error", "assertion_error"):
         return "S016", str(context.get("error", error["msg"])), fix
     if kind == "string_pattern_mismatch":
-        return "S016", f"{found(error['input'])} does not have the right form", fix
-    return "S016", f"{error['msg'][:1].lower()}{error['msg'][1:]}, found {found(error['input'])}", fix
+        return "S016", f"{found(value)} does not have the right form", fix
+    return "S016", f"{error['msg'][:1].lower()}{error['msg'][1:]}, found {found(value)}", fix
 
 
 def _choices(annotation: object) -> list[str]:
@@ -216,8 +249,15 @@ def _example(field: FieldInfo | None, key: str) -> str:
         value = "on" if value else "off"
     if isinstance(value, Enum):
         value = value.value
-    is_known = isinstance(value, (int, float, list, dict)) or (isinstance(value, str) and value)
-    return f"{key}: {show(value)}" if is_known else f"{key}: …"
+    is_known = isinstance(value, (int, float, list, dict, str)) and value not in ("", [], {})
+    return f"{key}: {show(value) if is_known else _placeholder(field.annotation if field else None)}"
+
+
+def _placeholder(annotation: object) -> str:
+    if get_origin(annotation) in (list, tuple, set, frozenset):
+        return "[VALUE, VALUE]"
+    kinds = [annotation, *get_args(annotation), *(inner for one in get_args(annotation) for inner in get_args(one))]
+    return next((_PLACEHOLDERS[kind] for kind in kinds if kind in (str, int, float, bool)), "VALUE")
 
 
 def _field_at(model: type[BaseModel], steps: tuple[str, ...]) -> FieldInfo | None:

@@ -9,7 +9,21 @@ from collections.abc import Iterable
 
 _LONGEST_SHOWN = 48
 _MOST_LISTED = 20
+_NUMBER = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|0o[0-7]+|0x[0-9a-fA-F]+"
+_LOOKS_OTHERWISE = re.compile(rf"{_NUMBER}|true|false|null", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9./_@-][A-Za-z0-9./_@:+-]*")
+
+
+class WrittenInt(int):
+    """A whole number whose writing in the file is not Python's, e.g. 007."""
+
+    written: str
+
+
+class WrittenFloat(float):
+    """A number whose writing in the file is not Python's, e.g. 8.10: a version, most likely."""
+
+    written: str
 
 
 def show(value: object) -> str:
@@ -70,10 +84,13 @@ def _flow(value: object, depth: int) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+        is_plain = _PLAIN.fullmatch(value) and not _LOOKS_OTHERWISE.fullmatch(value)
+        return value if is_plain else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
         return "[…]" if depth == 0 else "[" + ", ".join(_flow(item, depth - 1) for item in value[:20]) + "]"
     if isinstance(value, dict):
         pairs = list(value.items())[:20]
         return "{…}" if depth == 0 else "{" + ", ".join(f"{key}: {_flow(item, depth - 1)}" for key, item in pairs) + "}"
-    return str(value)
+    if isinstance(value, (WrittenInt, WrittenFloat)):
+        return value.written
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

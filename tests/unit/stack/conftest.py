@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Literal
 
+import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nospof.stack.marks import Folder, PlacesOn, Rank, Switch
@@ -58,6 +61,23 @@ class Etcd(Settings):
     pass
 
 
+EXAMPLE = """\
+name: shop
+domain: shop.example.com
+hosts:                       # `address:` makes it a real server (SSH); none, and it is made in the lab
+  lb1: {zone: a}
+  lb2: {zone: b}
+  web1: {zone: a}
+  web2: {zone: b}
+  db1: {zone: a}
+  db2: {zone: b}
+  w1: {zone: c}
+tiers:
+  load-balancer: {component: haproxy, hosts: [lb1, lb2], mode: active-passive, balance: roundrobin, to: web}
+  web:      {component: nginx, hosts: [web1, web2], to: app}
+  app:      {component: gunicorn, hosts: [web1, web2], source: ./app, module: "shop:app", to: database}
+  database: {component: mariadb, hosts: [db1, db2], witness: w1}
+"""
 KINDS: dict[str, type[BaseModel]] = {
     "haproxy": Haproxy,
     "nginx": Nginx,
@@ -65,3 +85,22 @@ KINDS: dict[str, type[BaseModel]] = {
     "mariadb": Mariadb,
     "etcd": Etcd,
 }
+
+
+@pytest.fixture(scope="session")
+def kinds() -> Mapping[str, type[BaseModel]]:
+    return KINDS
+
+
+@pytest.fixture(scope="session")
+def example() -> str:
+    """The stack file of DESIGN.md, section 5."""
+    return EXAMPLE
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for stack files, with the application that the example names."""
+    folder = tmp_path_factory.mktemp("stack")
+    (folder / "app").mkdir()
+    return folder
