@@ -173,7 +173,7 @@ class Deployment:
             plan = rollout.plan()
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
-            if not plan.changes:
+            if plan.is_empty:
                 return False
             rollout.apply(plan)
             return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -78,7 +79,7 @@ class Rollout:
         progress: Progress,
     ) -> None:
         self.topology, self.choices, self.vault = topology, choices, vault
-        self.transport, self.gather, self.progress = transport, gather, progress
+        self.transport, self.gather, self.progress = trips.OneAtATime(transport), gather, progress
         self.hosts: dict[str, Known] = {}
         self.missing: dict[str, Problem] = {}
 
@@ -142,11 +143,12 @@ class Rollout:
         hosts = sorted({change.host for change in plan.changes})
         self._stage(hosts)
         self._open_firewall(plan)
-        is_first = all(known.generation == 0 for known in self.hosts.values())
-        for tier in activation_order(self.topology):
-            if tier != FIREWALL_TIER:
-                self._activate_tier(tier, plan, is_first)
+        if all(known.generation == 0 for known in self.hosts.values()):
+            self._activate_first_time(plan)
+        else:
+            self._activate_one_by_one(plan)
         self._settle(hosts)
+        self._tell_missing()
 
     def _stage(self, hosts: Sequence[str]) -> None:
         self.progress.phase("checking everything on the hosts, nothing is replaced yet")
@@ -173,19 +175,33 @@ class Rollout:
         firewall = next(part for instance, part in parts.items() if instance.tier == FIREWALL_TIER)
         return next(file.text for file in firewall.files if file.path == RULES_PATH)
 
-    def _activate_tier(self, tier: str, plan: Plan, is_first: bool) -> None:
-        hosts = plan.hosts_of_tier(tier)
-        if not hosts:
-            return
-        self.progress.phase(tier)
-        leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
-        first, *others = host_order(hosts, leads)
-        self._activate_hosts(tier, [first])
-        if is_first:
-            self._activate_hosts(tier, others)
-            return
-        for host in others:
-            self._activate_hosts(tier, [host])
+    def _activate_one_by_one(self, plan: Plan) -> None:
+        """Change a stack that serves: never two hosts of a tier at once, those that lead last."""
+        for tier in self._tiers(plan):
+            self.progress.phase(tier)
+            leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
+            for host in host_order(plan.hosts_of_tier(tier), leads):
+                self._activate_hosts(tier, [host])
+
+    def _activate_first_time(self, plan: Plan) -> None:
+        """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts."""
+        following: list[tuple[Sequence[str], Future[None]]] = []
+        with ThreadPoolExecutor(1) as second_wave:
+            for tier in self._tiers(plan):
+                self.progress.phase(tier)
+                first, *others = plan.hosts_of_tier(tier)
+                for hosts, wave in following:
+                    if first in hosts:
+                        wave.result()
+                self._activate_hosts(tier, [first])
+                following.append((others, second_wave.submit(self._activate_hosts, tier, others)))
+        for _, wave in following:
+            wave.result()
+
+    def _tiers(self, plan: Plan) -> list[str]:
+        """The tiers that change, callees first; the firewall has a turn of its own before and after them."""
+        order = activation_order(self.topology)
+        return [tier for tier in order if tier != FIREWALL_TIER and plan.hosts_of_tier(tier)]
 
     def _activate_hosts(
         self, tier: str, hosts: Sequence[str], overrides: Mapping[str, Mapping[str, str]] | None = None
@@ -208,7 +224,7 @@ class Rollout:
                 if result["failure"]:
                     problems.append(_unhealthy(host, result))
                 elif result["done"]:
-                    self.progress.host(host, ", ".join(_short(done) for done in result["done"]))
+                    self.progress.host(host, _summary(result["done"]))
         if problems:
             raise _failure(problems, "nothing after it was begun; hosts that were not reached are as before")
 
@@ -226,6 +242,15 @@ class Rollout:
         for host, answer in answers.items():
             for removed in answer["removed"] if not isinstance(answer, Problem) else []:
                 self.progress.host(host, f"{removed['change']} {removed['name']}")
+
+    def _tell_missing(self) -> None:
+        if self.missing:
+            first, *_ = self.missing.values()
+            raise Uncertain(
+                f"{', '.join(sorted(self.missing))} did not answer; every other host is as the file says",
+                why=first.what,
+                fix="bring the host back, then run `nospof up` again",
+            )
 
     # --- trips -------------------------------------------------------------------------------------------------------
     def _send(
@@ -291,6 +316,9 @@ def _fix(problem: Problem) -> str:
     }.get(problem.kind, "")
 
 
-def _short(done: str) -> str:
-    verb, _, name = done.partition(" ")
-    return f"{verb} {name.rsplit('/', 1)[-1]}"
+def _summary(done: Sequence[str]) -> str:
+    """What was done on a host, in one line: files by number, the rest by name."""
+    files = sum(1 for entry in done if "/" in entry)
+    words = [entry for entry in done if "/" not in entry and not entry.startswith("enable ")]
+    counted = [f"{files} file{'s' * (files > 1)}"] if files else []
+    return " · ".join([*counted, *words])

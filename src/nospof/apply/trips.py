@@ -11,14 +11,16 @@ import io
 import json
 import tarfile
 import zipfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from threading import Lock
 from typing import Any
 
-from nospof.apply.transport import Finished, Transport, Unreachable
+from nospof.apply.transport import Finished, Outcome, Transport, Unreachable
 
 PARALLEL = 16
 Json = dict[str, Any]
@@ -57,6 +59,19 @@ class Trip:
     request: Json
     blobs: Mapping[str, bytes]
     timeout_s: float
+
+
+class OneAtATime:
+    """A transport on which a host never has two commands of this run at once; different hosts do not wait."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._locks: defaultdict[str, Lock] = defaultdict(Lock)
+
+    def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
+        """See `Transport.run`; `timeout_s` begins with the host's turn."""
+        with self._locks[host]:
+            return self._transport.run(host, argv, stdin, timeout_s)
 
 
 def send(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem]:

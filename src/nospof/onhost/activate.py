@@ -63,7 +63,8 @@ def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[A
     todo = of_instance(instance, states, journal)
     if not todo:
         return Activated(instance.id, ()), journal
-    journal = _begin(instance, todo, journal)
+    before = journal
+    journal = _begin(instance, todo, before)
     try:
         _replace_files(instance, todo, receipt)
         _change_units(instance, todo)
@@ -72,9 +73,12 @@ def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[A
     except (units.UnitFailure, Unhealthy, OSError, KeyError) as error:
         is_restored = _put_back(instance, todo, states)
         detail = error.log if isinstance(error, units.UnitFailure) else getattr(error, "detail", "")
+        if is_restored:
+            journal = replace(journal, dirty=before.dirty)
+            write_journal(journal)
         return Activated(instance.id, _words(todo), str(error), detail, is_restored), journal
     own = {unit.name for unit in instance.units}
-    journal = replace(journal, dirty={unit: todo for unit, todo in journal.dirty.items() if unit not in own})
+    journal = replace(journal, dirty={unit: action for unit, action in journal.dirty.items() if unit not in own})
     write_journal(journal)
     return Activated(instance.id, _words(todo)), journal
 
