@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from nospof import component as c
+from nospof.components.gunicorn import texts
 
 SITE_PATH = r"^/([A-Za-z0-9_.-]+/)*$"
 URL_PATH = r"^/[A-Za-z0-9_./~-]*$"
@@ -23,6 +24,7 @@ URL_PATH = r"^/[A-Za-z0-9_./~-]*$"
 LONGEST_USER_NAME = 31
 # One worker that dies must not stop the site; more than 16 in one process group only waits for the database.
 FEWEST_WORKERS, MOST_WORKERS = 2, 16
+WORKER_FOLDER = "/usr/lib/nospof/gunicorn"
 # nginx keeps idle connections for 60 s. The side that closes first must be the one that also sends first.
 KEEP_ALIVE_S = 75
 
@@ -88,9 +90,10 @@ class Gunicorn(c.Component[GunicornSettings]):
         tls = here.tls(user=user, for_units=())
         tls_files = tls.files if _is_called_over_network(here) else tuple(file for file in tls.files if file.path == tls.ca)
         values = {"tier": tier, "user": user, "socket": _socket(tier), "set": self.settings, "release": release}
-        socket_unit = here.template(SOCKET, is_networked=_is_called_over_network(here), **values)
+        socket_unit = here.template(texts.SOCKET, is_networked=_is_called_over_network(here), **values)
         service_unit = here.template(
-            SERVICE,
+            texts.SERVICE,
+            worker_folder=WORKER_FOLDER,
             tls=tls if _is_called_over_network(here) else None,
             workers=self.settings.workers or max(FEWEST_WORKERS, min(here.facts.cpus, MOST_WORKERS)),
             keep_alive_s=KEEP_ALIVE_S,
@@ -99,8 +102,9 @@ class Gunicorn(c.Component[GunicornSettings]):
             **values,
         )
         environment = c.File(f"/etc/nospof/{tier}.env", self._environment(here), mode=0o600, for_units=(service,))
+        worker = c.File(f"{WORKER_FOLDER}/nospof_worker.py", texts.WORKER, for_units=(service,))
         return c.Parts(
-            files=(*tls_files, environment),
+            files=(*tls_files, environment, worker),
             trees=(c.Tree(release, here.blob("release")),),
             symlinks=(c.Symlink(f"/srv/nospof/{tier}/current", release, for_units=()),),
             units=(c.Unit(f"nospof-{tier}.socket", text=socket_unit), c.Unit(service, text=service_unit)),
@@ -211,94 +215,3 @@ def _socket(tier: str) -> str:
 def _user(tier: str) -> str:
     name = f"nospof-{tier}"
     return name if len(name) <= LONGEST_USER_NAME else f"nospof-{hashlib.sha256(tier.encode()).hexdigest()[:16]}"
-
-
-# The limit on triggers is off: with it, a service that fails a few times would take the socket down for good.
-SOCKET = """[Unit]
-Description=Sockets of {{ tier }}: connections wait here while the application restarts
-
-[Socket]
-ListenStream={{ socket }}
-{% if is_networked %}
-ListenStream={{ here.host.address }}:{{ set.port }}
-FreeBind=yes
-{% endif %}
-# For nginx and other web servers of Debian's.
-SocketUser=www-data
-SocketGroup=www-data
-SocketMode=0660
-TriggerLimitIntervalSec=0
-
-[Install]
-WantedBy=sockets.target
-"""
-
-SERVICE = """[Unit]
-Description=Application {{ tier }}
-Requires=nospof-{{ tier }}.socket
-After=network.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-NotifyAccess=main
-User={{ user }}
-Group={{ user }}
-WorkingDirectory={{ release }}/app
-Environment=PYTHONPATH={{ release }}/site-packages
-Environment=PYTHONPYCACHEPREFIX=/var/cache/nospof/{{ tier }}
-CacheDirectory=nospof/{{ tier }}
-CacheDirectoryMode=0700
-EnvironmentFile=/etc/nospof/{{ tier }}.env
-ExecStart=/usr/bin/gunicorn --name {{ tier }} --worker-class gthread --workers {{ workers }} --threads {{ set.threads }} \\
-  --timeout {{ set.timeout_s }} --graceful-timeout {{ set.timeout_s }} --keep-alive {{ keep_alive_s }} \\
-  --worker-tmp-dir /dev/shm --forwarded-allow-ips {{ proxies | join(",") or "127.0.0.1" }} \\
-{% if tls %}
-  --certfile {{ tls.certificate }} --keyfile {{ tls.key }} --ca-certs {{ tls.ca }} --cert-reqs 2 \\
-{% endif %}
-  {{ set.module }}
-ExecReload=/bin/kill -HUP $MAINPID
-KillMode=mixed
-# Requests that are being worked on may end.
-TimeoutStopSec={{ set.timeout_s + 5 }}
-Restart=always
-RestartSec=100ms
-# A process that the kernel kills for its memory is replaced by gunicorn; the others go on.
-OOMPolicy=continue
-LimitNOFILE={{ open_files }}
-
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-PrivateUsers=yes
-PrivateIPC=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectKernelLogs=yes
-ProtectControlGroups=yes
-ProtectClock=yes
-ProtectHostname=yes
-ProtectProc=invisible
-ProcSubset=pid
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RemoveIPC=yes
-KeyringMode=private
-CapabilityBoundingSet=
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-# A call that is refused is an error the program can deal with, not its end.
-SystemCallErrorNumber=EPERM
-DevicePolicy=closed
-UMask=0077
-
-[Install]
-WantedBy=multi-user.target
-"""

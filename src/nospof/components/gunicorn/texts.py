@@ -1,0 +1,139 @@
+"""Gunicorn's units and its worker, as templates."""
+
+# The limit on triggers is off: with it, a service that fails a few times would take the socket down for good.
+SOCKET = """[Unit]
+Description=Sockets of {{ tier }}: connections wait here while the application restarts
+
+[Socket]
+ListenStream={{ socket }}
+{% if is_networked %}
+ListenStream={{ here.host.address }}:{{ set.port }}
+FreeBind=yes
+{% endif %}
+# For nginx and other web servers of Debian's.
+SocketUser=www-data
+SocketGroup=www-data
+SocketMode=0660
+TriggerLimitIntervalSec=0
+
+[Install]
+WantedBy=sockets.target
+"""
+
+SERVICE = """[Unit]
+Description=Application {{ tier }}
+Requires=nospof-{{ tier }}.socket
+After=network.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+User={{ user }}
+Group={{ user }}
+WorkingDirectory={{ release }}/app
+Environment=PYTHONPATH={{ release }}/site-packages:{{ worker_folder }}
+Environment=PYTHONPYCACHEPREFIX=/var/cache/nospof/{{ tier }}
+CacheDirectory=nospof/{{ tier }}
+CacheDirectoryMode=0700
+EnvironmentFile=/etc/nospof/{{ tier }}.env
+ExecStart=/usr/bin/gunicorn --name {{ tier }} \\
+  --worker-class nospof_worker.DrainingWorker --workers {{ workers }} --threads {{ set.threads }} \\
+  --timeout {{ set.timeout_s }} --graceful-timeout {{ set.timeout_s }} --keep-alive {{ keep_alive_s }} \\
+  --worker-tmp-dir /dev/shm --forwarded-allow-ips {{ proxies | join(",") or "127.0.0.1" }} \\
+{% if tls %}
+  --certfile {{ tls.certificate }} --keyfile {{ tls.key }} --ca-certs {{ tls.ca }} --cert-reqs 2 \\
+{% endif %}
+  {{ set.module }}
+ExecReload=/bin/kill -HUP $MAINPID
+KillMode=mixed
+# Requests that are being worked on may end.
+TimeoutStopSec={{ set.timeout_s + 5 }}
+Restart=always
+RestartSec=100ms
+# A process that the kernel kills for its memory is replaced by gunicorn; the others go on.
+OOMPolicy=continue
+LimitNOFILE={{ open_files }}
+
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateUsers=yes
+PrivateIPC=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+ProcSubset=pid
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+CapabilityBoundingSet=
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+# A call that is refused is an error the program can deal with, not its end.
+SystemCallErrorNumber=EPERM
+DevicePolicy=closed
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+WORKER = '''"""Gunicorn's threaded worker, but it answers every connection it has accepted before it ends.
+
+Gunicorn 23 forgets connections whose request it has not begun to read when it is told to end, so that some requests
+to a busy site would fail at each restart. Another version, from the application's requirements, is used as it is.
+"""
+
+import time
+
+import gunicorn
+from gunicorn.workers.gthread import ThreadWorker
+
+# A caller that has connected and sends nothing for so long is not waited for.
+SILENCE_S = 1.0
+
+
+class DrainingWorker(ThreadWorker):
+    drain_until = None
+
+    def handle_exit(self, sig, frame):
+        # The main loop does the work, since a signal may come in the middle of anything.
+        if self.drain_until is None:
+            self.drain_until = time.monotonic() + SILENCE_S
+
+    def murder_keepalived(self):
+        """The main loop calls this at the end of each round."""
+        super().murder_keepalived()
+        if self.drain_until is not None:
+            self.drain()
+
+    def drain(self):
+        if self.max_keepalived:
+            self.max_keepalived = 0  # answers say from now on that the connection ends
+            for listener in self.sockets:
+                self.poller.unregister(listener)
+        with self._lock:
+            for connection in self._keep:
+                connection.timeout = 0
+        super().murder_keepalived()
+        # What is still waited for has been accepted and not read.
+        if not self.poller.get_map() or time.monotonic() > self.drain_until:
+            self.alive = False
+
+
+if gunicorn.version_info[0] != 23:
+    DrainingWorker = ThreadWorker
+'''
