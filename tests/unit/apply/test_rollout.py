@@ -1,0 +1,267 @@
+"""`up` against hosts in memory that lie, hang and die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import FakeHosts, Misdeed, Telling
+
+from nospof.apply.plan import Plan, activation_order, host_order
+from nospof.apply.rollout import Rollout
+from nospof.apply.seal import Vault
+from nospof.apply.state import State
+from nospof.component import Component, Facts
+from nospof.errors import Failed, NospofError, Uncertain
+from nospof.render.firewall import RULES_PATH
+from nospof.resolve import Allotment, resolve
+from nospof.stack.load import load
+from nospof.topology import Topology
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "distributed" / "stack.yaml"
+
+
+def topology_of(path: Path, old: Allotment | None = None) -> tuple[Topology, dict[str, str]]:
+    kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
+    resolved = resolve(load(path, kinds), old or Allotment())
+    assert not resolved.problems
+    return resolved.topology, {name: hosts[0] for name, hosts in resolved.allotment.placed.items()}
+
+
+class Site:
+    """The example on hosts in memory; every `rollout()` is a run of its own."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.topology, self.choices = topology_of(EXAMPLE)
+        self.state = State(tmp_path / "stack.yaml")
+        self.state.begin("shop")
+        self.hosts = FakeHosts([host.name for host in self.topology.hosts])
+        self.progress = Telling()
+        self.release = "cd" * 32
+
+    def rollout(self) -> Rollout:
+        vault = Vault(self.state, self.topology, is_reading=False)
+        return Rollout(self.topology, self.choices, vault, self.hosts, self.gather, self.progress)
+
+    def gather(self, topology: Topology, host: str, facts: Facts) -> Mapping[str, tuple[str, Callable[[], bytes]]]:
+        return {"app/release": (self.release, lambda: b"the release")}
+
+    def up(self) -> Plan:
+        rollout = self.rollout()
+        plan = rollout.plan()
+        if not plan.is_empty:
+            rollout.apply(plan)
+        return plan
+
+    def activated(self) -> list[tuple[str, str]]:
+        """(tier, host) in the order of activation, without the base and the firewall."""
+        pairs = [(name, host) for host, phase, names in self.hosts.done if phase == "activate" for name in names]
+        tiers = [(name.partition("/")[0], host) for name, host in pairs]
+        return [(tier, host) for tier, host in tiers if tier not in ("base", "firewall")]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_second_up_changes_nothing(site: Site) -> None:
+    site.up()
+    trips_before = len(site.hosts.done)
+    assert site.up().is_empty
+    assert {phase for _, phase, _ in site.hosts.done[trips_before:]} == {"facts", "compare"}
+
+
+def test_plan_changes_nothing_on_any_host(site: Site) -> None:
+    plan = site.rollout().plan()
+    assert {change.host for change in plan.changes} == set(site.hosts.hosts)
+    assert {phase for _, phase, _ in site.hosts.done} == {"facts", "compare"}
+
+
+def test_callees_are_activated_before_callers(site: Site) -> None:
+    site.up()
+    firsts = list(dict.fromkeys(tier for tier, _ in site.activated()))
+    for callee, caller in [("database", "database-router"), ("database-router", "app"), ("app", "web"), ("web", "load-balancer")]:
+        assert firsts.index(callee) < firsts.index(caller)
+    assert firsts[-1] == "keepalived"
+
+
+def test_address_comes_up_only_after_the_load_balancer_is_healthy(site: Site) -> None:
+    order = activation_order(site.topology)
+    assert order.index("load-balancer") < order.index("keepalived")
+
+
+def test_everything_is_staged_everywhere_before_anything_is_activated(site: Site) -> None:
+    site.up()
+    phases = [phase for _, phase, _ in site.hosts.done]
+    assert phases.index("activate") > max(index for index, phase in enumerate(phases) if phase == "stage")
+
+
+def test_refused_configuration_on_one_host_replaces_nothing_anywhere(site: Site) -> None:
+    site.hosts.misdeeds[("web2", "stage")] = Misdeed.NOT_READY
+    with pytest.raises(Failed) as failed:
+        site.up()
+    assert "web2" in failed.value.what
+    assert "line 3: no" in failed.value.detail
+    assert not [phase for _, phase, _ in site.hosts.done if phase == "activate"]
+
+
+def test_unhealthy_instance_stops_everything_after_it(site: Site) -> None:
+    site.hosts.misdeeds[("web1", "activate")] = Misdeed.UNHEALTHY
+    with pytest.raises(Failed) as failed:
+        site.up()
+    assert "no module named shop" in failed.value.detail
+    assert "is back" in failed.value.what
+    assert not [tier for tier, _ in site.activated() if tier in ("web", "load-balancer", "keepalived")]
+
+
+def test_bad_release_never_reaches_the_second_host(site: Site) -> None:
+    site.up()
+    site.release = "ef" * 32
+    site.hosts.done.clear()
+    site.hosts.misdeeds[("web1", "activate")] = Misdeed.UNHEALTHY
+    with pytest.raises(Failed):
+        site.up()
+    assert site.activated() == [("app", "web1")]
+
+
+def test_serving_stack_is_changed_one_host_at_a_time_and_the_holder_last(site: Site) -> None:
+    site.up()
+    site.hosts.done.clear()
+    site.hosts.hosts["lb1"].leads.add("load-balancer/lb1")
+    for host in site.hosts.hosts.values():
+        host.files["/etc/haproxy/haproxy.cfg"] = "old"
+    site.up()
+    assert site.activated() == [("load-balancer", "lb2"), ("load-balancer", "lb1")]
+
+
+def test_change_of_one_file_activates_only_its_instance(site: Site) -> None:
+    site.up()
+    site.hosts.done.clear()
+    site.hosts.hosts["db2"].files["/etc/mysql/mariadb.conf.d/99-nospof.cnf"] = "old"
+    plan = site.up()
+    assert {(change.host, change.tier) for change in plan.changes} == {("db2", "database")}
+    assert site.activated() == [("database", "db2")]
+    assert {host for host, phase, _ in site.hosts.done if phase not in ("facts", "compare")} == {"db2"}
+
+
+@pytest.mark.parametrize("misdeed", [Misdeed.UNREACHABLE, Misdeed.HANGS, Misdeed.DIES])
+def test_host_without_answer_is_unknown_and_blocks_nobody_else(site: Site, misdeed: Misdeed) -> None:
+    site.up()
+    site.hosts.hosts["db2"].files.clear()
+    site.hosts.hosts["web1"].files["/etc/nginx/nginx.conf"] = "old"
+    site.hosts.misdeeds[("db2", "facts")] = misdeed
+    with pytest.raises(Uncertain) as uncertain:
+        site.up()
+    assert "db2" in uncertain.value.what
+    assert site.hosts.hosts["web1"].files["/etc/nginx/nginx.conf"] != "old"
+
+
+def test_plan_is_not_empty_while_a_host_is_unknown(site: Site) -> None:
+    site.up()
+    site.hosts.misdeeds[("db2", "compare")] = Misdeed.HANGS
+    plan = site.rollout().plan()
+    assert not plan.changes
+    assert not plan.is_empty
+
+
+@pytest.mark.parametrize("misdeed", [Misdeed.HANGS, Misdeed.DIES])
+def test_lost_answer_in_the_middle_is_uncertain_and_the_next_up_converges(site: Site, misdeed: Misdeed) -> None:
+    site.hosts.misdeeds[("db1", "activate")] = misdeed
+    with pytest.raises(Uncertain):
+        site.up()
+    site.hosts.misdeeds.clear()
+    site.up()
+    assert site.up().is_empty
+
+
+@pytest.mark.parametrize("phase", ["stage", "activate", "settle"])
+@pytest.mark.parametrize("host", ["lb1", "web2", "db1", "w1"])
+@pytest.mark.parametrize("misdeed", [Misdeed.UNREACHABLE, Misdeed.HANGS, Misdeed.DIES, Misdeed.LIES, Misdeed.CRASHES])
+def test_whatever_a_host_does_in_whatever_phase_the_next_up_converges(
+    site: Site, phase: str, host: str, misdeed: Misdeed
+) -> None:
+    site.hosts.misdeeds[(host, phase)] = misdeed
+    with pytest.raises(NospofError):
+        site.up()
+    site.hosts.misdeeds.clear()
+    site.up()
+    assert site.up().is_empty
+
+
+@pytest.mark.parametrize("misdeed", [Misdeed.LIES, Misdeed.CRASHES])
+def test_answer_that_is_none_is_a_defect_and_not_a_success(site: Site, misdeed: Misdeed) -> None:
+    site.hosts.misdeeds[("lb1", "stage")] = misdeed
+    with pytest.raises(NospofError) as error:
+        site.up()
+    assert error.value.exit_code == 70
+
+
+def test_host_of_another_stack_is_refused_before_anything_is_done(site: Site) -> None:
+    site.hosts.hosts["web1"].stack_id = "feedfeed"
+    with pytest.raises(Failed, match="belongs to another stack"):
+        site.up()
+    assert {phase for _, phase, _ in site.hosts.done} == {"facts"}
+
+
+def test_second_controller_that_was_faster_is_noticed(site: Site) -> None:
+    site.up()
+    rollout = site.rollout()
+    site.hosts.hosts["lb1"].files["/etc/haproxy/haproxy.cfg"] = "old"
+    plan = rollout.plan()
+    site.hosts.hosts["lb1"].generation += 1
+    with pytest.raises(Failed, match="another generation"):
+        rollout.apply(plan)
+
+
+def test_firewall_lets_in_old_and_new_until_everything_has_changed(site: Site) -> None:
+    site.up()
+    new = site.hosts.hosts["web1"].files[RULES_PATH]
+    old_rule = 'ip saddr { 198.18.1.9 } tcp dport 9999 accept comment "gone"'
+    site.hosts.hosts["web1"].files[RULES_PATH] = new.replace("# end of links", f"{old_rule}\n        # end of links")
+    texts: list[str] = []
+    rollout = site.rollout()
+    plan = rollout.plan()
+    watch = rollout._activate_hosts
+
+    def watching(tier: str, hosts: list[str], overrides: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        watch(tier, hosts, overrides)
+        texts.append(site.hosts.hosts["web1"].files[RULES_PATH])
+
+    rollout._activate_hosts = watching  # type: ignore[method-assign,assignment]
+    rollout.apply(plan)
+    assert old_rule in texts[0]
+    assert site.hosts.hosts["web1"].files[RULES_PATH] == new
+
+
+def test_only_missing_content_travels(site: Site) -> None:
+    site.up()
+    assert site.release in site.hosts.hosts["web1"].blobs
+    assert site.release not in site.hosts.hosts["db1"].blobs
+    before = len(site.hosts.seen)
+    site.hosts.hosts["web1"].files["/etc/nginx/nginx.conf"] = "old"
+    rollout = site.rollout()
+    plan = rollout.plan()
+    assert not rollout.hosts["web1"].missing_blobs
+    rollout.apply(plan)
+    assert len(site.hosts.seen) > before
+
+
+def test_no_secret_is_ever_in_argv(site: Site) -> None:
+    site.up()
+    secrets = [path.read_text().strip() for path in (site.state.folder / "secrets").iterdir()]
+    assert secrets
+    assert not [argv for argv in site.hosts.seen if any(secret.encode() in argv for secret in secrets)]
+
+
+def test_leaders_come_last() -> None:
+    assert host_order(("a", "b", "c"), {"a": True}) == ("b", "c", "a")
+
+
+def test_tiers_that_call_each_other_still_get_an_order(site: Site) -> None:
+    links = [link for link in site.topology.links if link.source.tier == "web"]
+    back = replace(links[0], source=links[0].target.owner, target=replace(links[0].target, owner=links[0].source))
+    circle = replace(site.topology, links=(*site.topology.links, back))
+    assert sorted(activation_order(circle)) == sorted(activation_order(site.topology))

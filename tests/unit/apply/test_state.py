@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from nospof.apply.state import State
+from nospof.errors import Failed, WrongInput
+from nospof.resolve import Allotment
+
+
+def test_nothing_is_made_before_the_first_up(tmp_path: Path) -> None:
+    state = State(tmp_path / "stack.yaml")
+    assert (state.exists, state.stack_id, state.lab_name, state.allotment()) == (False, "", "", Allotment())
+    assert not (tmp_path / ".nospof").exists()
+
+
+def test_ids_are_made_once(tmp_path: Path) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    first = (state.stack_id, state.lab_name)
+    state.begin("shop")
+    assert (state.stack_id, state.lab_name) == first
+    assert first[1] == f"shop-{first[0][:4]}"
+
+
+def test_allotment_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    allotment = Allotment({"host/db1": 3}, {"database/first-primary": ("db1",)})
+    state.write_allotment(allotment)
+    assert state.allotment() == allotment
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"numbers": {"a": "x"}, "placed": {}}', '{"numbers": 1, "placed": {}}'])
+def test_damaged_allotment_is_said_and_never_replaced_by_a_new_one(tmp_path: Path, text: str) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    state.write("allotment.json", text)
+    with pytest.raises(WrongInput, match=r"allotment\.json cannot be read"):
+        state.allotment()
+
+
+def hold(folder: str, is_held: Event) -> None:
+    with State(Path(folder) / "stack.yaml").locked("up"):
+        is_held.set()
+        time.sleep(60)
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> multiprocessing.Process:
+    context = multiprocessing.get_context("fork")
+    is_held = context.Event()
+    process = context.Process(target=hold, args=(str(tmp_path), is_held))
+    process.start()
+    assert is_held.wait(10)
+    return process  # type: ignore[return-value]
+
+
+def test_second_run_is_told_who_holds_the_stack_since_when(tmp_path: Path, holder: multiprocessing.Process) -> None:
+    with pytest.raises(Failed) as refused, State(tmp_path / "stack.yaml").locked("down"):
+        pass
+    assert f"process {holder.pid}" in refused.value.what
+    assert "nospof up by" in refused.value.what
+    assert time.strftime("since %Y-%m-%d") in refused.value.what
+    holder.kill()
+    holder.join()
+
+
+def test_lock_of_a_killed_run_is_free(tmp_path: Path, holder: multiprocessing.Process) -> None:
+    assert holder.pid is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with State(tmp_path / "stack.yaml").locked("down"):
+        pass
