@@ -15,10 +15,10 @@ from typing import TypeVar, get_args
 
 from pydantic import BaseModel
 
+from nospof.stack.keys import keys_of
 from nospof.stack.marks import Folder, PlacesOn
 from nospof.stack.problems import Problems, Reference, Severity, references
 from nospof.stack.schema import NAME_PATTERN
-from nospof.stack.validate import keys_of
 from nospof.stack.words import closest, correction, quoted
 
 RESERVED = {
@@ -61,10 +61,10 @@ class Draft:
 
 def marked_keys(settings: type[BaseModel], mark: type[Mark]) -> Iterator[tuple[str, Mark]]:
     """The keys of a component's settings that carry a mark of this kind, with the mark."""
-    for key, field in keys_of(settings).items():
-        for found in [*field.metadata, *_metadata(field.annotation)]:
+    for name, key in keys_of(settings).items():
+        for found in [*key.info.metadata, *_metadata(key.info.annotation)]:
             if isinstance(found, mark):
-                yield key, found
+                yield name, found
                 break
 
 

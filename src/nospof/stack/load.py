@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from nospof.stack import addresses, checks
 from nospof.stack.checks import Draft
 from nospof.stack.document import Document, read
+from nospof.stack.keys import keys_of
 from nospof.stack.model import Stack, StackHost, Tier
 from nospof.stack.problems import Problems, StackProblems, in_order, references
 from nospof.stack.schema import HostKeys, StackKeys, TierKeys
-from nospof.stack.validate import check_keys, keys_of, validated
+from nospof.stack.validate import check_keys, validated
 from nospof.stack.words import correction, found, listed, quoted
 
 Kinds = Mapping[str, type[BaseModel]]

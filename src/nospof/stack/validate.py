@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from enum import Enum
-from typing import Literal, TypeVar, get_args, get_origin
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from nospof.stack.keys import Key, key_at, keys_of
 from nospof.stack.problems import Problems
 from nospof.stack.words import closest, correction, found, listed, quoted, show
 
 M = TypeVar("M", bound=BaseModel)
+Steps = tuple[str, ...]
 
 _EXPECTED = {
     "int": "a whole number",
@@ -50,8 +50,6 @@ _LIMITS = {
     "too_long": ("max_length", "must have at most {} entries"),
 }
 _CHOICES = ("literal_error", "enum")
-_PLACEHOLDERS: dict[object, str] = {str: "TEXT", int: "NUMBER", float: "NUMBER", bool: "on"}
-_A_NUMBER = "without quotes YAML takes {} for a number"
 _WHY_UNKNOWN = "a key that means nothing would be passed over, and nobody would notice"
 _ON = {True, "yes", "true", "True", "enabled", "On", "ON"}
 _OFF = {False, "no", "false", "False", "disabled", "Off", "OFF", "none"}
@@ -73,10 +71,10 @@ def validated(
     """
     own = {key: value for key, value in raw.items() if key in keys_of(model)}
     empty = frozenset(key for key, value in own.items() if value is None)
-    for key in own:
-        if key in empty:
-            fix = f"write a value, e.g. {_example(keys_of(model)[key], key)}, or remove the key"
-            problems.add("S017", _join(path, key), f"the key {quoted(key)} has no value", why=_meaning(model, key), fix=fix)
+    for name, key in keys_of(model).items():
+        if name in empty:
+            fix = f"write a value, e.g. {key.example}, or remove the key"
+            problems.add("S017", _join(path, name), f"the key {quoted(name)} has no value", why=key.meaning, fix=fix)
     given = {key: value for key, value in own.items() if key not in empty}
     try:
         made = model.model_validate_json(json.dumps(given), strict=True)
@@ -84,11 +82,6 @@ def validated(
         _report(model, given, path, problems, error.errors(include_url=False), empty | meant)
         return None
     return None if empty else made
-
-
-def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The keys that `model` takes, in its order."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _report(
@@ -99,25 +92,26 @@ def _report(
     errors: Iterable[ErrorDetails],
     not_missing: frozenset[str],
 ) -> None:
-    by_steps: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    by_steps: dict[Steps, list[ErrorDetails]] = {}
     for error in errors:
         by_steps.setdefault(_steps(error, raw), []).append(error)
-    explained: set[tuple[str, ...]] = {(key,) for key in not_missing}
+    explained: set[Steps] = {(key,) for key in not_missing}
     for steps, group in by_steps.items():
         if group[0]["type"] == "extra_forbidden":
             above = steps[:-1]
-            close = _unknown_key(steps[-1], _join(path, *above), problems, _keys_at(model, above))
+            key = key_at(model, above)
+            close = _unknown_key(steps[-1], _join(path, *above), problems, key.keys_inside if key else [])
             # The misspelt key is the missing one: saying both would be saying it twice.
             explained |= {(*above, close)} if close else set()
     for steps, group in by_steps.items():
         kind = group[0]["type"]
         if kind == "missing" and steps not in explained:
-            _missing_key(model, steps, path, problems)
+            _missing_key(key_at(model, steps), _join(path, *steps), problems)
         elif kind not in ("missing", "extra_forbidden"):
-            _wrong_value(model, steps, path, problems, group)
+            _wrong_value(key_at(model, steps), _join(path, *steps), problems, group)
 
 
-def _steps(error: ErrorDetails, raw: object) -> tuple[str, ...]:
+def _steps(error: ErrorDetails, raw: object) -> Steps:
     """Where in `raw` an error is, without what pydantic adds to tell the branches of a union."""
     steps, here = [], raw
     for number, step in enumerate(error["loc"]):
@@ -145,38 +139,25 @@ def _unknown_key(key: str, path: str, problems: Problems, allowed: list[str]) ->
     return closest(key, allowed)
 
 
-def _missing_key(model: type[BaseModel], steps: tuple[str, ...], path: str, problems: Problems) -> None:
-    field = _field_at(model, steps)
-    fix = f"add e.g. {_example(field, steps[-1])}"
-    what = f"the key {quoted(steps[-1])} is missing"
-    problems.add("S011", _join(path, *steps), what, why=_meaning(model, *steps), fix=fix)
+def _missing_key(key: Key | None, path: str, problems: Problems) -> None:
+    what = f"the key {quoted(path.rpartition('.')[2])} is missing"
+    problems.add("S011", path, what, why=key.meaning if key else "", fix=f"add e.g. {key.example}" if key else "")
 
 
-def _wrong_value(
-    model: type[BaseModel], steps: tuple[str, ...], path: str, problems: Problems, group: list[ErrorDetails]
-) -> None:
-    below, field = _join(path, *steps), _field_at(model, steps)
-    value = problems.values.get(below, group[0]["input"])
+def _wrong_value(key: Key | None, path: str, problems: Problems, group: list[ErrorDetails]) -> None:
+    value = problems.values.get(path, group[0]["input"])
     expected = [word for error in group if (word := _expected(error["type"]))]
-    if len(group) > 1 and len(group) - len(expected) == sum(error["type"] in _CHOICES for error in group):
-        expected += [quoted(choice) for choice in _choices(field.annotation)] if field else []
-    if len(expected) >= len(group):
-        code, what = "S013", f"expected {listed(dict.fromkeys(expected), last='or')}, found {found(value)}"
-        fix = _type_fix(field, steps, expected[0], value)
+    others = [error for error in group if not _expected(error["type"])]
+    if expected and all(error["type"] in _CHOICES for error in others):
+        choices = [quoted(choice) for choice in key.choices] if key and others else []
+        code, what = "S013", f"expected {listed(dict.fromkeys([*expected, *choices]), last='or')}, found {found(value)}"
+        fix = _type_fix(key, expected[0], value)
     else:
         # Some branch of a union took the type: what it says of the content is nearer to what was meant.
-        error = next(error for error in group if not _expected(error["type"]))
-        code, what, fix = _content(field, steps, error, value)
+        code, what, fix = _content(key, others[0], value)
     is_number_for_text = expected[:1] == ["text"] and isinstance(value, (int, float))
-    why = _why_quotes(value) if is_number_for_text else _meaning(model, *steps)
-    problems.add(code, below, what, why=why, fix=fix)
-
-
-def _why_quotes(value: object) -> str:
-    if isinstance(value, bool):
-        return f"without quotes YAML takes {show(value)} for a truth value"
-    number = str(value) if str(value) != show(value) else ""
-    return f"without quotes YAML takes {show(value)} for the number {number}" if number else _A_NUMBER.format(show(value))
+    why = _why_quotes(value) if is_number_for_text else key.meaning if key else ""
+    problems.add(code, path, what, why=why, fix=fix)
 
 
 def _expected(error_type: str) -> str | None:
@@ -184,105 +165,51 @@ def _expected(error_type: str) -> str | None:
     return _EXPECTED.get(stem)
 
 
-def _type_fix(field: FieldInfo | None, steps: tuple[str, ...], expected: str, value: object) -> str:
-    key = next((step for step in reversed(steps) if not step.isdigit()), "")
+def _why_quotes(value: object) -> str:
+    if isinstance(value, bool):
+        return f"without quotes YAML takes {show(value)} for a truth value"
+    shown = show(value)
+    return f"without quotes YAML takes {shown} for " + ("a number" if shown == str(value) else f"the number {value}")
+
+
+def _type_fix(key: Key | None, expected: str, value: object) -> str:
+    name = f"{key.name}: " if key and key.is_whole else ""
     if expected == "on or off":
-        word = "on" if _is_in(value, _ON) else "off" if _is_in(value, _OFF) else "on (or off)"
-        return f"write {key}: {word}"
+        return f"write {name}{'on' if _is_in(value, _ON) else 'off' if _is_in(value, _OFF) else 'on (or off)'}"
     if expected == "text" and isinstance(value, (bool, int, float)):
         return f'put quotes around it: "{show(value)}"'
-    if expected in ("a whole number", "a number") and isinstance(value, str) and value.lstrip("-").isdigit():
-        return f"remove the quotes: {key}: {value}"
     if expected == "text" and isinstance(value, list) and len(value) == 1:
-        return f"remove the brackets: {key}: {show(value[0])}"
+        return f"remove the brackets: {name}{show(value[0])}"
+    if expected == "text" and value is None:
+        return 'write a value, or "" for an empty text'
+    if expected in ("a whole number", "a number") and isinstance(value, str) and value.lstrip("-").isdigit():
+        return f"remove the quotes: {name}{value}"
     if expected == "a list" and isinstance(value, str):
-        return f"put it in brackets: {key}: [{value}]"
-    if (
-        expected == "keys with values"
-        and field
-        and (keys := [key for one in _models_in(field.annotation) for key in keys_of(one)])
-    ):
-        return f"the keys here are: {listed(keys)}"
-    return f"write e.g. {_example(field, key)}" if field and key else ""
+        return f"put it in brackets: {name}[{value}]"
+    if expected == "keys with values" and key and key.keys_inside:
+        return f"the keys here are: {listed(key.keys_inside)}"
+    return f"write e.g. {key.example}" if key and key.is_whole else ""
 
 
-def _content(field: FieldInfo | None, steps: tuple[str, ...], error: ErrorDetails, value: object) -> tuple[str, str, str]:
+def _content(key: Key | None, error: ErrorDetails, value: object) -> tuple[str, str, str]:
+    """Code, what is wrong and the fix of an error that is not one of type."""
     kind, context = error["type"], error.get("ctx", {})
-    fix = f"write e.g. {_example(field, steps[-1])}" if field and steps and not steps[-1].isdigit() else ""
+    fix = f"write e.g. {key.example}" if key and key.is_whole else ""
     if kind in _LIMITS:
         name, words = _LIMITS[kind]
-        limit = context.get(name)
-        is_empty = kind in ("string_too_short", "too_short") and limit == 1
-        what = "must not be empty" if is_empty else f"{words.format(show(limit))}, found {found(value)}"
-        return "S014", what, fix
+        is_empty = name == "min_length" and context.get(name) == 1
+        limit = show(context.get(name))
+        return "S014", "must not be empty" if is_empty else f"{words.format(limit)}, found {found(value)}", fix
     if kind in _CHOICES:
-        choices = _choices(field.annotation) if field else []
-        return (
-            "S015",
-            f"{found(value)} is not one of the choices",
-            correction(show(value), choices, "the choices are"),
-        )
+        choices = correction(show(value), key.choices if key else [], "the choices are")
+        return "S015", f"{found(value)} is not one of the choices", choices
     if kind in ("value_error", "assertion_error"):
         return "S016", str(context.get("error", error["msg"])), fix
     if kind == "string_pattern_mismatch":
-        return "S016", f"{found(value)} does not have the right form", fix
+        is_key = error["loc"][-1] == "[key]"
+        subject = f"the key {found(error['input'])}" if is_key else found(value)
+        return "S016", f"{subject} does not have the form {context.get('pattern')}", "" if is_key else fix
     return "S016", f"{error['msg'][:1].lower()}{error['msg'][1:]}, found {found(value)}", fix
-
-
-def _choices(annotation: object) -> list[str]:
-    if get_origin(annotation) is Literal:
-        return [str(one) for one in get_args(annotation)]
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return [str(member.value) for member in annotation]
-    return [choice for one in get_args(annotation) for choice in _choices(one)]
-
-
-def _meaning(model: type[BaseModel], *steps: str) -> str:
-    field = _field_at(model, steps)
-    key = next((step for step in reversed(steps) if not step.isdigit()), "")
-    return f"{quoted(key)} means: {field.description}" if field and field.description and key else ""
-
-
-def _example(field: FieldInfo | None, key: str) -> str:
-    value = field.examples[0] if field and field.examples else field.default if field else None
-    if isinstance(value, bool):
-        value = "on" if value else "off"
-    if isinstance(value, Enum):
-        value = value.value
-    is_known = isinstance(value, (int, float, list, dict, str)) and value not in ("", [], {})
-    return f"{key}: {show(value) if is_known else _placeholder(field.annotation if field else None)}"
-
-
-def _placeholder(annotation: object) -> str:
-    if get_origin(annotation) in (list, tuple, set, frozenset):
-        return "[VALUE, VALUE]"
-    kinds = [annotation, *get_args(annotation), *(inner for one in get_args(annotation) for inner in get_args(one))]
-    return next((_PLACEHOLDERS[kind] for kind in kinds if kind in (str, int, float, bool)), "VALUE")
-
-
-def _field_at(model: type[BaseModel], steps: tuple[str, ...]) -> FieldInfo | None:
-    """The field that `steps` lead to, or the one that contains it where they end in a list."""
-    models, field = [model], None
-    for step in steps:
-        fields = [keys_of(one)[step] for one in models if step in keys_of(one)]
-        if fields:
-            field = fields[0]
-            models = [inner for one in fields for inner in _models_in(one.annotation)]
-        elif not step.isdigit():
-            return None
-    return field
-
-
-def _keys_at(model: type[BaseModel], steps: tuple[str, ...]) -> list[str]:
-    field = _field_at(model, steps)
-    models = _models_in(field.annotation) if field else [model] if not steps else []
-    return [key for one in models for key in keys_of(one)]
-
-
-def _models_in(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for one in get_args(annotation) for model in _models_in(one)]
 
 
 def _is_in(value: object, words: set[object]) -> bool:

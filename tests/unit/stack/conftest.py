@@ -42,6 +42,9 @@ class Gunicorn(Settings):
     module: str = Field(examples=["shop:app"], description="Python module and the WSGI application in it.")
     workers: int | Literal["auto"] = Field("auto", description="Processes that answer requests.")
     timeout_s: float = Field(30.0, gt=0, description="Seconds that a request may take.")
+    environment: dict[Annotated[str, Field(pattern="^[A-Z]+$")], Annotated[str, Field(pattern="^[ -~]*$")]] = Field(
+        {}, description="Further variables for the application."
+    )
     sites: list[Site] = Field([], description="Applications seen from outside.")
 
 
