@@ -48,7 +48,7 @@ OLD_PLATFORM_NAMES = {"x86_64": ("manylinux2014", "manylinux2010", "manylinux1")
 FETCH_LIMIT_S = 900
 LOOK_UP_LIMIT_S = 60
 LEFTOVER_AGE_S = 86400
-DETAIL_LINES = 8
+DETAIL_LINES, DETAIL_WIDTH = 8, 200
 
 Progress = Callable[[str], None]
 """Told in one line what takes long."""
@@ -258,7 +258,11 @@ def _requirement_files(request: SourceRequest) -> list[tuple[str, str]]:
 def _requirement_text(path: Path, root: Path, request: SourceRequest) -> str:
     if not path.is_relative_to(root):
         shown = os.path.relpath(path, root)
-        raise WrongInput(f"{request.name}: requirements must be files inside {request.folder}, and {shown} is not")
+        raise WrongInput(
+            f"{request.name}: requirements must be files inside {request.folder}, and {shown} is not",
+            why="a change of it would not be noticed",
+            fix="move it into the folder, or copy its lines",
+        )
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -413,7 +417,7 @@ def _without_addresses(said: str) -> str:
     """Keep pip's last error lines, without the addresses it asked, which may hold passwords."""
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith(("Looking in", "WARNING: Retrying"))]
     errors = [line for line in lines if line.startswith("ERROR")] or lines
-    return "\n".join(SECRETIVE.sub("…", line) for line in errors[-DETAIL_LINES:])
+    return "\n".join(SECRETIVE.sub("…", line)[:DETAIL_WIDTH] for line in errors[-DETAIL_LINES:])
 
 
 # --- the cache ----------------------------------------------------------------------------------------------------------

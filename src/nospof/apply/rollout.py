@@ -311,14 +311,30 @@ def _fix(problem: Problem) -> str:
         "not-ready": "correct what the checker says and run `nospof up` again",
         "busy": "wait for the other run to end, then run `nospof up` again",
         "moved-on": "look at `nospof plan`, then run `nospof up` again",
+        "host-error": "make room, or mend what the host says, and run `nospof up` again",
         "unreachable": "bring the host back, then run `nospof up` again: it goes on from here",
         "unknown": "look at `nospof status`, then run `nospof up` again: it goes on from here",
     }.get(problem.kind, "")
 
 
 def _summary(done: Sequence[str]) -> str:
-    """What was done on a host, in one line: files by number, the rest by name."""
+    """What was done on a host, in one line: units and steps by name, files by number."""
     files = sum(1 for entry in done if "/" in entry)
-    words = [entry for entry in done if "/" not in entry and not entry.startswith("enable ")]
+    named: dict[str, list[str]] = {}
+    for verb, _, name in (entry.partition(" ") for entry in done if "/" not in entry):
+        if verb != "enable":
+            named.setdefault(_DONE.get(verb, verb), []).append(name.removesuffix(".service"))
+    words = [f"{', '.join(names)} {verb}" for verb, names in named.items()]
     counted = [f"{files} file{'s' * (files > 1)}"] if files else []
-    return " · ".join([*counted, *words])
+    return " · ".join([*words, *counted])
+
+
+_DONE = {
+    "start": "started",
+    "restart": "restarted",
+    "reload": "reloaded",
+    "stop": "stopped",
+    "ask": "asked to restart",
+    "create": "made",
+    "run": "done",
+}

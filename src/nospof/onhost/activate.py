@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from nospof.onhost import files, units
@@ -75,7 +76,8 @@ def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[A
         detail = error.log if isinstance(error, units.UnitFailure) else getattr(error, "detail", "")
         if is_restored:
             journal = replace(journal, dirty=before.dirty)
-            write_journal(journal)
+            with suppress(OSError):  # a full disk: the journal as it is only costs a restart too many
+                write_journal(journal)
         return Activated(instance.id, _words(todo), str(error), detail, is_restored), journal
     own = {unit.name for unit in instance.units}
     journal = replace(journal, dirty={unit: action for unit, action in journal.dirty.items() if unit not in own})
@@ -192,10 +194,10 @@ def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, u
     """Restore the last good files; units that ran before run again, the others stop. False: that did not work either."""
     changed = [d.name for d in todo if d.kind in ("file", "symlink")]
     seeds = {file.path for file in instance.files if file.ownership == "seed"}
-    for path in changed:
-        if path not in seeds:
-            files.restore(path, LAST_GOOD)
     try:
+        for path in changed:
+            if path not in seeds:
+                files.restore(path, LAST_GOOD)
         for unit in instance.units:
             if not before[unit.name].is_running and unit.is_started:
                 units.run(["systemctl", "stop", unit.name], timeout_s=units.START_LIMIT_S)
@@ -204,7 +206,7 @@ def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, u
             if before[unit.name].is_running:
                 units.run(["systemctl", "reset-failed", unit.name], timeout_s=10)
                 units.change("restart", unit.name)
-    except (units.UnitFailure, subprocess.TimeoutExpired):
+    except (units.UnitFailure, subprocess.TimeoutExpired, OSError):
         return False
     return True
 

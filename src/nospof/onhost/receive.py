@@ -25,7 +25,7 @@ Answer = dict[str, Any]
 
 
 class Refused(Exception):
-    """The request cannot be carried out now. `code`: busy, moved-on, other-stack, not-ready, not-staged."""
+    """The request cannot be carried out now. `code`: busy, moved-on, other-stack, not-ready, not-staged, host-error."""
 
     def __init__(self, code: str, what: str, detail: str = "") -> None:
         super().__init__(what)
@@ -41,6 +41,9 @@ def main(argv: list[str]) -> int:
         answer = {"ok": True, **_carry_out(request, blobs)}
     except Refused as refused:
         answer = {"ok": False, "error": {"code": refused.code, "what": refused.what, "detail": refused.detail}}
+    except OSError as error:
+        what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error.strerror or error)
+        answer = {"ok": False, "error": {"code": "host-error", "what": what, "detail": ""}}
     sys.stdout.write(json.dumps(answer))
     return 0
 

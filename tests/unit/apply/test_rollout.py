@@ -83,7 +83,12 @@ def test_plan_changes_nothing_on_any_host(site: Site) -> None:
 def test_callees_are_activated_before_callers(site: Site) -> None:
     site.up()
     firsts = list(dict.fromkeys(tier for tier, _ in site.activated()))
-    for callee, caller in [("database", "database-router"), ("database-router", "app"), ("app", "web"), ("web", "load-balancer")]:
+    for callee, caller in [
+        ("database", "database-router"),
+        ("database-router", "app"),
+        ("app", "web"),
+        ("web", "load-balancer"),
+    ]:
         assert firsts.index(callee) < firsts.index(caller)
     assert firsts[-1] == "keepalived"
 

@@ -70,7 +70,9 @@ def test_everything_kept_is_readable_by_its_owner_only(tmp_path: Path) -> None:
 def test_reading_makes_nothing(tmp_path: Path) -> None:
     reading = vault(tmp_path, is_reading=True)
     before = sorted((tmp_path / ".nospof").rglob("*"))
-    assert reading.fill(token("secret", "a") + token("certificate", "lb/h1") + token("key", "lb/h1") + token("ca")) == NOT_YET * 4
+    assert (
+        reading.fill(token("secret", "a") + token("certificate", "lb/h1") + token("key", "lb/h1") + token("ca")) == NOT_YET * 4
+    )
     assert sorted((tmp_path / ".nospof").rglob("*")) == before
 
 

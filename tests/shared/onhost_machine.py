@@ -1,0 +1,124 @@
+"""A host made of a folder: our programs run for real, systemctl and journalctl are stand-ins on PATH."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nospof.onhost import manifest, receipt, settle
+
+SYSTEMCTL = """#!/usr/bin/python3
+import json, pathlib, sys
+place = pathlib.Path(__file__).parent / "systemd.json"
+state = json.loads(place.read_text())
+words = [word for word in sys.argv[1:] if not word.startswith("--")]
+verb, names = words[0], words[1:]
+state["calls"].append(" ".join(words) if verb != "show" else "")
+state["calls"] = [call for call in state["calls"] if call]
+code = 0
+for name in names:
+    unit = state["units"].setdefault(name, {"active": "inactive", "enabled": "disabled", "condition": "yes"})
+    if verb == "show":
+        print(f"Id={name}\\nLoadState=loaded\\nActiveState={unit['active']}\\nUnitFileState={unit['enabled']}")
+        print(f"ConditionResult={unit['condition']}\\nConditionTimestampMonotonic=1\\nMainPID=7\\nNRestarts=0\\n")
+    elif verb in ("start", "restart", "reload"):
+        broken = state["broken"].get(name)
+        if broken and pathlib.Path(broken).exists():
+            unit["active"], code = "failed", 1
+        else:
+            unit["active"] = "active"
+    elif verb in ("stop", "disable"):
+        unit["active"] = "inactive"
+        unit["enabled"] = "disabled" if verb == "disable" else unit["enabled"]
+    elif verb == "enable":
+        unit["enabled"] = "enabled"
+place.write_text(json.dumps(state))
+sys.exit(code)
+"""
+JOURNALCTL = """#!/bin/sh
+echo "it says why"
+"""
+DPKG = """#!/bin/sh
+echo "curl installed"
+"""
+
+
+@dataclass
+class Machine:
+    """The folder that stands for a host, and what its systemd was told."""
+
+    root: Path
+    programs: Path
+
+    def path(self, name: str) -> str:
+        return str(self.root / name)
+
+    def systemd(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.programs / "systemd.json").read_text())
+        return content
+
+    def set_systemd(self, **changes: Any) -> None:
+        (self.programs / "systemd.json").write_text(json.dumps({**self.systemd(), **changes}))
+
+    def calls(self) -> list[str]:
+        calls = self.systemd()["calls"]
+        self.set_systemd(calls=[])
+        return [call for call in calls if call != "daemon-reload"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in {"systemctl": SYSTEMCTL, "journalctl": JOURNALCTL, "dpkg-query": DPKG}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (programs / "systemd.json").write_text(json.dumps({"units": {}, "calls": [], "broken": {}}))
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    state = tmp_path / "state"
+    monkeypatch.setattr(receipt, "STATE", state)
+    for module in (receipt, settle):
+        for name in ("LAST_GOOD", "ORIGINAL"):
+            monkeypatch.setattr(module, name, state / name.lower(), raising=True)
+    from nospof.onhost import activate
+
+    monkeypatch.setattr(activate, "LAST_GOOD", state / "last_good")
+    monkeypatch.setattr(activate, "ORIGINAL", state / "original")
+    return Machine(tmp_path / "root", programs)
+
+
+def user() -> str:
+    import pwd
+
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def file(path: str, text: str, **changes: Any) -> dict[str, Any]:
+    plain = {"mode": 0o644, "user": user(), "ownership": "whole", "check": [], "notify": {}}
+    return {"path": path, "text": text, **plain, **changes}
+
+
+def instance(name: str, **changes: Any) -> dict[str, Any]:
+    empty: dict[str, Any] = {
+        "files": [],
+        "symlinks": [],
+        "trees": [],
+        "units": [],
+        "steps": [],
+        "healthy_when": [],
+        "users": [],
+    }
+    return {"id": name, **empty, **changes}
+
+
+def unit(name: str, *, is_started: bool = True) -> dict[str, Any]:
+    return {"name": name, "is_started": is_started, "ask": []}
+
+
+def wanted(*instances: dict[str, Any], packages: tuple[str, ...] = ("curl",)) -> manifest.Manifest:
+    return manifest.parse({"packages": list(packages), "instances": list(instances)})

@@ -1,0 +1,1 @@
+from onhost_machine import machine as machine

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from nospof.onhost.manifest import File, Tree
+from nospof.onhost.stage import NotReady, check, unpack
+
+
+def archive(names: dict[str, str]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, text in names.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return stream.getvalue()
+
+
+def test_tree_is_unpacked_whole(tmp_path: Path) -> None:
+    tree = Tree(str(tmp_path / "releases" / "aa"), "aa")
+    unpack(tree, {"aa": archive({"app/shop.py": "x"})})
+    assert (tmp_path / "releases" / "aa" / "app" / "shop.py").read_text() == "x"
+    unpack(tree, {})
+
+
+def test_tree_that_cannot_be_unpacked_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NotReady):
+        unpack(Tree(str(tmp_path / "aa"), "aa"), {"aa": b"no archive at all" * 100})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_path_that_leads_out_of_the_tree_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotReady):
+        unpack(Tree(str(tmp_path / "in" / "aa"), "aa"), {"aa": archive({"../../evil": "x"})})
+    assert not (tmp_path / "evil").exists()
+
+
+def test_half_unpacked_tree_of_a_dead_run_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / ".nospof-dead").mkdir()
+    unpack(Tree(str(tmp_path / "aa"), "aa"), {"aa": archive({"x": "x"})})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["aa"]
+
+
+def test_content_that_was_not_sent_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="was not sent"):
+        unpack(Tree(str(tmp_path / "aa"), "aa"), {})
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a mount namespace needs root")
+def test_checker_sees_the_staged_file_and_the_machine_does_not() -> None:
+    path = "/etc/nospof-unit-test.conf"
+    good = File(path, "fine\n", 0o644, "root", "whole", ("grep", "-q", "fine", path), {})
+    bad = File(path, "oh no\n", 0o644, "root", "whole", ("sh", "-c", f"cat {path}; exit 1"), {})
+    assert check([good]) == []
+    [complaint] = check([bad])
+    assert complaint == f"{path} is refused by sh:\noh no"
+    assert not Path(path).exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a mount namespace needs root")
+def test_checker_that_is_not_there_is_a_complaint_and_not_a_yes() -> None:
+    path = "/etc/nospof-unit-test.conf"
+    [complaint] = check([File(path, "", 0o644, "root", "whole", ("/no/such/checker",), {})])
+    assert "there is no /no/such/checker" in complaint
