@@ -13,6 +13,7 @@ def run(path: Path) -> int:
     if not site.state.lab_name or not site.lab.exists:
         console.print("there is nothing to take down")
         return 0
-    site.down(Lines())
+    with Lines() as progress:
+        site.down(progress)
     console.print(f"the lab is gone; secrets and ids stay in {site.state.folder}")
     return 0

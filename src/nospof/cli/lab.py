@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
 
 from nospof.cli.screen import console
-from nospof.cli.stack_argument import deployment
+from nospof.cli.stack_argument import deployment, known_host, split
+from nospof.deployment import Deployment
+from nospof.errors import WrongInput
 from nospof.lab.doctor import Check, examine
 
 DEFAULT_HOSTS = 6
@@ -32,13 +35,23 @@ def _show(check: Check) -> None:
         console.print(Text(f"{'':34} fix: {check.fix}", style="dim"))
 
 
-def off(path: Path, host: str) -> int:
-    deployment(path).lab.power_off(host)
-    console.print(f"{host} is without power")
+def off(words: Sequence[str]) -> int:
+    site, host = _named(words)
+    site.lab.power_off(host)
+    console.print(f"{host} is without power; back again with: nospof lab on {site.stack.file} {host}")
     return 0
 
 
-def on(path: Path, host: str) -> int:
-    deployment(path).lab.power_on(host)
+def on(words: Sequence[str]) -> int:
+    site, host = _named(words)
+    site.lab.power_on(host)
     console.print(f"{host} is up again")
     return 0
+
+
+def _named(words: Sequence[str]) -> tuple[Deployment, str]:
+    path, host, more = split(words)
+    if more:
+        raise WrongInput(f"one host at a time: {host}, and not {' '.join(more)} too")
+    site = deployment(path)
+    return site, known_host(site, host)

@@ -6,24 +6,49 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from nospof import __version__
+from nospof.errors import NospofError, Uncertain, WrongInput
+
+
+class Interruptible(TyperGroup):
+    """Commands that say what a Ctrl-C leaves behind, where typer would only end with 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Uncertain("interrupted", fix="run the same command again: it goes on from what was begun") from None
+
+
+class Worded(TyperCommand):
+    """A command that tells its words apart itself: its usage is what their metavar says."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [parameter.metavar for parameter in self.params if parameter.metavar]
+
 
 app = typer.Typer(
+    cls=Interruptible,
     help="One file describes a web stack; nospof builds it without a single point of failure.",
+    epilog="STACK is a stack file or its folder, ./stack.yaml unless named. Begin with `nospof check`, then `nospof up`.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-lab_app = typer.Typer(help="The machine as a home for virtual hosts.", no_args_is_help=True, rich_markup_mode=None)
+lab_app = typer.Typer(
+    help="The virtual hosts in this machine: can it carry them, and their power.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(lab_app, name="lab")
 
-Stack = Annotated[Path, typer.Argument(help="The stack file, or the folder it is in.", show_default=True)]
+Stack = Annotated[Path, typer.Argument(metavar="STACK", help="The stack file, or the folder it is in.", show_default=True)]
+StackAndHost = Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help="A host of the stack, or `client`.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 DEFAULT = Path("stack.yaml")
 
@@ -70,47 +95,46 @@ def status(stack: Stack = DEFAULT, json: Json = False) -> None:
 
 @app.command()
 def down(stack: Stack = DEFAULT) -> None:
-    """Remove the lab's hosts and all they stored; secrets and ids stay in .nospof/."""
+    """Remove the lab's hosts and all they stored. Secrets and ids stay in .nospof/ beside the stack file."""
     from nospof.cli import down as command
 
     raise typer.Exit(command.run(stack))
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(cls=Worded, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def shell(
-    context: typer.Context,
-    stack_or_host: Annotated[str, typer.Argument(metavar="[STACK] HOST", help="A host of the stack, or `client`.")],
+    words: Annotated[list[str], typer.Argument(metavar="[STACK] HOST [-- COMMAND]", help="A host of the stack, or `client`.")],
 ) -> None:
-    """Open a shell on a host, or run a command there: nospof shell STACK HOST -- COMMAND."""
+    """Open a shell on a host, or run a command there."""
     from nospof.cli import shell as command
 
-    raise typer.Exit(command.run([stack_or_host, *context.args]))
+    raise typer.Exit(command.run(words))
 
 
 @lab_app.command("doctor")
 def lab_doctor(
     stack: Annotated[Optional[Path], typer.Argument(help="The stack it shall carry; none: six hosts.")] = None,  # noqa: UP045
 ) -> None:
-    """Look whether this machine can carry a lab, and say what to do where it cannot."""
+    """Say whether this machine can carry a lab. Where it cannot, say what to do."""
     from nospof.cli import lab as command
 
     raise typer.Exit(command.doctor(stack))
 
 
-@lab_app.command("off")
-def lab_off(stack: Path, host: str) -> None:
-    """Take a host's power away: at once, with everything it had not written to its disk."""
+@lab_app.command("off", cls=Worded)
+def lab_off(words: StackAndHost) -> None:
+    """Take a host's power away. What it had not written to its disk is lost, as with a plug pulled."""
     from nospof.cli import lab as command
 
-    raise typer.Exit(command.off(stack, host))
+    raise typer.Exit(command.off(words))
 
 
-@lab_app.command("on")
-def lab_on(stack: Path, host: str) -> None:
-    """Give a host its power back; it boots from its own disk."""
+@lab_app.command("on", cls=Worded)
+def lab_on(words: StackAndHost) -> None:
+    """Give a host its power back. It boots from its own disk."""
     from nospof.cli import lab as command
 
-    raise typer.Exit(command.on(stack, host))
+    raise typer.Exit(command.on(words))
 
 
 def version(wanted: bool) -> None:
@@ -128,39 +152,40 @@ def options(
 
 def main() -> None:
     """Run the command line; every way it can end has an exit code of its own (nospof.errors)."""
-    code = 0
     try:
-        app(standalone_mode=False)
-    except typer.Exit as ended:
-        code = ended.exit_code
-    except KeyboardInterrupt:
-        typer.echo("\ninterrupted. What was begun on the hosts is noted there: the same command goes on from it.", err=True)
-        code = 3
-    except BrokenPipeError:
+        # Without typer's standalone mode a command's exit code is what the call returns.
+        code = app(prog_name="nospof", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, `head` say, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except Exception as error:
         code = _failed(error)
     sys.exit(code)
 
 
 def _failed(error: Exception) -> int:
-    from click import ClickException
-    from click.exceptions import Abort
-
-    from nospof.errors import NospofError
-
-    if isinstance(error, Abort):
-        typer.echo("stopped.", err=True)
-        return 2
-    if isinstance(error, ClickException):
-        error.show()
-        return 2
+    if isinstance(error, typer.Abort):
+        error = Uncertain("stopped")
+    if isinstance(error, typer.TyperException):
+        error = _wrong_call(error)
     if isinstance(error, NospofError) and error.exit_code != NospofError.exit_code:
         typer.echo(str(error), err=True)
         return error.exit_code
     place = _write_traceback(error)
-    typer.echo(f"{error}\nthis is a defect of nospof, not of your stack; what is needed to find it: {place}", err=True)
+    what = str(error) or type(error).__name__
+    typer.echo(f"{what}\nthis is a defect of nospof, not of your stack; what is needed to find it: {place}", err=True)
     return NospofError.exit_code
+
+
+def _wrong_call(error: typer.TyperException) -> WrongInput:
+    """The error for a call that typer did not understand; for one without a command that is the help itself."""
+    context = getattr(error, "ctx", None)
+    said = error.format_message()
+    if context is None or said.startswith("Usage:"):
+        return WrongInput(said)
+    usage = context.get_usage().removeprefix("Usage: ")
+    return WrongInput(said[:1].lower() + said[1:].rstrip("."), fix=f"{usage}\n       {context.command_path} --help tells more")
 
 
 def _write_traceback(error: Exception) -> str:

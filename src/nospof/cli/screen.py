@@ -1,35 +1,77 @@
-"""How progress and results look on a terminal: plain lines with a clock, coloured where there are colours."""
+"""How progress and results look on a terminal: plain lines with a clock, coloured where there are colours.
+
+Hosts that had the same done to them share a line. A terminal shows besides, in its last line, what is going on now.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from types import TracebackType
 
 from rich.console import Console
+from rich.live import Live
 from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True)
+HOSTS_WIDTH = 24
 
 
 class Lines:
-    """Progress as one line per event, each with the seconds since the start."""
+    """Progress as lines with the seconds since the start. To be used in a `with`, which prints what is still held back."""
 
     def __init__(self) -> None:
         self.start = time.monotonic()
         self._lock = threading.Lock()
+        self._done: dict[str, list[str]] = {}
+        """What was done in this phase → the hosts it was done on."""
+        self._last_s: dict[str, float] = {}
+        self._now = ""
+        self._live = Live(get_renderable=self._now_line, console=console, transient=True, refresh_per_second=5)
+
+    def __enter__(self) -> Lines:
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._lock:
+            self._show_done()
+        self._live.stop()
 
     def phase(self, text: str) -> None:
-        self._print(Text(text, style="bold"))
+        with self._lock:
+            self._show_done()
+            self._now = text
+            self._print(Text(text, style="bold"), self._elapsed_s())
 
     def host(self, host: str, text: str) -> None:
-        self._print(Text.assemble("  ", (f"{host:<14}", "cyan"), text))
+        with self._lock:
+            self._now, self._last_s[text] = f"{host} {text}", self._elapsed_s()
+            _forget(self._done, host, "boots")
+            self._done.setdefault(text, []).append(host)
 
     def note(self, text: str) -> None:
-        self._print(Text(text, style="yellow"))
-
-    def _print(self, text: Text) -> None:
         with self._lock:
-            console.print(Text.assemble((f"{time.monotonic() - self.start:6.1f} s  ", "dim"), text))
+            self._show_done()
+            self._print(Text(text, style="yellow"), self._elapsed_s())
+
+    def _show_done(self) -> None:
+        for text, hosts in self._done.items():
+            names = ", ".join(sorted(dict.fromkeys(hosts)))
+            self._print(Text.assemble("  ", (f"{names:<{HOSTS_WIDTH}}", "cyan"), "  ", text), self._last_s[text])
+        self._done.clear()
+
+    def _print(self, text: Text, at_s: float) -> None:
+        console.print(Text.assemble((f"{at_s:6.1f} s  ", "dim"), text))
+
+    def _now_line(self) -> Text:
+        line = Text.assemble((f"{self._elapsed_s():6.1f} s  … ", "dim"), (self._now, "dim"))
+        line.truncate(max(10, console.width - 1), overflow="ellipsis")
+        return line
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self.start
 
 
 class Silent:
@@ -43,3 +85,11 @@ class Silent:
 
     def note(self, text: str) -> None:
         pass
+
+
+def _forget(done: dict[str, list[str]], host: str, text: str) -> None:
+    """Take back what was said of `host` only for the time being."""
+    if host in done.get(text, ()):
+        done[text].remove(host)
+        if not done[text]:
+            del done[text]

@@ -1,12 +1,37 @@
-"""The stack argument that every command takes."""
+"""The stack argument that every command takes, and the host that some take after it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nospof.deployment import Deployment
+from nospof.errors import WrongInput
+
+DEFAULT = Path("stack.yaml")
 
 
 def deployment(path: Path) -> Deployment:
     """The deployment of the stack file at `path`, or of stack.yaml in the folder `path`."""
-    return Deployment.load(path / "stack.yaml" if path.is_dir() else path)
+    return Deployment.load(path / DEFAULT if path.is_dir() else path)
+
+
+def split(words: Sequence[str]) -> tuple[Path, str, tuple[str, ...]]:
+    """Tell stack, host and command apart, as in [STACK] HOST [--] COMMAND; host "" where none is named.
+
+    The first word is a stack when it looks like a file or a folder, which no name of a host does.
+    """
+    first = words[0]
+    is_stack = "/" in first or first.endswith((".yaml", ".yml")) or (Path(first).is_dir() and len(words) > 1) or first == "."
+    path, rest = (Path(first), words[1:]) if is_stack else (DEFAULT, words)
+    command = rest[2:] if list(rest[1:2]) == ["--"] else rest[1:]
+    return path, rest[0] if rest else "", tuple(command)
+
+
+def known_host(site: Deployment, host: str) -> str:
+    """`host`, if the stack has it or it is the client. Raises WrongInput with the hosts there are."""
+    known = [*(host.name for host in site.topology.hosts), "client"]
+    if host not in known:
+        what = f"there is no host {host}" if host else "no host named"
+        raise WrongInput(what, fix=f"name one of: {', '.join(known)}")
+    return host

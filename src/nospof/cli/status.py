@@ -13,12 +13,16 @@ from rich.text import Text
 from nospof.cli.screen import console
 from nospof.cli.stack_argument import deployment
 from nospof.deployment import Deployment, Status
+from nospof.errors import Failed
+from nospof.topology import FloatingName
 
 STYLES = {"ok": "green", "failed": "red", "unknown": "yellow"}
 
 
 def run(path: Path, *, as_json: bool) -> int:
     site = deployment(path)
+    if site.state.lab_name and not site.lab.exists:
+        raise Failed("this stack is down: none of its hosts exists", fix=f"nospof up {site.stack.file}")
     status = site.status()
     if as_json:
         print(json.dumps(as_document(site, status), indent=1))
@@ -70,10 +74,7 @@ def as_document(site: Deployment, status: Status) -> dict[str, Any]:
 
 def _show(site: Deployment, status: Status) -> None:
     for floating in site.topology.floating:
-        holders = status.holders[floating.name]
-        said = " AND ".join(holders) if holders else "nobody"
-        style = "green" if len(holders) == 1 else "red"
-        console.print(Text.assemble((f"{floating.name} address {floating.address}", "bold"), "  held by ", (said, style)))
+        console.print(_held(floating, status))
     for tier, states in groupby(status.instances, key=lambda state: state.tier):
         console.print(Text(tier, style="bold"))
         for state in states:
@@ -83,5 +84,29 @@ def _show(site: Deployment, status: Status) -> None:
             if state.why:
                 line.append(f"  {state.why}", style=STYLES[state.health])
             console.print(line)
+    console.print()
+    console.print(_summary(status))
+    for problem in status.problems:
+        fix = f"; with power again: nospof lab on {site.stack.file} {problem.host}" if problem.what.endswith(" is off") else ""
+        console.print(Text(f"  host {problem.host} does not answer: {problem.what}{fix}", style="yellow"))
     if site.url:
-        console.print(Text.assemble("\n", (site.url, "bold")))
+        console.print(Text(site.url, style="bold"))
+
+
+def _held(floating: FloatingName, status: Status) -> Text:
+    """Who has the address. Nobody is certain only when every host answered."""
+    holders = status.holders[floating.name]
+    if len(holders) == 1:
+        said, style = holders[0], "green"
+    elif holders:
+        said, style = f"{' AND '.join(holders)}: it must be one alone", "red"
+    else:
+        said, style = ("nobody that answers", "yellow") if status.problems else ("nobody", "red")
+    return Text.assemble((f"{floating.name} address {floating.address}", "bold"), "  held by ", (said, style))
+
+
+def _summary(status: Status) -> Text:
+    counts = [(health, sum(state.health == health for state in status.instances)) for health in STYLES]
+    said = [(f"{count} {health}", STYLES[health]) for health, count in counts if count]
+    parts = [piece for pair in said for piece in (pair, ", ")][:-1]
+    return Text.assemble(f"{len(status.instances)} parts: ", *parts)

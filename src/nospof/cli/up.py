@@ -13,13 +13,14 @@ from nospof.explain.diagram import diagram
 
 
 def run(path: Path) -> int:
-    site, progress = deployment(path), Lines()
-    has_changed = site.up(progress)
-    if not has_changed:
-        progress.phase("nothing to change")
-    if site.entrance is not None:
-        answer = site.ask_entrance()
-        progress.phase(f"the site answers: {answer.status} after {answer.took_s * 1000:.0f} ms")
+    site = deployment(path)
+    with Lines() as progress:
+        has_changed = site.up(progress)
+        if not has_changed:
+            progress.phase("nothing to change")
+        if site.entrance is not None:
+            answer = site.ask_entrance()
+            progress.phase(f"the site answers: {answer.status} after {answer.took_s * 1000:.0f} ms")
     if has_changed:
         console.print()
         console.print(Text(diagram(site.topology)))
