@@ -15,7 +15,12 @@ STATE_PROGRAM = "/usr/lib/nospof/database-router-state"
 
 
 class DatabaseRouterSettings(c.Settings):
-    check_every_ms: int = c.Field(100, ge=50, le=10_000, description="How often each server is asked for its role.")
+    check_every_ms: int = c.Field(
+        200,
+        ge=50,
+        le=10_000,
+        description="Milliseconds between two questions for a server's role; a no is asked again at a quarter.",
+    )
     max_connections: int = c.Field(2000, ge=10, description="Connections this host's callers may have open at once.")
 
 
@@ -124,6 +129,8 @@ defaults
     mode tcp
     load-server-state-from-file global
     maxconn {{ set.max_connections }}
+    # One try: a session that waits for its next one when its server is marked down hangs for ever (HAProxy 3.0.11).
+    retries 0
     timeout connect 1s
     timeout check 500ms
     timeout client 24h
@@ -151,7 +158,7 @@ backend {{ group.name }}
     option httpchk
     http-check send meth GET uri {{ group.role_path }}
     http-check expect status 200
-    default-server check inter {{ set.check_every_ms }}ms fall 2 rise 1 on-marked-down shutdown-sessions
+    default-server check inter {{ set.check_every_ms }}ms fastinter {{ set.check_every_ms // 4 }}ms fall 3 rise 1 on-marked-down shutdown-sessions
     default-server check-ssl verify required ca-file {{ ca }}
 {% for server in group.servers %}
     server {{ server.host }} {{ server.address }}:{{ server.port }} port {{ server.role_port }} {{ names_of(server.host) }}

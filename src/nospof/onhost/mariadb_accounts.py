@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pymysql
 
-from nospof.onhost.mariadb_role import Server, quoted
+from nospof.onhost.mariadb_server import Server, quoted
 
 WAIT_S = 45.0
 NOT_OURS = {"mysql", "root", "sys", "information_schema", "performance_schema", "mariadb.sys", "public"}

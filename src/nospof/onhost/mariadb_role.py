@@ -16,6 +16,7 @@ import argparse
 import http.client
 import json
 import logging
+import math
 import signal
 import socket
 import socketserver
@@ -24,18 +25,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pymysql
-import pymysql.cursors
+
+from nospof.onhost.mariadb_server import Observed, Server, Source, quoted, was_refused
 
 LOOK_EVERY_S = 0.1
+PAUSES_S = (0.5, 5.0)
 # Ten looks: a busy host misses some, a server that hangs misses all.
 NOTE_VALID_S = 1.0
-SOCKET = "/run/mysqld/mysqld.sock"
+# An error that comes back after START REPLICA came back within one second in tests.
+SETTLE_S = 1.5
 ACCESS_DENIED = 1045
+# The files that say whom a replica follows, or what it received, cannot be read: it follows nobody.
+TORN = (29, 1201, 1872)
 ASKED = {"primary": "/primary", "replica": "/replica", "settled": "/health"}
 
 log = logging.getLogger("nospof")
@@ -50,7 +55,11 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if arguments.ask:
         return ask(arguments.config, ASKED[arguments.ask])
-    return run(arguments.config)
+    try:
+        return run(arguments.config)
+    except (OSError, KeyError, ValueError) as error:
+        log.error("cannot run: %s: %s", type(error).__name__, error)
+        return 1
 
 
 # --- what it is told -----------------------------------------------------------------------------------------------------
@@ -102,121 +111,6 @@ def read_config(path: Path) -> Config:
     )
 
 
-# --- what it sees --------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Source:
-    """Where a replica takes its changes from, and whether it gets and applies them."""
-
-    address: str
-    port: int
-    user: str
-    ca: str
-    is_verified: bool
-    uses_gtid: bool
-    is_receiving: bool
-    """Connected, and getting changes or heartbeats."""
-    is_asking: bool
-    """Its receiving thread is running, connected or trying to."""
-    is_applying: bool
-    lag_s: float | None
-    receive_errno: int = 0
-    receive_error: str = ""
-    apply_error: str = ""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """One look at the server."""
-
-    is_read_only: bool
-    waits_for_voters: bool
-    acknowledges: bool
-    is_semi_sync: bool
-    voters: int
-    gtid_binlog_pos: str
-    gtid_slave_pos: str
-    source: Source | None = None
-
-
-class Server:
-    """The local server, over its unix socket as root. Every call raises pymysql.Error when it fails or takes too long."""
-
-    def __init__(self, path: str = SOCKET) -> None:
-        self.path = path
-        self._connection: pymysql.Connection[pymysql.cursors.DictCursor] | None = None
-
-    def rows(self, statement: str) -> list[dict[str, Any]]:
-        """Run one statement."""
-        if self._connection is None:
-            self._connection = pymysql.connect(
-                unix_socket=self.path,
-                user="root",
-                charset="utf8mb4",
-                autocommit=True,
-                connect_timeout=2,
-                # STOP SLAVE may wait one second for a dead primary; a look that takes this long is not told any more.
-                read_timeout=5,
-                write_timeout=5,
-                cursorclass=pymysql.cursors.DictCursor,
-            )
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement)
-            return list(cursor.fetchall())
-
-    def forget(self) -> None:
-        """Begin with a new connection next time."""
-        if self._connection is not None:
-            self._connection._force_close()  # type: ignore[attr-defined]
-            self._connection = None
-
-    def look(self) -> Observed:
-        """See what role the server plays now."""
-        now = self.rows(VARIABLES)[0]
-        status = {row["name"]: row["value"] for row in self.rows(STATUS)}
-        sources = self.rows("SHOW REPLICA STATUS")
-        return Observed(
-            is_read_only=bool(now["is_read_only"]),
-            waits_for_voters=bool(now["waits_for_voters"]),
-            acknowledges=bool(now["acknowledges"]),
-            is_semi_sync=status["RPL_SEMI_SYNC_MASTER_STATUS"] == "ON",
-            voters=int(status["RPL_SEMI_SYNC_MASTER_CLIENTS"]),
-            gtid_binlog_pos=now["binlog_pos"],
-            gtid_slave_pos=now["slave_pos"],
-            source=_source(sources[0]) if sources else None,
-        )
-
-
-# Two statements: 11.8.6 gives 0 for @@read_only in a query that also has MAX().
-VARIABLES = """
-SELECT @@GLOBAL.read_only AS is_read_only, @@GLOBAL.rpl_semi_sync_master_enabled AS waits_for_voters,
-  @@GLOBAL.rpl_semi_sync_slave_enabled AS acknowledges,
-  @@GLOBAL.gtid_binlog_pos AS binlog_pos, @@GLOBAL.gtid_slave_pos AS slave_pos
-"""
-STATUS = """
-SELECT variable_name AS name, variable_value AS value FROM information_schema.global_status
-WHERE variable_name IN ('RPL_SEMI_SYNC_MASTER_STATUS', 'RPL_SEMI_SYNC_MASTER_CLIENTS')
-"""
-
-
-def _source(row: Mapping[str, Any]) -> Source:
-    lag_s = row["Seconds_Behind_Master"]
-    return Source(
-        address=row["Master_Host"],
-        port=int(row["Master_Port"]),
-        user=row["Master_User"],
-        ca=row["Master_SSL_CA_File"],
-        is_verified=row["Master_SSL_Verify_Server_Cert"] == "Yes",
-        uses_gtid=row["Using_Gtid"] == "Slave_Pos",
-        is_receiving=row["Slave_IO_Running"] == "Yes",
-        is_asking=row["Slave_IO_Running"] != "No",
-        is_applying=row["Slave_SQL_Running"] == "Yes",
-        lag_s=None if lag_s is None else float(lag_s),
-        receive_errno=int(row["Last_IO_Errno"]),
-        receive_error=row["Last_IO_Error"],
-        apply_error=row["Last_SQL_Error"],
-    )
-
-
 # --- what is to be done --------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Action:
@@ -239,8 +133,11 @@ def _primary_actions(observed: Observed, config: Config) -> list[Action]:
     actions = []
     if observed.acknowledges:
         actions.append(Action("stops acknowledging", ("SET GLOBAL rpl_semi_sync_slave_enabled = OFF",)))
-    if not observed.waits_for_voters and len(config.members) > 1:
+    has_replicas = len(config.members) > 1
+    if not observed.waits_for_voters and has_replicas:
         actions.append(Action("waits for a replica with every write", ("SET GLOBAL rpl_semi_sync_master_enabled = ON",)))
+    if observed.waits_for_voters and not has_replicas:
+        actions.append(Action("waits for nobody, there is no replica", ("SET GLOBAL rpl_semi_sync_master_enabled = OFF",)))
     if observed.is_read_only:
         actions.append(Action("takes writes: is primary", ("SET GLOBAL read_only = OFF",)))
     return actions
@@ -262,13 +159,9 @@ def _replica_actions(observed: Observed, config: Config) -> list[Action]:
         stop = ("STOP REPLICA IO_THREAD",) if source and source.is_asking else ()
         actions.append(Action("acknowledges writes", (*stop, "SET GLOBAL rpl_semi_sync_slave_enabled = ON")))
     if source is None or not _follows(source, config):
-        actions.append(
-            Action(f"follows {config.first_primary}", ("STOP ALL REPLICAS", _change_master(config), "START REPLICA"))
-        )
+        actions.append(Action(f"follows {config.first_primary}", _follow(config)))
     elif source.receive_errno == ACCESS_DENIED and not source.is_receiving:
-        actions.append(
-            Action("was refused, tries its present password", ("STOP ALL REPLICAS", _change_master(config), "START REPLICA"))
-        )
+        actions.append(Action("was refused, tries its present password", _follow(config)))
     elif not (source.is_asking and source.is_applying) or not observed.acknowledges:
         why = source.receive_error if not source.is_asking else source.apply_error
         actions.append(Action("starts replication" + (f" again after: {why}" if why else ""), ("START REPLICA",)))
@@ -280,21 +173,17 @@ def _follows(source: Source, config: Config) -> bool:
     return wanted == (source.address, source.port, source.user, source.ca, source.is_verified, source.uses_gtid)
 
 
-def _change_master(config: Config) -> str:
-    return (
+def _follow(config: Config) -> tuple[str, ...]:
+    change = (
         f"CHANGE MASTER TO MASTER_HOST = {quoted(config.members[config.first_primary])}, MASTER_PORT = {config.port}, "
         f"MASTER_USER = {quoted(config.replication_user)}, MASTER_PASSWORD = {quoted(config.replication_password)}, "
         f"MASTER_SSL = 1, MASTER_SSL_VERIFY_SERVER_CERT = 1, MASTER_SSL_CA = {quoted(config.ca)}, "
         f"MASTER_SSL_CERT = {quoted(config.certificate)}, MASTER_SSL_KEY = {quoted(config.key)}, "
         "MASTER_USE_GTID = slave_pos, MASTER_HEARTBEAT_PERIOD = 0.2, MASTER_CONNECT_RETRY = 1"
     )
-
-
-def quoted(text: str) -> str:
-    """Write `text` as an SQL string. Raises ValueError for characters that nothing of ours contains."""
-    if not text.isprintable() or set(text) & set("'\"\\`"):
-        raise ValueError("a name, path or password has a character that is not allowed in SQL here")
-    return f"'{text}'"
+    # RESET clears files that a power cut left torn, with which CHANGE MASTER fails for ever. It forgets what was received but
+    # not applied, which the primary still has as long as nobody else takes its place.
+    return ("STOP ALL REPLICAS", "RESET REPLICA ALL", change, "START REPLICA")
 
 
 # --- what is told --------------------------------------------------------------------------------------------------------
@@ -307,23 +196,35 @@ class Note:
     """Path → whether it answers 200."""
     says: str
     details: Mapping[str, object]
+    is_starting: bool = False
+    """Replication runs, but not for long enough to be believed."""
 
 
-def note_of(observed: Observed, config: Config, *, seen_at_s: float, cut_off_s: float) -> Note:
-    """Judge what was seen. `cut_off_s`: for how long the replica has heard nothing of its primary, 0 = it hears it. Pure."""
+def note_of(observed: Observed, config: Config, *, seen_at_s: float, cut_off_s: float, running_s: float) -> Note:
+    """Judge what was seen. Pure.
+
+    `cut_off_s`: for how long a replica has heard nothing of its primary, 0 = it hears it. `running_s`: for how long both its
+    threads have run; one that just began may stop at the error it had before, and says it is not behind until it read anything.
+    """
     source = observed.source
     is_primary = config.is_primary and not observed.is_read_only and source is None
     is_replica = not config.is_primary and observed.is_read_only and source is not None and _follows(source, config)
     lag_s = None if source is None or not is_replica else max(source.lag_s or 0.0, cut_off_s)
     is_running = is_replica and source is not None and source.is_asking and source.is_applying
-    is_near = is_running and lag_s is not None and lag_s <= config.read_lag_limit_s
-    is_fed = is_running and source is not None and source.is_receiving
+    is_settled = is_running and running_s >= SETTLE_S
+    is_near = is_settled and lag_s is not None and lag_s <= config.read_lag_limit_s
+    is_fed = is_settled and source is not None and source.is_receiving
     role = "primary" if is_primary else "replica" if is_replica else "none"
-    says = role if is_primary or is_fed else f"{role}, cut off from its primary" if is_running else f"{role}, not settled"
+    if is_primary or is_fed:
+        says = role
+    elif is_settled:
+        says = f"{role}, cut off from its primary"
+    else:
+        says = f"{role}, starting" if is_running else f"{role}, not settled"
     details: dict[str, object] = {
         "role": role,
         "is_witness": config.is_witness,
-        "lag_s": lag_s,
+        "lag_s": None if lag_s is None or math.isinf(lag_s) else round(lag_s, 1),
         "gtid": observed.gtid_binlog_pos if is_primary else observed.gtid_slave_pos,
         "semi_sync": "on" if observed.is_semi_sync else "off",
         "voters": observed.voters,
@@ -335,7 +236,7 @@ def note_of(observed: Observed, config: Config, *, seen_at_s: float, cut_off_s: 
         "/replica": is_near and not config.is_witness,
         "/health": is_primary or is_fed,
     }
-    return Note(seen_at_s + NOTE_VALID_S, answers, says, details)
+    return Note(seen_at_s + NOTE_VALID_S, answers, says, details, is_running and not is_settled)
 
 
 UNKNOWN = Note(0.0, {}, "nothing is known yet", {})
@@ -364,8 +265,9 @@ class Keeper:
         self.server, self.config, self.clock = server, config, clock
         self.note = UNKNOWN
         self.must_load_certificates = True
-        self._heard_at_s = clock()
+        self._heard_at_s, self._began_at_s = -math.inf, clock()
         self._said: tuple[str, ...] = ()
+        self._is_torn = False
         self._act_from_s, self._pause_s = 0.0, 0.0
 
     def step(self) -> None:
@@ -375,8 +277,12 @@ class Keeper:
             observed = self.server.look()
             if observed.source is None or observed.source.is_receiving:
                 self._heard_at_s = begun_s
-            self.note = note_of(observed, self.config, seen_at_s=begun_s, cut_off_s=begun_s - self._heard_at_s)
-            self._act(next_actions(observed, self.config), begun_s)
+            if observed.source is None or not (observed.source.is_asking and observed.source.is_applying):
+                self._began_at_s = begun_s
+            cut_off_s, running_s = begun_s - self._heard_at_s, begun_s - self._began_at_s
+            self.note = note_of(observed, self.config, seen_at_s=begun_s, cut_off_s=cut_off_s, running_s=running_s)
+            wanted = replace(observed, source=None) if self._is_torn else observed
+            self._act(next_actions(wanted, self.config), begun_s)
         except (pymysql.Error, OSError) as error:
             self.server.forget()
             why = str(error.args[-1]) if error.args else type(error).__name__
@@ -389,18 +295,25 @@ class Keeper:
             self.server.rows("FLUSH LOCAL SSL")
             self.must_load_certificates = False
         if not actions:
-            self._say((f"is {self.note.says}",))
-            self._pause_s = 0.0
+            if not self.note.is_starting:
+                self._say((f"is {self.note.says}",))
+                self._pause_s = 0.0
             return
         if now_s < self._act_from_s:
             return
         self._say(tuple(action.says for action in actions))
-        # What did not help at once is tried again ever more slowly, up to every five seconds.
-        self._pause_s = min(5.0, self._pause_s * 2 or 0.5)
+        # What did not help at once is tried again ever more slowly.
+        self._pause_s = min(PAUSES_S[1], self._pause_s * 2 or PAUSES_S[0])
         self._act_from_s = now_s + self._pause_s
-        for action in actions:
-            for statement in action.statements:
+        try:
+            for statement in (statement for action in actions for statement in action.statements):
                 self.server.rows(statement)
+            self._is_torn = False
+        except pymysql.Error as error:
+            if not was_refused(error):
+                raise
+            self._is_torn = error.args[0] in TORN
+            self._say((f"could not: {error.args[-1]}",))
 
     def _say(self, lines: tuple[str, ...]) -> None:
         if lines != self._said:
