@@ -1,0 +1,14 @@
+"""Everything `check` finds in a stack that is right as a file: allowed, but unsafe. Pure."""
+
+from __future__ import annotations
+
+from nospof.analysis.redundancy import redundancy_findings
+from nospof.analysis.security import security_findings
+from nospof.stack.model import Stack
+from nospof.stack.problems import Problem, in_order
+from nospof.topology import Topology
+
+
+def findings(stack: Stack, topology: Topology) -> tuple[Problem, ...]:
+    """All findings about `stack`, whose topology is `topology`, in the order of the file. Codes: nospof.analysis.codes."""
+    return in_order([*security_findings(stack, topology), *redundancy_findings(stack, topology)])

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from tests.unit.stacks import NOTHING_ALLOTTED, example, stack, tier
+
+from nospof.analysis.codes import CODES
+from nospof.analysis.findings import findings
+from nospof.resolve import resolve
+from nospof.stack.model import Tier
+from nospof.stack.problems import Problem, Severity
+
+THREE_ZONES = "lb1:a lb2:b web1:a web2:b db1:a db2:b w1:c mon1:a mon2:b"
+
+
+def good(**changed: Tier) -> tuple[Tier, ...]:
+    """A stack with nothing to find but that it has no IPv6; `changed` replaces tiers."""
+    tiers = {
+        "balancer": tier("balancer", "balancer", "lb1 lb2", "web"),
+        "web": tier("web", "web", "web1 web2", "app"),
+        "app": tier("app", "application", "web1 web2", "database"),
+        "database": tier("database", "database", "db1 db2", witness="w1"),
+        "monitoring": tier("monitoring", "watcher", "mon1 mon2"),
+    }
+    return tuple({**tiers, **changed}.values())
+
+
+def found(*tiers: Tier, hosts: str = THREE_ZONES, **others: object) -> dict[str, list[Problem]]:
+    made = stack(hosts, *tiers, **others)
+    by_code: dict[str, list[Problem]] = {}
+    for problem in findings(made, resolve(made, NOTHING_ALLOTTED).topology):
+        by_code.setdefault(problem.code, []).append(problem)
+    return by_code
+
+
+def test_good_stack_has_only_the_note_about_ipv4() -> None:
+    assert set(found(*good())) == {"F104"}
+
+
+def test_example_of_the_design_has_only_notes() -> None:
+    made = example()
+
+    problems = findings(made, resolve(made, NOTHING_ALLOTTED).topology)
+
+    assert {problem.severity for problem in problems} == {Severity.NOTE}
+
+
+def test_findings_have_the_severity_of_their_code_and_why_and_fix() -> None:
+    bare = found(tier("web", "balancer", "lb1", https=False), has_firewall=False)
+
+    assert {"F101", "F102", "F103", "F104", "F201"} <= set(bare)
+    for code, problems in bare.items():
+        for problem in problems:
+            assert problem.severity is CODES[code].severity
+            assert problem.why
+            assert problem.fix
+
+
+def test_findings_come_in_the_order_of_the_file() -> None:
+    positions = {"tiers.app.hosts": (3, 1), "tiers.web.hosts": (9, 1)}
+    made = stack("h:a", tier("web", "web", "h"), tier("app", "application", "h"), positions=positions)
+
+    lines = [problem.line for problem in findings(made, resolve(made, NOTHING_ALLOTTED).topology)]
+
+    assert lines == [1, 1, 3, 9]
+
+
+def test_firewall_that_is_off_is_found() -> None:
+    assert found(*good(), has_firewall=False)["F101"][0].path == "firewall"
+    assert "F101" not in found(*good())
+
+
+def test_entrance_without_https_is_found() -> None:
+    plain = tier("balancer", "balancer", "lb1 lb2", "web", https=False)
+
+    assert found(*good(balancer=plain))["F102"][0].path == "tiers.balancer"
+    assert "F102" not in found(*good())
+
+
+def test_stack_that_nobody_watches_is_found() -> None:
+    assert "F103" in found(*(one for one in good() if one.name != "monitoring"))
+    assert "F103" not in found(*good())
+
+
+def test_single_host_is_found() -> None:
+    lonely = found(*good(web=tier("web", "web", "web1", "app")))["F201"]
+
+    assert [problem.path for problem in lonely] == ["tiers.web.hosts"]
+    assert lonely[0].why == "when web1 stops, visitors get no answer"
+    assert "F201" not in found(*good())
+
+
+def test_single_host_of_what_no_visitor_needs_is_told_otherwise() -> None:
+    lonely = found(*good(monitoring=tier("monitoring", "watcher", "mon1")))["F201"]
+
+    assert lonely[0].why == "when mon1 stops, nobody does the work of monitoring"
+
+
+def test_spare_does_not_make_a_single_host_two_but_is_named() -> None:
+    lonely = found(*good(web=tier("web", "web", "web1", "app", spare="web2")))["F201"]
+
+    assert "falls on web2" in lonely[0].why
+
+
+def test_witness_is_not_a_second_host() -> None:
+    assert "F201" in found(*good(database=tier("database", "database", "db1", witness="w1")))
+
+
+def test_tier_in_one_zone_is_found() -> None:
+    together = found(*good(balancer=tier("balancer", "balancer", "lb1 web1", "web")))["F202"]
+
+    assert [problem.path for problem in together] == ["tiers.balancer.hosts"]
+    assert "F202" not in found(*good())
+
+
+def test_database_hosts_in_one_zone_are_found_though_the_witness_is_elsewhere() -> None:
+    assert "F202" in found(*good(database=tier("database", "database", "db1 web1", witness="w1")))
+
+
+def test_copies_in_two_zones_are_found() -> None:
+    assert "F203" in found(*good(database=tier("database", "database", "db1 db2")))
+    assert "F203" in found(*good(database=tier("database", "database", "db1 db2", witness="web1")))
+    assert "F203" not in found(*good())
+
+
+def test_tier_that_keeps_no_copies_may_have_two_zones() -> None:
+    problems = found(*good(database=tier("database", "database", "db1 db2")))["F203"]
+
+    assert [problem.path for problem in problems] == ["tiers.database.hosts"]
+
+
+def test_voters_in_two_zones_are_found() -> None:
+    two_zones = THREE_ZONES.replace("w1:c", "w1:b")
+
+    assert "needed by database" in found(*good(), hosts=two_zones)["F204"][0].what
+    assert "F204" not in found(*good())
