@@ -1,0 +1,244 @@
+"""What nginx is told: whom it hands requests to, what it serves itself, whom it believes."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from nospof.component import Component, Context, Facts, OnChange, Parts
+from nospof.resolve import Allotment, component_of, resolve
+from nospof.stack.model import Stack, StackHost, Tier
+from nospof.topology import InstanceId, Topology
+
+FACTS = Facts("3.13", "13.1", "x86_64", "eth0", 24, 20000, 4096, 2)
+
+
+def tier(name: str, component: str, hosts: list[str], to: tuple[str, ...] = (), **settings: object) -> Tier:
+    return Tier(name, component, tuple(hosts), Component.kinds[component].settings_type.model_validate(settings), to)
+
+
+def app(name: str = "app", hosts: tuple[str, ...] = ("web1", "web2"), **settings: object) -> Tier:
+    return tier(name, "gunicorn", list(hosts), (), **{"source": "app", "module": "shop:app", **settings})
+
+
+def web(*to: str, **settings: object) -> Tier:
+    return tier("web", "nginx", ["web1", "web2"], to, **settings)
+
+
+def balancer() -> Tier:
+    return tier("load-balancer", "haproxy", ["lb1", "lb2"], ("web",))
+
+
+def topology(*tiers: Tier) -> Topology:
+    hosts = tuple(StackHost(name, "a") for name in ("lb1", "lb2", "web1", "web2", "x1", "x2"))
+    return resolve(Stack("shop", "shop.example.com", hosts, tiers, Path("stack.yaml")), Allotment()).topology
+
+
+def parts(graph: Topology, host: str = "web1") -> Parts:
+    instance = graph.instance(InstanceId("web", host))
+    return component_of(instance).parts(Context(graph, instance, FACTS, {}, {"web/site": "d" * 64}))
+
+
+def config(graph: Topology, host: str = "web1") -> str:
+    return next(file.text for file in parts(graph, host).files if file.path == "/etc/nginx/nginx.conf")
+
+
+def block(text: str, begin: str) -> str:
+    """The block that begins with `begin`, with its braces."""
+    start = text.index(begin)
+    depth = 0
+    for at, char in enumerate(text[start:], start):
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if char == "}" and depth == 0:
+            return text[start : at + 1]
+    raise AssertionError(f"{begin} does not end")
+
+
+def servers(text: str) -> list[str]:
+    return [block(text[match.start() :], "server {") for match in re.finditer(r"^    server \{", text, re.MULTILINE)]
+
+
+# --- upstreams ----------------------------------------------------------------------------------------------------------
+def test_an_application_beside_it_is_reached_by_its_socket_alone() -> None:
+    text = config(topology(balancer(), web("app"), app()))
+
+    assert "server unix:/run/nospof/app/http.sock max_fails=0;" in block(text, "upstream app")
+    assert "proxy_pass http://app;" in block(text, "location / {")
+
+
+def test_each_request_over_a_socket_has_a_connection_of_its_own() -> None:
+    """A connection kept open may end with the process behind it just when a POST is sent."""
+    assert "keepalive" not in block(config(topology(balancer(), web("app"), app())), "upstream app")
+
+
+def test_applications_elsewhere_are_reached_with_certificates_on_both_sides() -> None:
+    graph = topology(balancer(), web("app"), app(hosts=("x1", "x2")))
+    text = config(graph)
+
+    upstream = block(text, "upstream app")
+    for host in ("x1", "x2"):
+        assert f"server {graph.host(host).address}:8000 max_fails=1 fail_timeout=1s;" in upstream
+    assert "keepalive 32;" in upstream
+    location = block(text, "location / {")
+    assert "proxy_pass https://app;" in location
+    # The tier is a name in each of its certificates.
+    assert "proxy_ssl_name app;" in location
+    assert "proxy_connect_timeout 500ms;" in location
+    assert {"proxy_ssl_verify on;", "proxy_ssl_certificate /etc/nospof/tls/web.crt;"} <= {
+        line.strip() for line in text.splitlines()
+    }
+
+
+def test_a_single_server_is_never_set_aside() -> None:
+    graph = topology(balancer(), web("app"), app(hosts=("x1",)))
+
+    assert f"{graph.host('x1').address}:8000 max_fails=0;" in block(config(graph), "upstream app")
+    # It may be restarting: nobody else can be asked meanwhile.
+    assert "proxy_connect_timeout 5s;" in block(config(graph), "location / {")
+
+
+def test_a_socket_speaks_tls_once_the_application_is_called_over_the_network_too() -> None:
+    """Gunicorn speaks TLS on all its sockets or on none; web2 has no application of its own here."""
+    text = config(topology(balancer(), web("app"), app(hosts=("web1", "x1"))))
+
+    assert "unix:/run/nospof/app/http.sock" in text
+    assert "proxy_pass https://app;" in text
+
+
+def test_spare_servers_come_last() -> None:
+    spare = replace(app(hosts=("x1",)), spare=("x2",))
+    graph = topology(balancer(), web("app"), spare)
+
+    assert f"{graph.host('x2').address}:8000 max_fails=1 fail_timeout=1s backup;" in config(graph)
+
+
+# --- sites --------------------------------------------------------------------------------------------------------------
+def test_two_applications_are_told_apart_by_path() -> None:
+    (server,) = servers(config(topology(balancer(), web("app", "blog"), app(), app("blog", path="/blog/", port=8001))))
+
+    assert "proxy_pass http://blog;" in block(server, "location /blog/ {")
+    assert "proxy_pass http://app;" in block(server, "location / {")
+
+
+def test_two_applications_are_told_apart_by_domain_and_the_stacks_is_the_default() -> None:
+    blog = app("blog", domain="blog.example.com", port=8001)
+    first, second = servers(config(topology(balancer(), web("app", "blog"), app(), blog)))
+
+    assert "server_name blog.example.com;" in first
+    assert "default_server" not in first
+    assert "server_name shop.example.com;" in second
+    assert "default_server" in second
+
+
+def test_a_domain_without_a_front_page_has_no_other_sites_page() -> None:
+    (server,) = servers(config(topology(balancer(), web("blog"), app("blog", path="/blog/"))))
+
+    assert "return 404;" in block(server, "location / {")
+
+
+def test_static_files_are_served_from_the_release_beside_it_or_by_the_application() -> None:
+    static = block(config(topology(balancer(), web("app"), app())), "location ~ ^/static/")
+
+    assert "root /srv/nospof/app/current/app/static;" in static
+    assert "try_files /$file @app;" in static
+
+
+def test_static_files_of_an_application_elsewhere_are_not_looked_for_here() -> None:
+    assert "try_files" not in config(topology(balancer(), web("app"), app(hosts=("x1",))))
+
+
+def test_a_static_site_needs_no_application() -> None:
+    graph = topology(balancer(), web(source="site", path="/docs/"))
+    text = config(graph)
+
+    assert "alias /srv/nospof/web/current/app/;" in block(text, "location /docs/ {")
+    assert 'return 200 "ok\\n";' in block(text, "location = /docs/health {")
+    assert "return 404;" in block(text, r"location ~ ^/docs/(.*/)?\.(?!well-known/)")
+    assert parts(graph).trees[0].path == "/srv/nospof/web/releases/dddddddddddd"
+    assert parts(graph).symlinks[0].path == "/srv/nospof/web/current"
+
+
+# --- whom it believes ---------------------------------------------------------------------------------------------------
+def test_only_the_load_balancers_say_who_the_visitor_is() -> None:
+    graph = topology(balancer(), web("app"), app())
+    text = config(graph)
+
+    assert re.findall("set_real_ip_from (.*);", text) == [graph.host("lb1").address, graph.host("lb2").address]
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
+
+
+def test_only_holders_of_the_stacks_certificates_are_served() -> None:
+    text = config(topology(balancer(), web("app"), app()))
+
+    assert "ssl_verify_client on;" in text
+    assert "ssl_client_certificate /etc/nospof/tls/ca.pem;" in text
+
+
+def test_the_application_learns_which_web_server_it_was() -> None:
+    graph = topology(balancer(), web("app"), app())
+
+    assert "proxy_set_header X-Web-Server web1;" in config(graph, "web1")
+    assert "proxy_set_header X-Web-Server web2;" in config(graph, "web2")
+
+
+def test_nobody_calls_so_nothing_listens() -> None:
+    text = config(topology(web("app"), app()))
+
+    assert "listen" not in text
+    assert parts(topology(web("app"), app())).healthy_when == ()
+
+
+def test_it_listens_on_its_hosts_own_address() -> None:
+    graph = topology(balancer(), web("app", port=9443), app())
+
+    assert f"listen {graph.host('web1').address}:9443 ssl default_server;" in config(graph)
+
+
+# --- the unit and the rest ----------------------------------------------------------------------------------------------
+def test_a_change_is_a_reload_that_lets_requests_end() -> None:
+    made = parts(topology(balancer(), web("app", drain_s=20), app()))
+    (unit,) = made.units
+
+    assert (unit.name, unit.on_change) == ("nginx.service", OnChange.RELOAD)
+    assert unit.drop_in is not None
+    assert "KillSignal=SIGQUIT" in unit.drop_in
+    assert "TimeoutStopSec=25" in unit.drop_in
+    assert "worker_shutdown_timeout 20s;" in config(topology(balancer(), web("app", drain_s=20), app()))
+
+
+def test_each_site_is_asked_for_its_health_the_way_visitors_come() -> None:
+    graph = topology(balancer(), web("app", "blog"), app(), app("blog", domain="blog.example.com", path="/b/", port=8001))
+    asked = {(probe.argv[-2], probe.argv[-1]) for probe in parts(graph).healthy_when}
+    address = graph.host("web1").address
+
+    assert asked == {
+        ("Host: shop.example.com", f"https://{address}:8443/health"),
+        ("Host: blog.example.com", f"https://{address}:8443/b/health"),
+    }
+
+
+def test_keys_are_tokens() -> None:
+    made = parts(topology(balancer(), web("app"), app()))
+    key = next(file for file in made.files if file.path == "/etc/nospof/tls/web.key")
+
+    assert (key.text, key.mode, key.user) == ("\x02key:web/web1\x03", 0o400, "www-data")
+
+
+def test_the_same_stack_gives_the_same_bytes() -> None:
+    graphs = [topology(balancer(), web("app", "blog", source="s", path="/s/"), app(), app("blog", port=8001)) for _ in range(2)]
+
+    assert parts(graphs[0]) == parts(graphs[1])
+
+
+def test_two_sites_at_one_place_still_give_a_configuration_nginx_reads() -> None:
+    (server,) = servers(config(topology(balancer(), web("app", "blog"), app(), app("blog", port=8001))))
+
+    assert server.count("location / {") == 1
+
+
+@pytest.mark.parametrize("settings", [{"port": 443}, {"path": "docs"}, {"domain": "a;b"}, {"health": "/"}])
+def test_settings_that_would_break_the_configuration_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        web("app", **settings)
