@@ -201,7 +201,10 @@ def test_block_leaves_the_rest_of_the_file_alone(machine: Machine) -> None:
     path = Path(machine.path("etc/hosts"))
     path.parent.mkdir(parents=True)
     path.write_text("127.0.0.1 theirs\n")
-    block = lambda text: wanted(instance("base/h1", files=[file(str(path), text, ownership="block")]))  # noqa: E731
+
+    def block(text: str) -> Manifest:
+        return wanted(instance("base/h1", files=[file(str(path), text, ownership="block")]))
+
     up(block("1.2.3.4 ours\n"))
     up(block("1.2.3.5 ours\n"))
     path.write_text(path.read_text() + "127.0.0.2 later\n")
@@ -269,7 +272,10 @@ def test_override_is_written_instead_of_the_text(machine: Machine) -> None:
 
 def test_diff_never_shows_a_file_that_not_everybody_may_read(machine: Machine) -> None:
     path = machine.path("etc/secret.env")
-    secret = lambda text: wanted(instance("app/h1", files=[file(path, text, mode=0o600)]))  # noqa: E731
+
+    def secret(text: str) -> Manifest:
+        return wanted(instance("app/h1", files=[file(path, text, mode=0o600)]))
+
     up(secret("PASSWORD=one\n"))
     [difference] = [d for d in differences(secret("PASSWORD=two\n"), read_receipt(), read_journal()) if d.kind == "file"]
     assert difference.diff == ""

@@ -1,0 +1,273 @@
+"""The whole path, by the commands a user types: up, again, a change, a mistake, a crash, a dark host, down."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live_site import INTERRUPT, KILL, LiveSite, kill_when
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+    site = LiveSite(tmp_path_factory.mktemp("stack"))
+    try:
+        yield site
+    finally:
+        site.down()
+
+
+def test_first_up_ends_with_a_site_that_answers_over_https(site: LiveSite) -> None:
+    said = site.nospof("up")
+    assert "the site answers: 200" in said
+    assert site.url in said
+    assert str(site.folder / ".nospof/certificates/ca.crt") in said
+    status, page = site.get("/")
+    assert status == 200
+    assert "<form" in page
+
+
+def test_site_is_reached_by_its_domain_at_the_floating_address_from_outside(site: LiveSite) -> None:
+    deployment = site.deployment()
+    ca = (site.folder / ".nospof/certificates/ca.crt").read_bytes()
+    deployment.lab.run("client", ["tee", "/root/ca.crt"], ca)
+    resolve = f"shop.example.com:443:{deployment.entrance_address}"
+    answer = site.on(
+        "client", "curl", "-sS", "--cacert", "/root/ca.crt", "--resolve", resolve, "https://shop.example.com/health"
+    )
+    assert answer
+
+
+def test_http_leads_to_https(site: LiveSite) -> None:
+    address = site.deployment().entrance_address
+    head = site.on("client", "curl", "-sSI", "-H", "Host: shop.example.com", f"http://{address}/page?x=1")
+    assert " 308 " in head
+    assert "location: https://shop.example.com/page?x=1" in head.lower()
+
+
+def test_old_tls_is_refused(site: LiveSite) -> None:
+    address = site.deployment().entrance_address
+    script = f"curl -ksS --tls-max 1.1 https://{address}/ && exit 1; exit 0"
+    site.on("client", "sh", "-c", script)
+
+
+def test_second_up_has_nothing_to_change(site: LiveSite) -> None:
+    before = site.units()
+    assert "nothing to change" in site.nospof("up")
+    assert "nothing to change" in site.nospof("plan")
+    assert site.units() == before
+
+
+def test_status_tells_roles_and_who_holds_the_address(site: LiveSite) -> None:
+    status = site.json("status")
+    [vip] = status["vips"]
+    assert vip["holder"] in ("lb1", "lb2")
+    assert {entry["health"] for tier in status["tiers"].values() for entry in tier} == {"ok"}
+    assert [entry["host"] for entry in status["tiers"]["database"] if entry["leads"]] == ["db1"]
+    assert {host["state"] for host in status["hosts"].values()} == {"ok"}
+
+
+def test_written_entry_is_read_back(site: LiveSite) -> None:
+    token = secrets.token_hex(8)
+    assert site.post_entry(token) == 201
+    assert site.has_entry(token)
+
+
+def test_change_of_one_setting_touches_exactly_the_files_and_units_it_concerns(site: LiveSite) -> None:
+    before = site.units()
+    site.edit("balance: roundrobin", "balance: leastconn")
+    plan = site.json("plan")
+    changes = {(change["host"], change["kind"], change["name"], change["change"]) for change in plan["changes"]}
+    assert changes == {
+        (host, kind, name, change)
+        for host in ("lb1", "lb2")
+        for kind, name, change in [("file", "/etc/haproxy/haproxy.cfg", "change"), ("unit", "haproxy.service", "reload")]
+    }
+    assert "-    balance roundrobin" in next(change["diff"] for change in plan["changes"] if change["diff"])
+    with site.visited() as failed:
+        site.nospof("up")
+    assert failed == []
+    assert site.units() == before
+    assert "balance leastconn" in site.on("lb1", "cat", "/etc/haproxy/haproxy.cfg")
+    site.edit("balance: leastconn", "balance: roundrobin")
+    site.nospof("up")
+
+
+def test_application_that_does_not_start_stops_at_the_first_host_and_the_old_one_serves(site: LiveSite) -> None:
+    before = site.on("web2", "readlink", "/srv/nospof/app/current"), site.on("web1", "readlink", "/srv/nospof/app/current")
+    site.edit('"""', 'raise RuntimeError("planted by the test")\n"""', "app/shop.py")
+    with site.visited() as failed:
+        said = site.nospof("up", code=1)
+    assert "RuntimeError: planted by the test" in said
+    assert "host web1" in said
+    assert "what was there before is back" in said
+    after = site.on("web2", "readlink", "/srv/nospof/app/current"), site.on("web1", "readlink", "/srv/nospof/app/current")
+    assert after == before
+    assert failed == []
+    assert {entry["health"] for entry in site.json("status")["tiers"]["app"]} == {"ok"}
+
+
+def test_corrected_application_is_rolled_out(site: LiveSite) -> None:
+    shutil.copy(Path(__file__).parents[2] / "examples/distributed/app/shop.py", site.folder / "app/shop.py")
+    site.edit("</body>", "<!-- a new release --></body>", "app/templates/" + _base_template(site))
+    with site.visited() as failed:
+        site.nospof("up")
+    assert failed == []
+    assert "a new release" in site.get("/")[1]
+
+
+def _base_template(site: LiveSite) -> str:
+    return next(path.name for path in (site.folder / "app/templates").iterdir() if "</body>" in path.read_text())
+
+
+def test_application_whose_health_fails_is_not_rolled_out(site: LiveSite) -> None:
+    site.edit("  app:      {", "  app:      {health: /no-such-health, ")
+    with site.visited() as failed:
+        said = site.nospof("up", code=1)
+    assert "did not become healthy" in said
+    assert "404" in said
+    assert failed == []
+    site.edit("{health: /no-such-health, ", "{")
+    site.nospof("up")
+
+
+@pytest.mark.parametrize("whole_group", [True, False], ids=["with-its-children", "alone"])
+@pytest.mark.parametrize("phase", ["asking the hosts", "checking everything", "  app", "  web", "  load-balancer", "closing"])
+def test_up_killed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_along(
+    site: LiveSite, phase: str, whole_group: bool
+) -> None:
+    number = secrets.randbelow(10**6)
+    with site.visited() as failed:
+        _change_three_tiers(site, number)
+        process = site.start("up", str(site.file))
+        kill_when(process, phase, signals=KILL, whole_group=whole_group)
+        _up_when_free(site)
+    assert "nothing to change" in site.nospof("plan")
+    assert f"{1000 + number % 9000}" in site.on("lb2", "cat", "/etc/haproxy/haproxy.cfg")
+    assert failed == []
+
+
+def _change_three_tiers(site: LiveSite, number: int) -> None:
+    """Settings that make haproxy and nginx reload and the application restart, different ones each time."""
+    text = site.file.read_text().splitlines(keepends=True)
+    wanted = {
+        "  load-balancer: ": f"  load-balancer: {{max_connections_per_server: {1000 + number % 9000}, ",
+        "  web: ": f"  web:      {{max_body_mib: {1 + number % 90}, ",
+        "  app: ": f"  app:      {{timeout_s: {30 + number % 90}, ",
+    }
+    for index, line in enumerate(text):
+        for start, new in wanted.items():
+            if line.startswith(start):
+                rest = line.partition("component:")[2]
+                text[index] = f"{new}component:{rest}"
+    site.file.write_text("".join(text))
+
+
+def _up_when_free(site: LiveSite) -> None:
+    """Run `up` again; a trip that lost its controlling machine may still hold a host for a moment, and says so."""
+    for _ in range(20):
+        process = site.start("up", str(site.file))
+        out, err = process.communicate(timeout=240)
+        if process.returncode == 0:
+            return
+        assert "another nospof works on this host" in err, out + err
+        time.sleep(1)
+    raise AssertionError(out + err)
+
+
+def test_interrupted_up_says_so_and_is_finished_by_the_next(site: LiveSite) -> None:
+    _change_three_tiers(site, secrets.randbelow(10**6))
+    process = site.start("up", str(site.file))
+    said = kill_when(process, "  app", signals=INTERRUPT, whole_group=True)
+    assert process.returncode == 3, said
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    _up_when_free(site)
+    assert "nothing to change" in site.nospof("plan")
+
+
+def test_second_up_at_once_says_who_holds_the_stack_since_when(site: LiveSite) -> None:
+    _change_three_tiers(site, secrets.randbelow(10**6))
+    first = site.start("up", str(site.file))
+    assert first.stdout is not None
+    first.stdout.readline()
+    said = site.nospof("up", code=1)
+    assert f"nospof up by root@{os.uname().nodename}, process {first.pid}, since 20" in said
+    out, err = first.communicate(timeout=240)
+    assert first.returncode == 0, out + err
+
+
+def test_status_with_a_dark_host_is_unknown_within_seconds_and_blocks_nothing(site: LiveSite) -> None:
+    site.nospof("lab off", "w1")
+    start = time.monotonic()
+    status = site.json("status", code=3)
+    took_s = time.monotonic() - start
+    print(f"status with a dark host: {took_s:.1f} s")
+    assert status["hosts"]["w1"]["state"] == "unknown"
+    assert status["hosts"]["db1"]["state"] == "ok"
+    assert [entry["health"] for entry in status["tiers"]["database"]] == ["ok", "ok", "unknown"]
+    assert site.get("/")[0] == 200
+    site.nospof("up")
+    assert site.json("status")["hosts"]["w1"]["state"] == "ok"
+
+
+def test_full_disk_is_said_and_nothing_is_lost(site: LiveSite) -> None:
+    before = site.on("web1", "sha256sum", "/etc/nginx/nginx.conf")
+    site.on("web1", "sh", "-c", "cat /dev/zero > /var/tmp/fill 2>/dev/null; sync; true")
+    _change_three_tiers(site, secrets.randbelow(10**6))
+    try:
+        said = site.nospof("up", code=1)
+        assert "web1" in said
+        assert "No space left on device" in said
+        assert site.on("web1", "sha256sum", "/etc/nginx/nginx.conf") == before
+        assert site.get("/")[0] == 200
+    finally:
+        site.on("web1", "rm", "/var/tmp/fill")
+    site.nospof("up")
+    assert "nothing to change" in site.nospof("plan")
+
+
+def test_tier_that_is_gone_leaves_nothing_running_and_its_ports_closed(site: LiveSite) -> None:
+    """A second application comes and goes."""
+    old = site.file.read_text()
+    second = '  blog:     {component: gunicorn, hosts: [web2], source: ./app, module: "shop:app", port: 8010, path: /blog, to: database}\n'
+    site.file.write_text(old.replace("web:      {", "web:      {", 1).replace("to: app}", "to: [app, blog]}") + second)
+    site.nospof("up")
+    assert site.on("web2", "systemctl", "is-active", "nospof-blog.service") == "active"
+    site.file.write_text(old)
+    site.nospof("up")
+    state = site.on("web2", "sh", "-c", "systemctl is-active nospof-blog.service nospof-blog.socket; true")
+    assert state.split() == ["inactive", "inactive"]
+    site.on("web2", "sh", "-c", "test ! -e /etc/systemd/system/nospof-blog.service")
+    assert "nothing to change" in site.nospof("plan")
+
+
+def test_down_removes_the_lab_and_leaves_the_one_beside_it(site: LiveSite) -> None:
+    name = site.deployment().lab.places.lab
+    assert name in _traces()
+    site.nospof("down")
+    assert name not in _traces()
+    assert "nothing to take down" in site.nospof("down")
+    with pytest.raises((urllib.error.URLError, OSError)):
+        urllib.request.urlopen("https://127.0.0.1:1/", timeout=1)
+
+
+def _traces() -> str:
+    commands = [
+        ["ip", "netns", "list"],
+        ["losetup", "--all"],
+        ["mount"],
+        ["ps", "-eo", "args"],
+        ["find", "/var/lib/nospof", "/run/nospof", "/sys/fs/cgroup", "-maxdepth", "4", "-path", "*nospof*"],
+    ]
+    return "\n".join(subprocess.run(argv, capture_output=True, text=True, check=False).stdout for argv in commands)

@@ -1,0 +1,164 @@
+"""The example brought up for real by the command a user types, in a folder and a lab of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nospof.apply.transport import Finished
+from nospof.deployment import Deployment
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
+UP_S = 240.0
+
+
+class LiveSite:
+    """One stack: its folder, and `nospof` run on it as a program of its own."""
+
+    def __init__(self, folder: Path, name: str | None = None) -> None:
+        self.folder, self.name = folder, name or f"t{secrets.token_hex(3)}"
+        shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".nospof", "__pycache__"))
+        self.file = folder / "stack.yaml"
+        self.edit("name: shop", f"name: {self.name}")
+
+    def edit(self, old: str, new: str, file: str = "stack.yaml") -> None:
+        """Replace `old`, which must be there, by `new` in one of the stack's files."""
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {path}"
+        path.write_text(text.replace(old, new))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start `nospof WORDS` in a process group of its own."""
+        argv = [sys.executable, "-c", "from nospof.cli.main import main; main()", *words]
+        environment = {**os.environ, "COLUMNS": "200"}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
+
+    def nospof(self, command: str, *words: str, code: int = 0) -> str:
+        """Run `nospof COMMAND STACK WORDS`, which must end with exit `code`; returns what it printed, errors last."""
+        process = self.start(*command.split(), str(self.file), *words)
+        out, err = process.communicate(timeout=UP_S)
+        assert process.returncode == code, f"exit code {process.returncode}, not {code}:\n{out}\n{err}"
+        return out + err
+
+    def deployment(self) -> Deployment:
+        return Deployment.load(self.file)
+
+    def json(self, command: str, code: int = 0) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.nospof(command, "--json", code=code))
+        return document
+
+    def on(self, host: str, *argv: str) -> str:
+        """Run a command on a host, which must work; returns its standard output."""
+        outcome = self.deployment().lab.run(host, argv, timeout_s=60)
+        assert isinstance(outcome, Finished), f"{host}: {outcome}"
+        assert outcome.exit_code == 0, f"{host}: {' '.join(argv)}: {outcome}"
+        return outcome.stdout.decode().strip()
+
+    @property
+    def url(self) -> str:
+        return self.deployment().url
+
+    def tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.folder / ".nospof" / "certificates" / "ca.crt"))
+
+    def get(self, path: str = "/", timeout_s: float = 5.0) -> tuple[int, str]:
+        """GET over HTTPS through the forwarded port, certificate verified."""
+        with urllib.request.urlopen(self.url + path.lstrip("/"), context=self.tls(), timeout=timeout_s) as answer:
+            return answer.status, answer.read().decode()
+
+    def post_entry(self, token: str) -> int:
+        """Write an entry; returns the status."""
+        body = json.dumps({"name": "test", "message": f"entry {token}", "token": token}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}api/entries", body, headers)
+        with urllib.request.urlopen(request, context=self.tls(), timeout=10) as answer:
+            status: int = answer.status
+            return status
+
+    def has_entry(self, token: str) -> bool:
+        status, text = self.get(f"/api/entries/{token}")
+        return status == 200 and token in text
+
+    def units(self) -> dict[str, tuple[str, str]]:
+        """By "host/unit", when it became active and its process: equal means that it was not restarted."""
+        found = {}
+        for host in self.deployment().topology.hosts:
+            shown = self.on(
+                host.name,
+                "systemctl",
+                "show",
+                "--type=service",
+                "--state=running",
+                "--property=Id,ActiveEnterTimestampMonotonic,MainPID",
+                "*",
+            )
+            for block in shown.split("\n\n"):
+                values = dict(line.split("=", 1) for line in block.splitlines())
+                if re.match(r"(nospof|haproxy|nginx|mariadb|keepalived)", values["Id"]):
+                    found[f"{host.name}/{values['Id']}"] = (values["ActiveEnterTimestampMonotonic"], values["MainPID"])
+        return found
+
+    def down(self) -> None:
+        if (self.folder / ".nospof" / "lab").exists():
+            Deployment.load(self.file).lab.down()
+
+    @contextmanager
+    def visited(self, period_s: float = 0.05) -> Iterator[list[str]]:
+        """Visit the site all the time; the list gets one line per visit that failed."""
+        failed: list[str] = []
+        is_over = threading.Event()
+        url, context, count = self.url, self.tls(), [0]
+
+        def visit() -> None:
+            while not is_over.wait(period_s):
+                count[0] += 1
+                try:
+                    with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+                        answer.read()
+                except OSError as error:
+                    failed.append(f"{time.strftime('%H:%M:%S')} visit {count[0]}: {error}")
+
+        thread = threading.Thread(target=visit)
+        thread.start()
+        try:
+            yield failed
+        finally:
+            is_over.set()
+            thread.join()
+        assert count[0] > 0
+
+
+def kill_when(process: subprocess.Popen[str], line_has: str, *, signals: Sequence[int], whole_group: bool) -> str:
+    """Send `signals` to `process` as soon as it prints a line with `line_has`; returns everything it printed."""
+    assert process.stdout is not None
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if line_has in line:
+            break
+    else:
+        raise AssertionError(f"it never printed {line_has!r}:\n{''.join(printed)}")
+    for number in signals:
+        (os.killpg if whole_group else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=UP_S)
+    return "".join(printed) + out + err
+
+
+KILL = (signal.SIGKILL,)
+INTERRUPT = (signal.SIGINT,)
