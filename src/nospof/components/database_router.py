@@ -158,7 +158,8 @@ backend {{ group.name }}
     option httpchk
     http-check send meth GET uri {{ group.role_path }}
     http-check expect status 200
-    default-server check inter {{ set.check_every_ms }}ms fastinter {{ set.check_every_ms // 4 }}ms fall 3 rise 1 on-marked-down shutdown-sessions
+    default-server check inter {{ set.check_every_ms }}ms fastinter {{ set.check_every_ms // 4 }}ms fall 3 rise 1
+    default-server on-marked-down shutdown-sessions
     default-server check-ssl verify required ca-file {{ ca }}
 {% for server in group.servers %}
     server {{ server.host }} {{ server.address }}:{{ server.port }} port {{ server.role_port }} {{ names_of(server.host) }}
