@@ -146,11 +146,9 @@ def test_host_keeps_its_own_sysctls_over_a_power_cut(lab: Lab) -> None:
 
 
 def test_firewall_conntrack_and_vrrp_work_in_a_host(lab: Lab) -> None:
-    rules = (
-        "table inet t { chain c { type filter hook input priority 0; ct state established accept; ip protocol 112 counter; } }"
-    )
-    sh(lab, "web2", f"nft '{rules}'")
-    send = "import socket; socket.socket(2, 3, 112).sendto(b'x' * 20, ('224.0.0.18', 0))"
+    sh(lab, "web2", "nft 'add table inet t; add chain inet t c { type filter hook input priority 0; }'")
+    sh(lab, "web2", "nft 'add rule inet t c ct state established accept; add rule inet t c ip protocol 112 counter'")
+    send = "import socket; socket.socket(2, 3, 112).sendto(b'x' * 20, ('198.18.1.2', 0))"
     sh(lab, "web1", f'python3 -c "{send}"')
     assert wait_until(lambda: "counter packets 1 " in sh(lab, "web2", "nft list table inet t"), 3)
     sh(lab, "web2", "nft delete table inet t")
@@ -245,6 +243,16 @@ def test_host_that_turned_itself_off_is_off_and_comes_back(lab: Lab) -> None:
     assert lab.state("web2") is HostState.RUNNING
 
 
+def test_host_that_reboots_itself_comes_back(lab: Lab) -> None:
+    boot = sh(lab, "web2", "cat /proc/sys/kernel/random/boot_id")
+    lab.run("web2", ["systemctl", "reboot", "--no-block"])
+    again = ["cat", "/proc/sys/kernel/random/boot_id"]
+    assert wait_until(lambda: lab.run("web2", again, timeout_s=5) not in (Finished(0, boot.encode() + b"\n", b""),), 20)
+    assert wait_until(lambda: lab.state("web2") is HostState.RUNNING, 20, step_s=0.1)
+    assert sh(lab, "web2", "cat /proc/sys/kernel/random/boot_id") != boot
+    assert "1 received" in sh(lab, "web2", "ping -c1 -W2 198.18.1.1")
+
+
 def test_frozen_host_does_not_answer_and_goes_on_when_thawed(lab: Lab) -> None:
     lab.freeze("web2")
     assert lab.state("web2") is HostState.FROZEN
@@ -330,7 +338,7 @@ def test_host_that_is_added_and_one_that_is_removed(lab: Lab) -> None:
 
 def test_package_that_the_image_lacks_is_refused(lab: Lab) -> None:
     other = LabPlan(lab.places.lab, (WEB1, WEB2), ("haproxy",), None)
-    with pytest.raises(Failed, match="made without haproxy"):
+    with pytest.raises(Failed, match="with another image, without haproxy"):
         lab.up(other, quiet)
 
 

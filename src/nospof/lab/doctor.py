@@ -18,7 +18,7 @@ from enum import Enum
 from functools import partial
 from pathlib import Path
 
-from nospof.lab import image
+from nospof.lab import image, inotify
 from nospof.lab.cgroup import mounted_at, tree
 from nospof.lab.machine import last_lines
 from nospof.lab.places import LABS, NAMESPACES, labs
@@ -33,7 +33,6 @@ _TOOLS = {
     **dict.fromkeys(("nsenter", "unshare", "setsid", "setpriv", "losetup"), "util-linux"),
     **dict.fromkeys(("chroot", "truncate", "sync"), "coreutils"),
 }
-_INOTIFY_BARE, _INOTIFY_FULL = 6, 10  # instances per host: measured on one without daemons; with them
 _IMAGE_MIB, _DISK_MIB = 2048, 512  # an image with every component: 1.5 GB; a host with a database
 _FSYNCS, _FSYNC_P99_MS = 200, 10.0  # slower, and the database's fast timers mistake a slow disk for a dead host
 _TRIAL_LIMIT_S = 10.0
@@ -137,14 +136,12 @@ def _delay() -> Check:
 
 
 def _inotify(hosts: int) -> Check:
-    setting = Path("/proc/sys/fs/inotify/max_user_instances")
-    allowed = int(setting.read_text())
-    what = f"{allowed} instances for {hosts} hosts, which take {_INOTIFY_BARE} to {_INOTIFY_FULL} each"
-    if allowed >= hosts * _INOTIFY_FULL:
+    room = inotify.room_for(hosts * inotify.FULL_HOST)
+    what = f"room for {room} instances; {hosts} hosts take {inotify.BARE_HOST} to {inotify.FULL_HOST} each"
+    if room == hosts * inotify.FULL_HOST:
         return Check("inotify", Verdict.OK, what)
-    verdict = Verdict.WARN if allowed >= hosts * _INOTIFY_BARE else Verdict.FAIL
-    fix = f"sysctl -w fs.inotify.max_user_instances={max(512, hosts * 2 * _INOTIFY_FULL)}"
-    return Check("inotify", verdict, f"{what}: then systemd fails in a host and says nothing", fix)
+    verdict = Verdict.WARN if room >= hosts * inotify.BARE_HOST else Verdict.FAIL
+    return Check("inotify", verdict, f"{what}: without, systemd fails in a host and says nothing", inotify.remedy(hosts))
 
 
 def _memory(needed_mib: int) -> Check:

@@ -15,6 +15,7 @@ import ctypes
 import os
 import signal
 import socket
+import struct
 import sys
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -50,7 +51,7 @@ async def _relay(near_in: asyncio.StreamReader, near_out: asyncio.StreamWriter, 
         connecting = asyncio.open_connection(address, port)
         far_in, far_out = await asyncio.wait_for(connecting, _CONNECT_LIMIT_S)
     except (OSError, TimeoutError):
-        near_out.transport.abort()  # the client sees a reset, not an empty answer
+        _reset(near_out)
         return
     await asyncio.gather(_copy(near_in, far_out), _copy(far_in, near_out))
     for out in (near_out, far_out):
@@ -65,7 +66,13 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
             await target.drain()
         target.write_eof()
         return
-    target.transport.abort()
+    _reset(target)
+
+
+def _reset(out: asyncio.StreamWriter) -> None:
+    """End a connection so that the peer sees an error, where a mere close would look like an empty answer."""
+    out.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    out.transport.abort()
 
 
 if __name__ == "__main__":

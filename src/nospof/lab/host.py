@@ -6,6 +6,7 @@ may have cut it, or it may have powered itself off. Root in a host is root on th
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -27,6 +28,7 @@ from nospof.lab.places import HostPlaces
 
 BOOT_LIMIT_S = 90.0  # 0.5 s alone, 3 s with eight others on two cores; daemons that wait for others need more
 _CONSOLE_LIMIT_BYTES = 1 << 20
+_LOOK_S = 0.25
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "SHELL": "/bin/bash", "USER": "root"}
 # What systemd-nspawn withholds from the host's own processes, as far as it could hurt the machine: its clock first.
@@ -114,13 +116,15 @@ class Host:
         """
         init = self._init_process()
         if init is None:
-            return Unreachable(f"{self.name} is {'booting' if self.has_power() else 'off'}")
+            return Unreachable(f"{self.name} is {'booting or shutting down' if self.has_power() else 'off'}")
         marks, marked = os.pipe()
         try:
             started = [*_MARK, str(marked), "setpriv", f"--bounding-set={_WITHHELD}", "--", *argv]
             ended = _communicate(self._entering(init, started), stdin, timeout_s, marked)
             os.close(marked)
             marked = -1
+            if ended.code != 0:
+                _tell_of_a_death(init)
             return self._outcome(ended, _was_marked(marks), timeout_s)
         finally:
             os.close(marks)
@@ -154,8 +158,7 @@ class Host:
         once. Then the disk, else the page cache keeps what was never synced. Then every process at once.
         """
         with self.mounted_disk() as mount_fd:
-            if network.namespace_exists(self.places.namespace):
-                network.set_link(self.places, is_up=False)
+            network.darken(self.places)
             silent_at = time.monotonic()
             if self.places.folder.exists():
                 self.places.cut_mark.touch()
@@ -217,6 +220,8 @@ class Host:
             "DISK": str(places.disk),
             "DISK_MOUNT": str(places.disk_mount),
             "ROOT": str(places.root),
+            "GROUP": str(self.group.path.relative_to(tree().root)),
+            "LEAVINGS": str(places.leavings),
             "MACHINE": places.machine,
             "HOST": self.name,
             "NAMESPACE": str(places.namespace_path),
@@ -258,11 +263,37 @@ def _communicate(argv: Sequence[str], stdin: bytes, timeout_s: float, keep_fd: i
     process = subprocess.Popen(
         argv, stdin=pipe, stdout=pipe, stderr=pipe, env=_ENVIRONMENT, pass_fds=(keep_fd,), start_new_session=True
     )
-    try:
-        stdout, stderr = process.communicate(stdin, timeout=timeout_s)
-        return _Ended(process.returncode, stdout, stderr)
-    except subprocess.TimeoutExpired:
-        return _give_up(process)
+    end = time.monotonic() + timeout_s
+    unsent: bytes | None = stdin
+    while (left_s := end - time.monotonic()) > 0:
+        try:
+            stdout, stderr = process.communicate(unsent, timeout=min(left_s, _LOOK_S))
+            return _Ended(process.returncode, stdout, stderr)
+        except subprocess.TimeoutExpired:
+            unsent = None  # given once; the next call goes on sending what is left of it
+            _wake(process.pid)
+    return _give_up(process)
+
+
+def _wake(nsenter: int) -> None:
+    """Continue an nsenter that has stopped itself.
+
+    It does so when its child is stopped, as a host's systemd stops all processes for a moment when it shuts down. Who
+    continues the child does not know of nsenter outside; which then collects no dead child, for which systemd waits
+    10 s.
+    """
+    if " T " in _read(Path(f"/proc/{nsenter}/stat")).rpartition(")")[2][:3]:
+        os.kill(nsenter, signal.SIGCONT)
+
+
+def _tell_of_a_death(init: int) -> None:
+    """Let a host's systemd look again at who is left.
+
+    At its shutdown it waits up to 10 s to hear of each process it has ended; of ours, which are not its children, it
+    would hear nothing.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(init, signal.SIGCHLD)
 
 
 def _give_up(process: subprocess.Popen[bytes]) -> _Ended:
@@ -291,11 +322,15 @@ def _was_marked(marks: int) -> bool:
 
 
 def _is_first_of_its_namespace(process: int) -> bool:
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return False
+    status = _read(Path(f"/proc/{process}/status"))
     return any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in status.splitlines())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # the process ended
+        return ""
 
 
 def _says_it_is_up(outcome: Outcome) -> bool:
@@ -321,6 +356,8 @@ def _keyboard_left_to(process: subprocess.Popen[bytes]) -> Iterator[subprocess.P
 # bash, because to sh a descriptor is one digit.
 _MARK = ("bash", "-c", 'printf . >&"$0" && eval "exec $0>&-" && exec "$@"')
 
+# systemd-nspawn ends with 133 when the host wants to boot again. The loop that then starts it anew waits in a group
+# beside the host's, where it does not keep systemd-nspawn from handing controllers down.
 _START = (
     "sh",
     "-euc",
@@ -329,8 +366,17 @@ _START = (
 mount -t ext4 -o loop,noatime "$DISK" "$DISK_MOUNT"
 layers="lowerdir=$IMAGE,upperdir=$DISK_MOUNT/upper,workdir=$DISK_MOUNT/work"
 mount -t overlay -o "$layers" overlay "$ROOT"
-exec systemd-nspawn --quiet --settings=no --directory="$ROOT" --boot --machine="$MACHINE" --hostname="$HOST" \
-    --register=no --keep-unit --network-namespace-path="$NAMESPACE" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
-    --resolv-conf=off --timezone=off --link-journal=no --notify-ready=yes
+group="/sys/fs/cgroup/$GROUP"
+mkdir "$group/starter"
+echo 0 >"$group/starter/cgroup.procs"
+code=133
+while [ "$code" = 133 ]; do
+    code=0
+    sh -euc 'echo 0 >"$0/cgroup.procs"; exec "$@"' "$group" \
+        systemd-nspawn --quiet --settings=no --directory="$ROOT" --boot --machine="$MACHINE" --hostname="$HOST" \
+        --register=no --keep-unit --network-namespace-path="$NAMESPACE" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
+        --resolv-conf=off --timezone=off --link-journal=no --notify-ready=yes || code=$?
+    rm -rf "$LEAVINGS"
+done
 """,
 )

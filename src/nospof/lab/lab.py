@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from nospof.apply.transport import Outcome, Unreachable
 from nospof.errors import Failed, WrongInput
-from nospof.lab import disk, forwarder, lock, network
+from nospof.lab import disk, forwarder, inotify, lock, network
 from nospof.lab.cgroup import FORWARDER, tree
 from nospof.lab.host import Host, HostState
 from nospof.lab.image import ensure_image, image_path
@@ -80,8 +80,10 @@ class Lab:
         with lock.whole_lab(self.places, "up") as lock_fd:
             record = self._record(plan)
             write_record(self.places, record)
-            ensure_image(record.plan.packages, progress)
+            if not record.image.exists():
+                ensure_image(record.plan.packages, progress)
             self._remove_unplanned(progress)
+            self._require_room(plan)
             network.make_switches(self.places, (host.zone for host in plan.with_client()))
             _for_each(plan.with_client(), _Boot(self.places, record.image, lock_fd, progress).bring_up)
             self._forward(record, lock_fd, progress)
@@ -121,14 +123,17 @@ class Lab:
             return self._known(host).cut()
 
     def power_on(self, host: str, wait: bool = True) -> None:
-        """Boot the host cold from its own disk, with the cable in; nothing if it runs. `wait` until it is up.
+        """Boot the host cold from its own disk, with the cable in; `wait` until it is up.
 
-        Raises Failed, with the console's last lines, if it does not come up.
+        A host that runs goes on running, a frozen one is thawed. Raises Failed, with the console's last lines, if it
+        does not come up.
         """
         found = self._known(host)
         record = self._required_record()
         with lock.one_host(self.places, host, "power on") as lock_fd:
-            if not found.has_power():
+            if found.has_power():
+                found.group.thaw()
+            else:
                 found.cut()
                 found.boot(_cable(self.places, record.plan, host), record.image, lock_fd)
         if wait:
@@ -177,14 +182,25 @@ class Lab:
         before = read_record(self.places)
         if before is None or not self.places.hosts_folder.exists():
             return LabRecord(plan, image_path(plan.packages))
-        missing = sorted(set(plan.packages) - set(before.plan.packages))
-        if missing:
+        missing = ", ".join(sorted(set(plan.packages) - set(before.plan.packages)))
+        is_lost = not before.image.exists() and before.image != image_path(before.plan.packages)
+        if missing or is_lost:
             raise Failed(
-                f"the hosts of lab {self.places.lab} were made without {', '.join(missing)}",
+                f"lab {self.places.lab} was made with another image" + (f", without {missing}" if missing else ""),
                 why="all hosts of a lab share one image, which cannot change under their disks",
                 fix="nospof down, then nospof up: the lab's hosts and what they store are made anew",
             )
         return replace(before, plan=replace(plan, packages=before.plan.packages))
+
+    def _require_room(self, plan: LabPlan) -> None:
+        """Raise Failed if the hosts to boot would find no inotify instances: their systemd would fail silently."""
+        to_boot = sum(not self._host(host.name).has_power() for host in plan.with_client())
+        if inotify.room_for(to_boot * inotify.BARE_HOST) < to_boot * inotify.BARE_HOST:
+            raise Failed(
+                f"{to_boot} more hosts would run out of inotify instances (this machine's limit is {inotify.limit()})",
+                why="their systemd would fail and say nothing",
+                fix=inotify.remedy(to_boot),
+            )
 
     def _remove_unplanned(self, progress: Progress) -> None:
         for name in sorted(set(self._traces()) - set(self.host_names())):

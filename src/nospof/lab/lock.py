@@ -26,7 +26,8 @@ _ORPHANS_LIMIT_S = 30.0  # what a killed holder had started (mkfs, ip) inherits 
 @contextmanager
 def whole_lab(places: Places, what: str) -> Iterator[int]:
     """Hold the lab alone for `what`; gives the lock's descriptor. Raises Failed naming the holder if it is held."""
-    with _held(places.lock, fcntl.LOCK_EX, places.lab, what) as lock_fd:
+    with _held(places.lock, fcntl.LOCK_EX, places.lab) as lock_fd:
+        _sign(lock_fd, what)
         yield lock_fd
 
 
@@ -34,9 +35,11 @@ def whole_lab(places: Places, what: str) -> Iterator[int]:
 def one_host(places: Places, host: str, what: str) -> Iterator[int]:
     """Hold one host alone and the lab shared, for `what`; gives the lab's descriptor, which `down` waits for."""
     with (
-        _held(places.lock, fcntl.LOCK_SH, places.lab, f"{what} {host}") as lock_fd,
-        _held(places.host_lock(host), fcntl.LOCK_EX, f"{places.lab}, host {host}", what),
+        _held(places.lock, fcntl.LOCK_SH, places.lab) as lock_fd,
+        _held(places.host_lock(host), fcntl.LOCK_EX, f"{places.lab}, host {host}") as host_fd,
     ):
+        for taken in (lock_fd, host_fd):
+            _sign(taken, f"{what} {host}")
         yield lock_fd
 
 
@@ -47,10 +50,9 @@ def forget(places: Places) -> None:
 
 
 @contextmanager
-def _held(path: Path, kind: int, lab: str, what: str) -> Iterator[int]:
+def _held(path: Path, kind: int, lab: str) -> Iterator[int]:
     lock_fd = _acquire(path, kind, lab)
     try:
-        _sign(lock_fd, what)
         os.set_inheritable(lock_fd, True)
         yield lock_fd
     finally:

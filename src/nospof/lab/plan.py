@@ -65,7 +65,7 @@ def check_plan(plan: LabPlan) -> None:
 
 def write_record(places: Places, record: LabRecord) -> None:
     """Write the record so that a reader sees the old one or the new one, whole, even after a power cut."""
-    places.folder.mkdir(parents=True, exist_ok=True)
+    places.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # the disks hold secrets
     draft = places.record.with_suffix(".draft")
     with draft.open("w") as file:
         json.dump(_to_json(record), file, indent=2)
