@@ -44,6 +44,8 @@ from nospof.topology import (
 
 # Needs of providers' providers: a database router wants nothing, etcd may want metrics. Ten is far beyond any real chain.
 MAX_ROUNDS = 10
+# The fewest of which a majority is left when one is gone.
+VOTERS = 3
 # RFC 2544's benchmarking network: never a user's own, so a lab cannot be mistaken for it.
 LAB_NETWORK = "198.18"
 
@@ -152,12 +154,11 @@ class _Resolver:
                 why="the load balancers share an address that moves; on real servers only you know which is free",
                 fix=f"vip: {'203.0.113.10/24' if len(names) == 1 else '[203.0.113.10/24, 203.0.113.11/24]'}",
             )
-        found = []
-        for index, name in enumerate(names):
-            number = self._number("floating", name)
-            address = given[index] if index < len(given) else f"{LAB_NETWORK}.0.{number}"
-            found.append(FloatingName(name, address, number))
-        return tuple(found)
+        numbers = {name: self._number("floating", name) for name in names}
+        # The user's addresses go by number: a tier that is added takes the next one and leaves the others theirs.
+        addresses = {name: f"{LAB_NETWORK}.0.{number}" for name, number in numbers.items()}
+        addresses.update(zip(sorted(names, key=lambda name: numbers[name]), given, strict=False))
+        return tuple(FloatingName(name, addresses[name], numbers[name]) for name in names)
 
     def _routes(self, graph: _Graph) -> dict[str, str]:
         tiers = sorted({need.routed_tier for need in graph.needs if need.routed_tier})
@@ -242,16 +243,20 @@ class _Resolver:
         return self._three_zones(instance.id.tier, want.need)
 
     def _three_zones(self, tier: str, need: Need) -> tuple[str, ...]:
-        """Hosts of the tier first, then one per further zone, sorted; kept for ever. Fewer than three is a finding."""
+        """Three hosts, kept as long as they exist: of zones that have none yet first, of `tier` first, then by name.
+
+        Fewer than three zones is a finding; three hosts in two zones still outlive one host, which two would not.
+        """
         key = type(need).__name__.lower()
-        if key not in self.placed:
-            own = [host for declared in self.stack.tiers if declared.name == tier for host, _ in _placements(declared)]
-            order = own + sorted(host.name for host in self.stack.hosts if host.name not in own)
-            zone_of = {host.name: host.zone for host in self.stack.hosts}
-            by_zone: dict[str, str] = {}
-            for host in order:
-                by_zone.setdefault(zone_of[host], host)
-            self.placed[key] = tuple(sorted(list(by_zone.values())[:3]))
+        zone_of = {host.name: host.zone for host in self.stack.hosts}
+        chosen = [host for host in self.placed.get(key, ()) if host in zone_of]
+        own = [host for declared in self.stack.tiers if declared.name == tier for host, _ in _placements(declared)]
+        order = own + sorted(host for host in zone_of if host not in own)
+        while len(chosen) < min(VOTERS, len(zone_of)):
+            zones = {zone_of[host] for host in chosen}
+            left = [host for host in order if host not in chosen]
+            chosen.append(next((host for host in left if zone_of[host] not in zones), left[0]))
+        self.placed[key] = tuple(sorted(chosen))
         return self.placed[key]
 
     # --- contradictions --------------------------------------------------------------------------------------------
@@ -291,28 +296,29 @@ class _Resolver:
                 fix="give one of the tiers another host, or merge the tiers",
             )
 
-    def _port_clashes(self, endpoints: Iterable[Endpoint]) -> None:
-        taken: dict[tuple[str, int, str], Endpoint] = {}
-        ports: dict[str, set[int]] = defaultdict(set)
+    def _port_clashes(self, endpoints: tuple[Endpoint, ...]) -> None:
+        taken: dict[tuple[str, int, str], list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
-            if endpoint.listen.port is not None:
-                ports[endpoint.owner.host].add(endpoint.listen.port)
-        for endpoint in endpoints:
-            listen, host = endpoint.listen, endpoint.owner.host
-            if listen.port is None or (listen.bind is Bind.ROUTE):
-                continue
-            for wire in listen.speaks.wires:
-                other = taken.setdefault((host, listen.port, wire), endpoint)
-                if other is endpoint or other.owner == endpoint.owner:
-                    continue
-                free = next(port for port in range(listen.port + 1, 65536) if port not in ports[host])
-                self.problem(
-                    "S305",
-                    f"tiers.{endpoint.owner.tier}.port",
-                    f"port {listen.port} on host {host} is wanted by tiers {other.owner.tier} and {endpoint.owner.tier}",
-                    why="only one daemon can listen on a port",
-                    fix=f"port: {free}   (in tier {endpoint.owner.tier})",
-                )
+            port = endpoint.listen.port
+            for wire in endpoint.listen.speaks.wires if port else ():
+                others = taken[(endpoint.owner.host, port or 0, wire)]
+                other = next((other for other in others if _is_same_address(other, endpoint)), None)
+                if other is not None:
+                    self._port_clash(other, endpoint, endpoints)
+                others.append(endpoint)
+
+    def _port_clash(self, other: Endpoint, endpoint: Endpoint, endpoints: tuple[Endpoint, ...]) -> None:
+        tier, port = endpoint.owner.tier, endpoint.listen.port or 0
+        is_declared = any(declared.name == tier for declared in self.stack.tiers)
+        self.problem(
+            "S305",
+            f"tiers.{tier}.port" if is_declared else f"options.{tier}",
+            f"port {port} on host {endpoint.owner.host} is wanted by tiers {other.owner.tier} and {tier}",
+            why="only one daemon can listen on a port",
+            fix=f"port: {_free_port(port, tier, endpoints)}   (in tier {tier})"
+            if is_declared
+            else f"give one of the two another port, or tier {other.owner.tier} another host",
+        )
 
 
 @dataclass
@@ -447,6 +453,24 @@ def _placements(tier: Tier) -> tuple[tuple[str, Rank], ...]:
             if isinstance(mark, PlacesOn) and host is not None:
                 placed.append((host, mark.rank))
     return tuple(placed)
+
+
+def _is_same_address(one: Endpoint, other: Endpoint) -> bool:
+    """Whether two endpoints with one port on one host, of different instances, are in each other's way."""
+    if one.owner == other.owner:
+        return False
+    if Bind.ANY in (one.listen.bind, other.listen.bind):
+        return True
+    # Each routed tier has a loopback address of its own, and none of them is the host's.
+    return one.listen.bind is other.listen.bind is Bind.HOST
+
+
+def _free_port(port: int, tier: str, endpoints: tuple[Endpoint, ...]) -> int:
+    """The next port after `port`, or else before it, that is free on all hosts of `tier`."""
+    hosts = {endpoint.owner.host for endpoint in endpoints if endpoint.owner.tier == tier}
+    taken = {endpoint.listen.port for endpoint in endpoints if endpoint.owner.host in hosts}
+    order: list[int] = [*range(port + 1, 65536), *range(port - 1, 0, -1)]
+    return next(free for free in order if free not in taken)
 
 
 def _needs(instance: Instance) -> set[Need]:

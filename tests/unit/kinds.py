@@ -79,6 +79,11 @@ class Mover(c.Component[Plain]):
     connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers"),)
 
 
+class BalancerOnDatabasePort(c.Component[Plain]):
+    name = "test-balancer-on-3306"
+    listens = (c.Listen("sql", c.Protocol.HTTP, 3306, c.Bind.ANY, called_by=(c.OUTSIDE,)),)
+
+
 class WebSettings(c.Settings):
     port: int = c.Field(8443, description="Port.")
 
