@@ -367,3 +367,12 @@ def test_host_that_does_not_boot_is_told_with_its_console() -> None:
     finally:
         broken.down()
     assert not Path(broken.places.folder).exists()
+
+
+def test_command_that_reads_late_gets_all_of_its_input(lab: Lab) -> None:
+    """Incident: what did not fit into the pipe at first was never sent, and `up` hung while it sent a release."""
+    assert sh_with(lab, "web1", "sleep 3; wc -c", b"x" * 1_000_000) == "1000000"
+
+
+def sh_with(lab: Lab, host: str, script: str, stdin: bytes) -> str:
+    return output(lab.run(host, ["sh", "-euc", script], stdin, timeout_s=20))

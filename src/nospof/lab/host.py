@@ -260,19 +260,35 @@ class _Ended:
 
 def _communicate(argv: Sequence[str], stdin: bytes, timeout_s: float, keep_fd: int) -> _Ended:
     pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        argv, stdin=pipe, stdout=pipe, stderr=pipe, env=_ENVIRONMENT, pass_fds=(keep_fd,), start_new_session=True
-    )
+    with _readable(stdin) as given:
+        process = subprocess.Popen(
+            argv, stdin=given, stdout=pipe, stderr=pipe, env=_ENVIRONMENT, pass_fds=(keep_fd,), start_new_session=True
+        )
     end = time.monotonic() + timeout_s
-    unsent: bytes | None = stdin
     while (left_s := end - time.monotonic()) > 0:
         try:
-            stdout, stderr = process.communicate(unsent, timeout=min(left_s, _LOOK_S))
+            stdout, stderr = process.communicate(timeout=min(left_s, _LOOK_S))
             return _Ended(process.returncode, stdout, stderr)
         except subprocess.TimeoutExpired:
-            unsent = None  # given once; the next call goes on sending what is left of it
             _wake(process.pid)
     return _give_up(process)
+
+
+@contextmanager
+def _readable(content: bytes) -> Iterator[int]:
+    """Give `content` as an open file in memory.
+
+    Not as a pipe: after a time-out, Python 3.11's `communicate` never sends what was left of its input.
+    """
+    descriptor = os.memfd_create("stdin")
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _wake(nsenter: int) -> None:
