@@ -354,7 +354,8 @@ VERSIONS = re.compile(r"\(from versions: ([^)]*)\)")
 NO_NETWORK = re.compile(
     r"connection broken by|NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|Network is unreachable"
 )
-SECRETIVE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|(?<=host=)'[^']*'|(?<=resolve )'[^']*'|(?<=located at )\S+")
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+HOST = re.compile(r"://(?:[^/\s@]*@)?([^/\s:@'\"]+)|host='([^']+)'|resolve '([^']+)'|located at (\S+)")
 
 
 def _explain(request: SourceRequest, said: str, folder: Path) -> WrongInput | Failed:
@@ -407,17 +408,21 @@ def _explain_missing(
 
 def _needs_building(request: SourceRequest, line: str) -> WrongInput:
     return WrongInput(
-        f"{request.requirements} of {request.name} has a package that would have to be built: {SECRETIVE.sub('…', line)}",
+        f"{request.requirements} of {request.name} has a package that would have to be built: {ADDRESS.sub('…', line)}",
         why="nospof carries ready-made wheels to the hosts; it builds nothing",
         fix="put the package's code into the folder itself, or name a released version of it",
     )
 
 
 def _without_addresses(said: str) -> str:
-    """Keep pip's last error lines, without the addresses it asked, which may hold passwords."""
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith(("Looking in", "WARNING: Retrying"))]
-    errors = [line for line in lines if line.startswith("ERROR")] or lines
-    return "\n".join(SECRETIVE.sub("…", line)[:DETAIL_WIDTH] for line in errors[-DETAIL_LINES:])
+    """Keep pip's last error lines, without the places it asked: they may be secret, or hold passwords."""
+    hosts = {host for found in HOST.findall(said) for host in found if host}
+    text = ADDRESS.sub("…", said)
+    for host in sorted(hosts, key=lambda host: (-len(host), host)):
+        text = text.replace(host, "…")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Looking in")]
+    first = next((at for at, line in enumerate(lines) if line.lower().startswith("error")), 0)
+    return "\n".join(line[:DETAIL_WIDTH] for line in lines[first:][-DETAIL_LINES:])
 
 
 # --- the cache ----------------------------------------------------------------------------------------------------------

@@ -319,6 +319,20 @@ def test_no_network_is_no_mistake_of_the_users_and_tells_no_address(
     assert "127.0.0.1" not in str(problem)
 
 
+def test_a_wheel_whose_address_does_not_answer_is_told_without_the_address(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    address = "http://someone:hidden@127.0.0.1:9/hello-1.0-py3-none-any.whl"
+
+    problem = failure(with_requirements(folder, f"hello @ {address}\n"), cache)
+
+    assert isinstance(problem, Failed)
+    assert "refused" in problem.detail
+    assert "hidden" not in str(problem)
+    assert "127.0.0.1" not in str(problem)
+
+
 def test_without_pip_the_command_that_brings_it_is_told(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
