@@ -209,7 +209,9 @@ def _content(key: Key | None, error: ErrorDetails, value: object) -> tuple[str, 
         is_key = error["loc"][-1] == "[key]"
         subject = f"the key {found(error['input'])}" if is_key else found(value)
         return "S016", f"{subject} does not have the form {context.get('pattern')}", "" if is_key else fix
-    return "S016", f"{error['msg'][:1].lower()}{error['msg'][1:]}, found {found(value)}", fix
+    # Whatever else pydantic checks; its sentences mostly begin with "Input", which is the value.
+    said = error["msg"].partition("Input ")[2] or error["msg"]
+    return "S016", f"{found(value)} {said}" if said != error["msg"] else f"{said}, found {found(value)}", fix
 
 
 def _is_in(value: object, words: set[object]) -> bool:

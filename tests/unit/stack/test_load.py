@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -148,6 +149,30 @@ def test_mark_inside_a_list_places_each_of_its_hosts(folder: Path, loaded: Load)
     ]
 
 
+def test_folder_whose_name_the_system_refuses_is_told(example: str, loaded: Load) -> None:
+    said = told(example.replace("./app", "a" * 300), loaded)
+
+    assert "error[S039]" in said
+    assert "cannot be looked at: File name too long" in said
+
+
+def test_what_only_pydantic_checks_is_told_with_the_value(folder: Path) -> None:
+    class Etcd(BaseModel):
+        since: date
+
+    file = folder / "listen.yaml"
+    file.write_text(
+        "name: a\ndomain: a.example\nhosts: {h1: {zone: a}}\ntiers: {t: {component: etcd, hosts: h1, since: here}}\n"
+    )
+
+    with pytest.raises(StackProblems) as raised:
+        load(file, {"etcd": Etcd})
+
+    assert [(one.code, one.what) for one in raised.value.problems] == [
+        ("S016", '"here" should be a valid date in the format YYYY-MM-DD, input is too short')
+    ]
+
+
 # --- problems that upper layers find -------------------------------------------------------------------------------------
 def test_problem_is_written_as_the_design_says(kinds: Mapping[str, type[BaseModel]], tmp_path: Path) -> None:
     text = "name: shop\ndomain: shop.example.com\n\nhosts:\n  db1: {zone: a}\ntiers:\n  database:\n    component: mariadb\n"
@@ -220,7 +245,7 @@ def test_missing_file_says_what_to_name(kinds: Mapping[str, type[BaseModel]], tm
 
 
 def test_folder_says_which_file_to_name(kinds: Mapping[str, type[BaseModel]], tmp_path: Path) -> None:
-    with pytest.raises(StackProblems, match="this is a folder, not a file") as raised:
+    with pytest.raises(StackProblems, match=r"S001.*\n  this is a folder, not a file") as raised:
         load(tmp_path, kinds)
 
     assert f"name the file in it, e.g. {tmp_path}/stack.yaml" in str(raised.value)
@@ -243,5 +268,7 @@ def test_byte_order_mark_and_windows_line_ends_are_fine(example: str, loaded: Lo
 
 
 def test_deep_nesting_is_an_error_and_no_crash(loaded: Load) -> None:
-    assert "nested" in told("a: " + "[" * 1000, loaded)
-    assert "nested" in told("a: " + "[" * 40 + "]" * 40, loaded)
+    for text in ("a: " + "[" * 1000, "a: " + "[" * 40 + "]" * 40):
+        said = told(text, loaded)
+        assert "error[S005]" in said
+        assert "nested" in said
