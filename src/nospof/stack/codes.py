@@ -2,7 +2,7 @@
 
 Codes are never given to something else later: people search for them. F-codes (findings: allowed, but unsafe) are
 elsewhere. S001–S009 the file, S010–S019 keys and values, S020–S029 names, S030–S039 tiers and hosts, S040–S049 addresses;
-from S050 on what only `resolve` and the components can see, but for S012.
+S301–S399 what only `resolve` can see.
 """
 
 from __future__ import annotations
@@ -45,3 +45,12 @@ CODES: dict[str, str] = {
     "S046": "SSH is configured for a host that has no address (a warning).",
 }
 """What each code means, in one sentence."""
+
+RESOLVE_CODES: dict[str, str] = {
+    "S301": "There are fewer virtual addresses than the stack needs.",
+    "S302": "A component needs what no component provides.",
+    "S303": "A tier calls another with which it has no protocol in common.",
+    "S304": "A host would run a component more often than it can.",
+    "S305": "Two daemons of one host would listen on the same port.",
+}
+"""The same for what `resolve` finds once it knows the components."""

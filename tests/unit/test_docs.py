@@ -1,0 +1,39 @@
+"""The documents: what is generated is fresh, and what is written by hand points at what exists."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WRITTEN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def test_reference_pages_are_what_the_code_says() -> None:
+    made = runpy.run_path(str(ROOT / "docs/reference/make.py"))["pages"]()
+    stale = [name for name, text in made.items() if (ROOT / "docs/reference" / name).read_text() != text]
+    assert not stale, "run script/docs"
+
+
+def test_every_code_that_can_be_said_is_explained() -> None:
+    used = {code for path in (ROOT / "src").rglob("*.py") for code in re.findall(r'"([SF][0-9]{3})"', path.read_text())}
+    explained = set(re.findall(r"`([SF][0-9]{3})`", (ROOT / "docs/reference/codes.md").read_text()))
+    assert used == explained
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    targets = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:src|tests|script|docs|examples)/[\w./-]*\w/?)`", page.read_text())
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing
