@@ -318,11 +318,11 @@ def _fix(problem: Problem) -> str:
 
 
 def _summary(done: Sequence[str]) -> str:
-    """What was done on a host, in one line: units and steps by name, files by number."""
+    """What was done on a host, in one line: units and steps by name, files by number; not what Debian runs anyway."""
     files = sum(1 for entry in done if "/" in entry)
     named: dict[str, list[str]] = {}
     for verb, _, name in (entry.partition(" ") for entry in done if "/" not in entry):
-        if verb != "enable":
+        if verb != "enable" and not name.startswith("systemd-"):
             named.setdefault(_DONE.get(verb, verb), []).append(name.removesuffix(".service"))
     words = [f"{', '.join(names)} {verb}" for verb, names in named.items()]
     counted = [f"{files} file{'s' * (files > 1)}"] if files else []

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 console = Console(highlight=False, soft_wrap=True)
-HOSTS_WIDTH = 24
+HOSTS_WIDTH, MOST_NAMED = 20, 3
 
 
 class Lines:
@@ -58,8 +58,7 @@ class Lines:
 
     def _show_done(self) -> None:
         for text, hosts in self._done.items():
-            names = ", ".join(sorted(dict.fromkeys(hosts)))
-            self._print(Text.assemble("  ", (f"{names:<{HOSTS_WIDTH}}", "cyan"), "  ", text), self._last_s[text])
+            self._print(Text.assemble("  ", (f"{_names(hosts):<{HOSTS_WIDTH}}", "cyan"), "  ", text), self._last_s[text])
         self._done.clear()
 
     def _print(self, text: Text, at_s: float) -> None:
@@ -85,6 +84,12 @@ class Silent:
 
     def note(self, text: str) -> None:
         pass
+
+
+def _names(hosts: list[str]) -> str:
+    """The hosts by name while they are few, by number when they are many."""
+    names = sorted(set(hosts))
+    return ", ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} hosts"
 
 
 def _forget(done: dict[str, list[str]], host: str, text: str) -> None:

@@ -15,13 +15,13 @@ def test_hosts_with_the_same_news_share_a_line(capsys: pytest.CaptureFixture[str
         for host in ("web1", "db1", "web2"):
             progress.host(host, "is up")
         progress.phase("database")
-        progress.host("db1", "mariadb.service started")
+        progress.host("db1", "mariadb started")
     said = [line[9:].rstrip() for line in capsys.readouterr().out.splitlines()]
     assert said == [
         " hosts",
-        "   db1, web1, web2           is up",
+        "   db1, web1, web2       is up",
         " database",
-        "   db1                       mariadb.service started",
+        "   db1                   mariadb started",
     ]
 
 
@@ -32,4 +32,11 @@ def test_what_was_going_on_is_still_said_when_it_fails(capsys: pytest.CaptureFix
 
     with Lines() as progress, pytest.raises(RuntimeError):
         fail(progress)
-    assert "db1                       boots" in capsys.readouterr().out
+    assert "db1                   boots" in capsys.readouterr().out
+
+
+def test_many_hosts_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines() as progress:
+        for number in range(40):
+            progress.host(f"web{number}", "is up")
+    assert "40 hosts" in capsys.readouterr().out
