@@ -11,6 +11,7 @@ import json
 from typing import Annotated, Literal
 
 from nospof import component as c
+from nospof.components.mariadb import texts
 
 WRITE_PORT, READ_PORT = 3306, 3307
 ON_HOST = "/usr/bin/python3 /usr/lib/nospof/onhost"
@@ -70,7 +71,7 @@ class Mariadb(c.Component[MariadbSettings]):
         tls = here.tls(user="mysql", for_units=(role_unit,))  # which has the server load them without a restart
         config = c.File(
             "/etc/mysql/mariadb.conf.d/99-nospof.cnf",
-            here.template(CONFIG, me=here.host, tls=tls, set=self.settings, buffer_pool_mib=self._buffer_pool_mib(here)),
+            here.template(texts.CONFIG, me=here.host, tls=tls, set=self.settings, buffer_pool_mib=self._buffer_pool_mib(here)),
             # Reads all of the configuration, prints it and ends; touches no data.
             check=("mariadbd", "--user=mysql", "--help", "--verbose"),
             for_units=("mariadb.service",),
@@ -87,8 +88,8 @@ class Mariadb(c.Component[MariadbSettings]):
         return c.Parts(
             files=(*tls.files, config, seed, accounts, role),
             units=(
-                c.Unit("mariadb.service", drop_in=SERVER_DROP_IN),
-                c.Unit(role_unit, c.OnChange.RELOAD, text=here.template(ROLE_UNIT, tier=tier, on_host=ON_HOST)),
+                c.Unit("mariadb.service", drop_in=texts.SERVER_DROP_IN),
+                c.Unit(role_unit, c.OnChange.RELOAD, text=here.template(texts.ROLE_UNIT, tier=tier, on_host=ON_HOST)),
             ),
             steps=(c.Step("accounts", make_accounts, done_when=(*make_accounts, "--check")),),
             healthy_when=(c.Probe("role", self._ask("settled"), timeout_s=40),),
@@ -168,125 +169,3 @@ def _sql_name(tier: str) -> str:
 def _json(value: dict[str, object]) -> str:
     # Tokens stay as they are, so that sealing finds them; what comes in their place needs no escapes.
     return json.dumps(value, indent=1).replace("\\u0002", "\x02").replace("\\u0003", "\x03") + "\n"
-
-
-CONFIG = """\
-# Written by nospof. The same on all hosts of the tier but for number, name and address: roles are not in here.
-[mariadbd]
-server_id = {{ me.number }}
-report_host = {{ me.name }}
-bind_address = {{ me.address }}
-port = {{ set.port }}
-report_port = {{ set.port }}
-skip_name_resolve = ON
-max_connections = {{ set.max_connections }}
-local_infile = OFF
-event_scheduler = OFF
-
-# Encrypted, or over the unix socket
-require_secure_transport = ON
-ssl_ca = {{ tls.ca }}
-ssl_cert = {{ tls.certificate }}
-ssl_key = {{ tls.key }}
-
-# Boots as nobody: what it becomes is decided after it is up
-read_only = ON
-skip_slave_start = ON
-
-# A write is on disk before it is acknowledged, and each server's history is that of the primary
-log_bin = binlog
-log_bin_index = binlog.index
-relay_log = relay
-relay_log_index = relay.index
-sync_binlog = 1
-innodb_flush_log_at_trx_commit = 1
-binlog_format = ROW
-binlog_row_image = FULL
-binlog_expire_logs_seconds = {{ set.binlog_keep_days * 86400 }}
-max_binlog_size = 128M
-log_slave_updates = ON
-log_bin_trust_function_creators = ON
-gtid_domain_id = 0
-gtid_strict_mode = ON
-sync_relay_log = {{ 1 if set.durability == "disk" else 0 }}
-relay_log_recovery = OFF
-master_verify_checksum = ON
-slave_sql_verify_checksum = ON
-slave_net_timeout = 2
-slave_parallel_mode = optimistic
-slave_parallel_threads = 4
-
-# Semi-synchronous: who does it is switched by role. Nobody takes over by himself yet, so a primary whose replicas are all gone
-# goes on alone after one second.
-rpl_semi_sync_master_wait_point = AFTER_SYNC
-rpl_semi_sync_master_timeout = 1000
-rpl_semi_sync_master_wait_no_slave = ON
-rpl_semi_sync_slave_kill_conn_timeout = 1
-
-# Tables that survive a crash, and any text
-default_storage_engine = InnoDB
-enforce_storage_engine = InnoDB
-character_set_server = utf8mb4
-max_allowed_packet = 64M
-
-innodb_buffer_pool_size = {{ buffer_pool_mib }}M
-innodb_log_file_size = {{ 48 if me.is_lab else 512 }}M
-performance_schema = OFF
-"""
-
-SERVER_DROP_IN = """\
-# Written by nospof.
-[Unit]
-StartLimitIntervalSec=0
-
-[Service]
-Restart=always
-RestartSec=100ms
-# A server that does not stop is killed: what it acknowledged is on disk.
-TimeoutStopSec=20
-SendSIGKILL=yes
-OOMScoreAdjust=-800
-# Debian's own start takes a third of a second more (for Galera, not used here) and then reads every system table. Of it remains
-# what is needed after an upgrade of the package; each server does it for itself, it is not replicated.
-ExecStartPre=
-ExecStartPost=
-ExecStartPost=-!/usr/bin/mariadb-upgrade --version-check --silent
-"""
-
-ROLE_UNIT = """\
-# Written by nospof.
-[Unit]
-Description=Role of the MariaDB server of tier {{ tier }}
-After=network-online.target mariadb.service
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart={{ on_host }} mariadb_role --config /etc/nospof/{{ tier }}/role.json
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=100ms
-TimeoutStopSec=2
-# Late answers look like a dead server, so these come first when the processor is busy.
-Nice=-5
-OOMScoreAdjust=-900
-# root, for the server's unix socket; of root's rights only the one to read the server's key.
-CapabilityBoundingSet=CAP_DAC_READ_SEARCH
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_UNIX AF_INET
-RestrictNamespaces=yes
-RestrictRealtime=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-
-[Install]
-WantedBy=multi-user.target
-"""
