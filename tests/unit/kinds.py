@@ -209,3 +209,23 @@ class Terminal(c.Component[Plain]):
 
     name = "test-terminal"
     listens = (c.Listen("ssh", c.Protocol.SSH, 22, called_by=(c.ADMIN,)),)
+
+
+class WriterSettings(c.Settings):
+    text: str = c.Field("same", description="What to write.")
+    backlog: str = c.Field("4", description="A kernel setting.")
+
+
+class Writer(c.Component[WriterSettings]):
+    """Asks for one of everything that tiers on a host may want differently."""
+
+    name = "test-writer"
+    runs_per_host = 0
+
+    def parts(self, here: c.Context) -> c.Parts:
+        return c.Parts(
+            files=(c.File("/etc/shared", self.settings.text),),
+            users=("writer",),
+            sysctls=(("net.core.somaxconn", self.settings.backlog),),
+            names=(("127.0.1.9", "somewhere"),),
+        )

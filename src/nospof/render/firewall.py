@@ -15,6 +15,9 @@ from nospof.topology import ADMIN, OUTSIDE, Endpoint, InstanceId, Link, Topology
 RULES_PATH = "/etc/nospof/firewall.nft"
 UNIT_NAME = "nospof-firewall.service"
 FIRST_MARK, LAST_MARK = "# links", "# end of links"
+FIRST_OUT_MARK, LAST_OUT_MARK = "# links out", "# end of links out"
+# nft takes 128 bytes.
+LONGEST_COMMENT = 120
 
 
 def firewall_parts(topology: Topology, host: str) -> Parts:
@@ -40,27 +43,37 @@ def input_rules(topology: Topology, host: str) -> list[str]:
 
 
 def union(old: str, new: str) -> str:
-    """The `new` firewall file that also lets in what the `old` one did: for the time between two configurations.
+    """The `new` firewall file that also allows what the `old` one did: for the time between two configurations.
 
-    `old` is a file this module wrote, or "" where there was none.
+    `old` is a file this module wrote, or "" where there was none. Where the old one left the way out open, so does the union.
     """
-    kept = [rule for rule in _rules_between(old) if rule not in _rules_between(new)]
+    text = _with_rules_of(old, new, FIRST_MARK, LAST_MARK)
+    if OUTPUT_HEAD not in old and OUTPUT_HEAD in text:
+        return text[: text.index(OUTPUT_HEAD)] + "}\n"
+    return _with_rules_of(old, text, FIRST_OUT_MARK, LAST_OUT_MARK)
+
+
+def _with_rules_of(old: str, new: str, first: str, last: str) -> str:
+    rules = _rules_between(new, first, last)
+    kept = [rule for rule in _rules_between(old, first, last) if rule not in rules]
     extra = "".join(f"        {rule}\n" for rule in kept)
-    return new.replace(f"        {LAST_MARK}\n", f"{extra}        {LAST_MARK}\n", 1)
+    return new.replace(f"        {last}\n", f"{extra}        {last}\n", 1)
 
 
-def _rules_between(text: str) -> list[str]:
+def _rules_between(text: str, first: str, last: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
-    if FIRST_MARK not in lines or LAST_MARK not in lines:
+    if first not in lines or last not in lines:
         return []
-    return lines[lines.index(FIRST_MARK) + 1 : lines.index(LAST_MARK)]
+    return lines[lines.index(first) + 1 : lines.index(last)]
 
 
 def _accept(topology: Topology, endpoint: Endpoint, links: list[Link]) -> list[str]:
     sources = _sources(topology, {link.source for link in links})
     tiers = ", ".join(sorted({link.source.tier for link in links}))
-    comment = f'comment "{tiers} to {endpoint.owner.tier} {endpoint.listen.name}"'[:120]
-    return [f"{sources}{_port(wire, endpoint)} accept {comment}" for wire in endpoint.listen.speaks.wires]
+    comment = f"{tiers} to {endpoint.owner.tier} {endpoint.listen.name}"
+    if len(comment) > LONGEST_COMMENT:
+        comment = comment[: LONGEST_COMMENT - 3] + "..."
+    return [f'{sources}{_port(wire, endpoint)} accept comment "{comment}"' for wire in endpoint.listen.speaks.wires]
 
 
 def _port(wire: str, endpoint: Endpoint) -> str:
@@ -87,7 +100,7 @@ def _output_chain(topology: Topology, host: str) -> str:
     }
     if topology.egress:
         rules.add(f"ip daddr {{ {', '.join(sorted(topology.egress))} }} accept")
-    lines = "".join(f"        {rule}\n" for rule in sorted(rules))
+    lines = "".join(f"        {rule}\n" for rule in [FIRST_OUT_MARK, *sorted(rules), LAST_OUT_MARK])
     return OUTPUT_HEAD + lines + "    }\n"
 
 
