@@ -57,7 +57,7 @@ class Lines:
             self._print(Text(text, style="yellow"), self._elapsed_s())
 
     def _show_done(self) -> None:
-        for text, hosts in self._done.items():
+        for text, hosts in sorted(self._done.items(), key=lambda done: self._last_s[done[0]]):
             self._print(Text.assemble("  ", (f"{_names(hosts):<{HOSTS_WIDTH}}", "cyan"), "  ", text), self._last_s[text])
         self._done.clear()
 
