@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from nospof.cli.screen import console
-from nospof.cli.stack_argument import deployment, known_host, split
+from nospof.cli.stack_argument import deployment, known_host, running, split
 from nospof.deployment import Deployment
 from nospof.errors import WrongInput
 from nospof.lab.doctor import Check, examine
@@ -53,5 +53,5 @@ def _named(words: Sequence[str]) -> tuple[Deployment, str]:
     path, host, more = split(words)
     if more:
         raise WrongInput(f"one host at a time: {host}, and not {' '.join(more)} too")
-    site = deployment(path)
-    return site, known_host(site, host)
+    known = known_host(deployment(path), host)
+    return running(path), known

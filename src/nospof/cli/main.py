@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from nospof import __version__
+from nospof.cli.root import as_root
 from nospof.errors import NospofError, Uncertain, WrongInput
 
 
@@ -169,6 +170,8 @@ def _failed(error: Exception) -> int:
         error = Uncertain("stopped")
     if isinstance(error, typer.TyperException):
         error = _wrong_call(error)
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        error = WrongInput(f"not allowed: {error.filename}", why="it belongs to another user", fix=as_root())
     if isinstance(error, NospofError) and error.exit_code != NospofError.exit_code:
         typer.echo(str(error), err=True)
         return error.exit_code

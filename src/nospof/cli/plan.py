@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from nospof.apply.plan import Change, Plan
+from nospof.cli.root import require_root
 from nospof.cli.screen import Lines, Silent, console
 from nospof.cli.stack_argument import deployment
 
@@ -20,10 +21,13 @@ def run(path: Path, *, as_json: bool) -> int:
     site = deployment(path)
     if not site.state.exists or not site.lab.exists:
         return _nothing_yet(len(site.topology.hosts), as_json=as_json)
-    plan = site.plan(Silent() if as_json else Lines())
+    require_root()
     if as_json:
+        plan = site.plan(Silent())
         print(json.dumps(asdict(plan), indent=1))
     else:
+        with Lines() as progress:
+            plan = site.plan(progress)
         _show(plan)
     return 3 if plan.problems else 0
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from nospof.cli.root import require_root
 from nospof.deployment import Deployment
-from nospof.errors import WrongInput
+from nospof.errors import Failed, WrongInput
 
 DEFAULT = Path("stack.yaml")
 
@@ -14,6 +15,16 @@ DEFAULT = Path("stack.yaml")
 def deployment(path: Path) -> Deployment:
     """The deployment of the stack file at `path`, or of stack.yaml in the folder `path`."""
     return Deployment.load(path / DEFAULT if path.is_dir() else path)
+
+
+def running(path: Path) -> Deployment:
+    """The same, with hosts that exist and can be reached. Raises Failed or WrongInput where that is not so."""
+    site = deployment(path)
+    if site.state.lab_name and not site.lab.exists:
+        raise Failed("this stack is down: none of its hosts exists", fix=f"nospof up {site.stack.file}")
+    if site.lab.exists:
+        require_root()
+    return site
 
 
 def split(words: Sequence[str]) -> tuple[Path, str, tuple[str, ...]]:

@@ -11,18 +11,15 @@ from typing import Any
 from rich.text import Text
 
 from nospof.cli.screen import console
-from nospof.cli.stack_argument import deployment
+from nospof.cli.stack_argument import running
 from nospof.deployment import Deployment, Status
-from nospof.errors import Failed
 from nospof.topology import FloatingName
 
 STYLES = {"ok": "green", "failed": "red", "unknown": "yellow"}
 
 
 def run(path: Path, *, as_json: bool) -> int:
-    site = deployment(path)
-    if site.state.lab_name and not site.lab.exists:
-        raise Failed("this stack is down: none of its hosts exists", fix=f"nospof up {site.stack.file}")
+    site = running(path)
     status = site.status()
     if as_json:
         print(json.dumps(as_document(site, status), indent=1))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from nospof.cli.root import require_root
 from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import deployment
 from nospof.deployment import Deployment
@@ -14,6 +15,8 @@ from nospof.explain.diagram import diagram
 
 def run(path: Path) -> int:
     site = deployment(path)
+    if site.is_lab:
+        require_root()
     with Lines() as progress:
         has_changed = site.up(progress)
         if not has_changed:

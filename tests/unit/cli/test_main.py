@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,13 @@ def test_help_loads_nothing_that_is_heavy() -> None:
     heavy = {"pydantic", "rich", "jinja2", "ruamel", "cryptography", "nospof.deployment", "http.client"}
     done = nospof("--help", before=f"import atexit, sys\natexit.register(lambda: print({heavy!r} & set(sys.modules)))")
     assert done.stdout.endswith("set()\n")
+
+
+def test_user_who_is_not_root_is_told_what_to_type_before_anything_is_begun(tmp_path: Path) -> None:
+    # Incident: `nospof up` without root made .nospof/, then ended in a defect about a lock file.
+    shutil.copytree(EXAMPLE, tmp_path / "shop", ignore=shutil.ignore_patterns(".nospof"))
+    done = nospof("up", folder=tmp_path / "shop", before="import os\nos.geteuid = lambda: 1000")
+    assert done.returncode == 2
+    assert "only root can reach" in done.stderr
+    assert "fix: sudo " in done.stderr
+    assert not (tmp_path / "shop/.nospof").exists()
