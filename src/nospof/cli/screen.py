@@ -58,7 +58,8 @@ class Lines:
 
     def _show_done(self) -> None:
         for text, hosts in sorted(self._done.items(), key=lambda done: self._last_s[done[0]]):
-            self._print(Text.assemble("  ", (f"{_names(hosts):<{HOSTS_WIDTH}}", "cyan"), "  ", text), self._last_s[text])
+            said = f"are {text[3:]}" if text.startswith("is ") and len(hosts) > 1 else text
+            self._print(Text.assemble("  ", (f"{_names(hosts):<{HOSTS_WIDTH}}", "cyan"), "  ", said), self._last_s[text])
         self._done.clear()
 
     def _print(self, text: Text, at_s: float) -> None:

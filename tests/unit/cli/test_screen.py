@@ -19,7 +19,7 @@ def test_hosts_with_the_same_news_share_a_line(capsys: pytest.CaptureFixture[str
     said = [line[9:].rstrip() for line in capsys.readouterr().out.splitlines()]
     assert said == [
         " hosts",
-        "   db1, web1, web2       is up",
+        "   db1, web1, web2       are up",
         " database",
         "   db1                   mariadb started",
     ]
