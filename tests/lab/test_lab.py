@@ -289,6 +289,15 @@ def test_stalled_disk_holds_writes_and_the_host_can_still_be_cut(lab: Lab) -> No
     assert lab.state("web2") is HostState.RUNNING
 
 
+def test_host_that_was_killed_while_its_disk_was_stalled_boots_again(lab: Lab) -> None:
+    """The file system stayed frozen without a mount, held its loop device, and neither up nor down could go on."""
+    lab.stall_disk("web2", is_stalled=True)
+    tree().group(lab.places.lab, "web2").kill()
+    lab.power_off("web2")
+    lab.power_on("web2")
+    assert lab.state("web2") is HostState.RUNNING
+
+
 def test_forwarder_relays_and_up_brings_it_back_on_the_same_port(lab: Lab) -> None:
     sh(lab, "web1", "mkdir -p /srv/www; echo hello >/srv/www/index.html; sync")
     serve = "python3 -m http.server --bind 198.18.1.1 --directory /srv/www 80"

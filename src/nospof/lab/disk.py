@@ -26,6 +26,7 @@ _NOLOGFLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH: what is not yet in the journal i
 _FIFREEZE, _FITHAW = 0xC0045877, 0xC0045878  # linux/fs.h
 _LOOP_MAJOR = 7
 _RELEASE_LIMIT_S = 30.0
+_RESUME = 'mount -t ext4 "$0" "$1" && fsfreeze --unfreeze "$1"'
 
 
 def make_disk(places: HostPlaces, files: dict[str, str]) -> None:
@@ -89,16 +90,29 @@ def resume(mount_fd: int) -> None:
         fcntl.ioctl(mount_fd, _FITHAW, 0)
 
 
+def resume_unmounted(places: HostPlaces) -> None:
+    """Resume a file system that was stalled when its host was killed, and free what a killed `mount` left.
+
+    Its stall alone holds it: without a mount, or with processes that wait for it and so do not die. Mounted once more,
+    where nobody sees it, it can be resumed. Only for a host that was killed.
+    """
+    for device in loop_devices(places.disk):
+        argv = ["unshare", "--mount", "sh", "-euc", _RESUME, device, str(places.disk_mount)]
+        subprocess.run(argv, capture_output=True, check=False, timeout=_RELEASE_LIMIT_S)
+        subprocess.run(["losetup", "--detach", device], capture_output=True, check=False)
+
+
 def wait_until_released(disk: Path) -> None:
     """Wait until no loop device holds `disk`: two on one file would corrupt it. Raises NotHealed after 30 s."""
-    if not machine.wait_until(lambda: not _loops_on(disk), _RELEASE_LIMIT_S):
-        raise NotHealed(f"{_loops_on(disk)[0]} still holds {disk}", fix=f"look for who has it mounted: grep {disk}")
+    if not machine.wait_until(lambda: not loop_devices(disk), _RELEASE_LIMIT_S):
+        held_by = ", ".join(loop_devices(disk))
+        raise NotHealed(f"{held_by} still holds {disk}", fix=f"look for who has it mounted: grep {disk} /proc/*/mountinfo")
 
 
-def release(disk: Path) -> None:
-    """Free the loop devices that a killed `mount` left on `disk` without mounting them."""
-    for device in _loops_on(disk):
-        subprocess.run(["losetup", "--detach", device], capture_output=True, check=False)
+def loop_devices(disk: Path) -> list[str]:
+    """Name the loop devices that hold `disk`."""
+    devices = Path("/sys/block").glob("loop*/loop/backing_file")
+    return [f"/dev/{file.parts[3]}" for file in devices if _backing(file) == str(disk)]
 
 
 def _write_seed(seed: Path, files: dict[str, str]) -> None:
@@ -110,11 +124,6 @@ def _write_seed(seed: Path, files: dict[str, str]) -> None:
         file.write_text(text)
     for made in (seed, *seed.rglob("*")):  # whatever our umask is
         made.chmod(0o755 if made.is_dir() else 0o644)
-
-
-def _loops_on(disk: Path) -> list[str]:
-    devices = Path("/sys/block").glob("loop*/loop/backing_file")
-    return [f"/dev/{file.parts[3]}" for file in devices if _backing(file) == str(disk)]
 
 
 def _is_on(mount_fd: int, disk: Path) -> bool:

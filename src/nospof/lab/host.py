@@ -29,6 +29,7 @@ from nospof.lab.places import HostPlaces
 BOOT_LIMIT_S = 90.0  # 0.5 s alone, 3 s with eight others on two cores; daemons that wait for others need more
 _CONSOLE_LIMIT_BYTES = 1 << 20
 _LOOK_S = 0.25
+_USUAL_DEATH_S = 2.0
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "SHELL": "/bin/bash", "USER": "root"}
 # What systemd-nspawn withholds from the host's own processes, as far as it could hurt the machine: its clock first.
@@ -90,8 +91,9 @@ class Host:
 
     def settle(self) -> None:
         """Wait until nothing is left of a host that was cut, and remove what it left behind."""
+        if not machine.wait_until(self._is_gone, _USUAL_DEATH_S):
+            disk.resume_unmounted(self.places)
         self.group.wait_until_empty()
-        disk.release(self.places.disk)
         disk.wait_until_released(self.places.disk)
         self.group.remove()
         shutil.rmtree(self.places.leavings, ignore_errors=True)
@@ -187,6 +189,9 @@ class Host:
             return None
         scope = Group(self.group.path / "payload" / "init.scope")
         return next((process for process in scope.processes() if _is_first_of_its_namespace(process)), None)
+
+    def _is_gone(self) -> bool:
+        return not self.group.is_populated() and not disk.loop_devices(self.places.disk)
 
     def _can_be_asked(self) -> bool:
         init = self._init_process()

@@ -1,5 +1,6 @@
 """One writer per lab: who is refused learns who holds it, and what a killed holder had started is waited for."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -56,14 +57,20 @@ def test_lock_is_held_until_what_a_killed_holder_had_started_has_ended(shop: Pla
         assert (tmp_path / "ended").exists()
 
 
-def test_forgotten_lock_does_not_let_two_in(shop: Places) -> None:
-    with lock.whole_lab(shop, "down"):
-        waiting = os.open(shop.lock, os.O_RDWR)
-        lock.forget(shop)
-        assert not shop.lock.exists()
-        with lock.whole_lab(shop, "up"):  # a new file: whoever still waits on the old one must not believe in it
-            pass
-    os.close(waiting)
+def test_lock_file_that_is_removed_between_open_and_lock_is_not_believed_in(
+    shop: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_lock, removed = fcntl.flock, list[Path]()
+
+    def lock_after_down(descriptor: int, kind: int) -> None:
+        if not removed:  # at this moment a `down` of another process ends
+            shop.lock.unlink()
+            removed.append(shop.lock)
+        really_lock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", lock_after_down)
+    with lock.whole_lab(shop, "up"):
+        assert shop.lock.exists()  # else the next one would make it and hold it too
 
 
 def test_wait_until_has_a_limit() -> None:
