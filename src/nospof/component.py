@@ -213,6 +213,8 @@ class Ownership(Enum):
 
 
 ALL_UNITS = ("*",)
+ONHOST = "/usr/lib/nospof/onhost"
+"""Where nospof's own programs lie on a host; run as `/usr/bin/python3 /usr/lib/nospof/onhost PROGRAM`."""
 
 
 @dataclass(frozen=True)
@@ -414,6 +416,10 @@ class Context:
     def blob(self, source: str) -> str:
         """sha256 of the content gathered for the component's `Source` of this name."""
         return self.blobs[f"{self.me.id.tier}/{source}"]
+
+    def program(self, name: str, *arguments: str) -> str:
+        """Command line of one of nospof's own programs on the host; it changes with the program, so that units restart."""
+        return " ".join(("/usr/bin/python3", f"{ONHOST}-{self.blobs['base/onhost'][:12]}", name, *arguments))
 
     def secret(self, name: str) -> str:
         """A token for the secret called `name`, made once per stack: 32 characters of [A-Za-z0-9]."""

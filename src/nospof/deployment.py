@@ -211,7 +211,7 @@ class Deployment:
         connection: http.client.HTTPConnection
         if self.url.startswith("https"):
             context = ssl.create_default_context(cafile=str(self.ca_file))
-            connection = _NamedHTTPSConnection("127.0.0.1", port or 0, name, context)
+            connection = NamedHTTPSConnection("127.0.0.1", port or 0, name, context)
         else:
             connection = http.client.HTTPConnection("127.0.0.1", port or 0, timeout=5)
         sites = self.topology.sites_behind(self.entrance) if self.entrance else ()
@@ -235,11 +235,11 @@ class Deployment:
         return Rollout(self.topology, choices, vault, self.lab, gathering, progress)
 
 
-class _NamedHTTPSConnection(http.client.HTTPSConnection):
+class NamedHTTPSConnection(http.client.HTTPSConnection):
     """An HTTPS connection to one address that asks for, and verifies, another name."""
 
-    def __init__(self, address: str, port: int, name: str, context: ssl.SSLContext) -> None:
-        super().__init__(address, port, timeout=5, context=context)
+    def __init__(self, address: str, port: int, name: str, context: ssl.SSLContext, timeout_s: float = 5.0) -> None:
+        super().__init__(address, port, timeout=timeout_s, context=context)
         self._name, self._ssl_context = name, context
 
     def connect(self) -> None:

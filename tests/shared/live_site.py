@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -13,14 +14,14 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nospof.apply.transport import Finished
-from nospof.deployment import Deployment
+from nospof.deployment import Deployment, NamedHTTPSConnection
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
 UP_S = 240.0
@@ -63,6 +64,18 @@ class LiveSite:
         document: dict[str, Any] = json.loads(self.nospof(command, "--json", code=code))
         return document
 
+    def settled_status(self, limit_s: float = 60.0) -> dict[str, Any]:
+        """The status, once everything is ok: a busy machine needs some tries, a broken stack never gets there."""
+        end = time.monotonic() + limit_s
+        while True:
+            process = self.start("status", "--json", str(self.file))
+            out, err = process.communicate(timeout=UP_S)
+            if process.returncode == 0:
+                document: dict[str, Any] = json.loads(out)
+                return document
+            assert time.monotonic() < end, f"exit code {process.returncode}:\n{out}\n{err}"
+            time.sleep(0.5)
+
     def on(self, host: str, *argv: str) -> str:
         """Run a command on a host, which must work; returns its standard output."""
         outcome = self.deployment().lab.run(host, argv, timeout_s=60)
@@ -77,22 +90,31 @@ class LiveSite:
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.folder / ".nospof" / "certificates" / "ca.crt"))
 
-    def get(self, path: str = "/", timeout_s: float = 5.0) -> tuple[int, str]:
-        """GET over HTTPS through the forwarded port, certificate verified."""
-        with urllib.request.urlopen(self.url + path.lstrip("/"), context=self.tls(), timeout=timeout_s) as answer:
+    def ask(self, path: str = "/", body: bytes | None = None, timeout_s: float = 10.0) -> tuple[int, str]:
+        """GET, or POST `body` as JSON, over HTTPS through the forwarded port, certificate verified: (status, text)."""
+        port, name = self.port, f"{self.name}.localhost"
+        connection = NamedHTTPSConnection("127.0.0.1", port, name, self.tls(), timeout_s)
+        headers = {"Host": name, "Content-Type": "application/json"}
+        try:
+            connection.request("GET" if body is None else "POST", path, body, headers)
+            answer = connection.getresponse()
             return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    @cached_property
+    def port(self) -> int:
+        port = self.deployment().lab.url_port
+        assert port is not None
+        return port
 
     def post_entry(self, token: str) -> int:
         """Write an entry; returns the status."""
         body = json.dumps({"name": "test", "message": f"entry {token}", "token": token}).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}api/entries", body, headers)
-        with urllib.request.urlopen(request, context=self.tls(), timeout=10) as answer:
-            status: int = answer.status
-            return status
+        return self.ask("/api/entries", body)[0]
 
     def has_entry(self, token: str) -> bool:
-        status, text = self.get(f"/api/entries/{token}")
+        status, text = self.ask(f"/api/entries/{token}")
         return status == 200 and token in text
 
     def units(self) -> dict[str, tuple[str, str]]:
@@ -123,16 +145,18 @@ class LiveSite:
         """Visit the site all the time; the list gets one line per visit that failed."""
         failed: list[str] = []
         is_over = threading.Event()
-        url, context, count = self.url, self.tls(), [0]
+        count = [0]
 
         def visit() -> None:
             while not is_over.wait(period_s):
                 count[0] += 1
                 try:
-                    with urllib.request.urlopen(url, context=context, timeout=10) as answer:
-                        answer.read()
-                except OSError as error:
-                    failed.append(f"{time.strftime('%H:%M:%S')} visit {count[0]}: {error}")
+                    status, _ = self.ask()
+                    said = "" if status == 200 else f"status {status}"
+                except (OSError, http.client.HTTPException) as error:
+                    said = repr(error)
+                if said:
+                    failed.append(f"{time.strftime('%H:%M:%S')} visit {count[0]}: {said}")
 
         thread = threading.Thread(target=visit)
         thread.start()

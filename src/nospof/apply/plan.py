@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from nospof.apply.trips import Problem
@@ -71,6 +71,11 @@ def activation_order(topology: Topology) -> tuple[str, ...]:
     return (BASE_TIER, *((FIREWALL_TIER,) if topology.has_firewall else ()), *order)
 
 
-def host_order(hosts: tuple[str, ...], leads: Mapping[str, bool]) -> tuple[str, ...]:
-    """`hosts` with those that hold an address or are the primary last: their turn is the dear one."""
-    return tuple(sorted(hosts, key=lambda host: (leads.get(host, False), host)))
+def host_order(hosts: tuple[str, ...], leads: Mapping[str, bool], chosen: Collection[str]) -> tuple[str, ...]:
+    """`hosts` in the order of their change: those that hold an address or are the primary last, since theirs is dear.
+
+    While nobody leads yet, the `chosen` come first: the others of their tier wait for the first primary.
+    """
+    if any(leads.get(host) for host in hosts):
+        return tuple(sorted(hosts, key=lambda host: (leads.get(host, False), host)))
+    return tuple(sorted(hosts, key=lambda host: (host not in chosen, host)))

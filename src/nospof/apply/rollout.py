@@ -179,8 +179,7 @@ class Rollout:
         """Change a stack that serves: never two hosts of a tier at once, those that lead last."""
         for tier in self._tiers(plan):
             self.progress.phase(tier)
-            leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
-            for host in host_order(plan.hosts_of_tier(tier), leads):
+            for host in self._order(tier, plan):
                 self._activate_hosts(tier, [host])
 
     def _activate_first_time(self, plan: Plan) -> None:
@@ -189,7 +188,7 @@ class Rollout:
         with ThreadPoolExecutor(1) as second_wave:
             for tier in self._tiers(plan):
                 self.progress.phase(tier)
-                first, *others = plan.hosts_of_tier(tier)
+                first, *others = self._order(tier, plan)
                 for hosts, wave in following:
                     if first in hosts:
                         wave.result()
@@ -197,6 +196,11 @@ class Rollout:
                 following.append((others, second_wave.submit(self._activate_hosts, tier, others)))
         for _, wave in following:
             wave.result()
+
+    def _order(self, tier: str, plan: Plan) -> tuple[str, ...]:
+        leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
+        chosen = {host for name, host in self.choices.items() if name.startswith(f"{tier}/")}
+        return host_order(plan.hosts_of_tier(tier), leads, chosen)
 
     def _tiers(self, plan: Plan) -> list[str]:
         """The tiers that change, callees first; the firewall has a turn of its own before and after them."""

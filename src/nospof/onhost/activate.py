@@ -19,6 +19,8 @@ from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_j
 
 PROBE_PERIOD_S = 0.1
 PROBE_ASKS_S = 5.0
+# systemd counts from the last start by hand. Once may be an accident, and a unit that is restarted for ever never "failed".
+MOST_RESTARTS = 3
 
 
 class Unhealthy(Exception):
@@ -175,14 +177,20 @@ def _wait_probe(instance: Instance, probe: Probe) -> None:
                 return
         except subprocess.TimeoutExpired:
             said = f"no answer within {PROBE_ASKS_S:.0f} s"
-        states = units.states(unit.name for unit in instance.units)
-        failed = [state.name for state in states.values() if state.active == "failed"]
-        if failed:
-            raise Unhealthy(f"{', '.join(failed)} failed", _logs(instance))
+        _refuse_dying(instance)
         if time.monotonic() > end:
             what = f"{probe.name} did not become healthy within {probe.timeout_s:.0f} s"
             raise Unhealthy(f"{what}: {said.splitlines()[-1]}" if said else what, _logs(instance))
         time.sleep(PROBE_PERIOD_S)
+
+
+def _refuse_dying(instance: Instance) -> None:
+    """Do not wait for what starts again and again: raises Unhealthy."""
+    states = units.states(unit.name for unit in instance.units).values()
+    failed = [f"{state.name} failed" for state in states if state.active == "failed"]
+    dying = [f"{state.name} ended {state.restarts} times" for state in states if state.restarts >= MOST_RESTARTS]
+    if failed or dying:
+        raise Unhealthy(", ".join(failed or dying), _logs(instance))
 
 
 def _logs(instance: Instance) -> str:

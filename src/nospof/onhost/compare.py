@@ -45,7 +45,7 @@ def differences(manifest: Manifest, receipt: Receipt, journal: Journal) -> list[
 
 
 def of_instance(instance: Instance, states: dict[str, units.UnitState], journal: Journal) -> list[Difference]:
-    """What `instance` lacks: content first, then units, then steps."""
+    """What `instance` lacks: content first, then units; steps and health are asked for where nothing else is to be done."""
     found = [Difference(instance.id, "user", user, "create") for user in instance.users if not _has_user(user)]
     found += [Difference(instance.id, "tree", tree.path, "unpack") for tree in instance.trees if not os.path.isdir(tree.path)]
     todo: dict[str, str] = {unit.name: journal.dirty[unit.name] for unit in instance.units if unit.name in journal.dirty}
@@ -62,6 +62,9 @@ def of_instance(instance: Instance, states: dict[str, units.UnitState], journal:
     found += _of_units(instance, states, todo)
     if not found:
         found += [Difference(instance.id, "step", step.name, "run") for step in instance.steps if not is_done(step.done_when)]
+        found += [
+            Difference(instance.id, "health", probe.name, "await") for probe in instance.healthy_when if not is_done(probe.argv)
+        ]
     return found
 
 
@@ -81,9 +84,7 @@ def gone(manifest: Manifest, receipt: Receipt, journal: Journal) -> list[Differe
     kept_files = {file.path for instance in manifest.instances for file in instance.files}
     kept_links = {symlink.path for instance in manifest.instances for symlink in instance.symlinks}
     kept_units = {unit.name for instance in manifest.instances for unit in instance.units}
-    found = [
-        Difference("", "unit", unit, "stop") for unit in sorted({*receipt.units, *journal.units} - kept_units)
-    ]
+    found = [Difference("", "unit", unit, "stop") for unit in sorted({*receipt.units, *journal.units} - kept_units)]
     owned = {**receipt.files, **journal.files}
     found += [
         Difference("", "file", path, "remove")

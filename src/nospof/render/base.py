@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from nospof.component import File, Ownership, Parts, Symlink, Tree, Unit
+from nospof.component import ONHOST, File, Ownership, Parts, Symlink, Tree, Unit
 from nospof.errors import WrongInput
 from nospof.topology import Topology
 
 BASE_PACKAGES = ("curl", "iproute2", "nftables", "python3", "systemd-timesyncd")
-ONHOST = "/usr/lib/nospof/onhost"
-"""Where nospof's own programs lie on a host; run as `/usr/bin/python3 /usr/lib/nospof/onhost PROGRAM`."""
 
 SYSCTLS = {
     # Nobody on the host's network may redirect its traffic.

@@ -262,7 +262,12 @@ def test_no_secret_is_ever_in_argv(site: Site) -> None:
 
 
 def test_leaders_come_last() -> None:
-    assert host_order(("a", "b", "c"), {"a": True}) == ("b", "c", "a")
+    assert host_order(("a", "b", "c"), {"a": True}, {"a"}) == ("b", "c", "a")
+
+
+def test_first_primary_comes_before_the_replicas_that_wait_for_it() -> None:
+    """Incident: with `hosts: [db2, db1]` the first `up` began with db1, a replica without a primary."""
+    assert host_order(("db1", "db2", "w1"), {}, {"db2"}) == ("db2", "db1", "w1")
 
 
 def test_tiers_that_call_each_other_still_get_an_order(site: Site) -> None:

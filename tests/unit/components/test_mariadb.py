@@ -46,7 +46,7 @@ def parts_of(host: str, tier_of_database: Tier | None = None, *, is_lab: bool = 
     instance = resolved.topology.instance(InstanceId("database", host))
     choices = {name: hosts[0] for name, hosts in resolved.allotment.placed.items()}
     facts = c.Facts(**{**FACTS, "memory_mib": memory_mib})  # type: ignore[arg-type]
-    return component_of(instance).parts(c.Context(resolved.topology, instance, facts, choices, {}))
+    return component_of(instance).parts(c.Context(resolved.topology, instance, facts, choices, {"base/onhost": "f" * 64}))
 
 
 def text_of(parts: c.Parts, name: str) -> str:
@@ -102,6 +102,7 @@ def test_hosts_differ_in_name_address_and_number_only() -> None:
             f"bind_address = {address}\n", "bind_address = A\n"
         )
         same = same.replace(f"report_host = {host}\n", "report_host = H\n").replace(f'"host": "{host}"', '"host": "H"')
+        same = same.replace(f"https://{host}:8008/", "https://H:8008/")
         texts.append(same.replace(f"certificate:database/{host}", "C").replace(f"key:database/{host}", "K"))
     assert texts[0] == texts[1]
 

@@ -138,6 +138,24 @@ def test_new_instance_that_fails_leaves_nothing_running(machine: Machine) -> Non
     assert machine.systemd()["units"]["web.service"]["active"] == "inactive"
 
 
+def test_unit_that_dies_again_and_again_is_not_waited_for(machine: Machine) -> None:
+    """Incident: with Restart=always a broken release is never "failed", and `up` waited out its whole limit."""
+    units = {"web.service": {"active": "activating", "enabled": "enabled", "condition": "yes", "restarts": 5}}
+    machine.set_systemd(units=units, broken={})
+    health = {"name": "health", "argv": ["false"], "timeout_s": 60}
+    [result] = activate_all(wanted(instance("web/h1", units=[unit("web.service")], healthy_when=[health])))
+    assert result.failure == "web.service ended 5 times"
+
+
+def test_instance_that_became_unhealthy_is_a_difference(machine: Machine) -> None:
+    """Incident: a changed health path changed no file of the application, and `up` went on to the load balancers."""
+    up(wanted(web(machine)))
+    sick = wanted(web(machine, healthy_when=[{"name": "health", "argv": ["false"], "timeout_s": 0.2}]))
+    assert changes(sick) == [("health", "health", "await")]
+    [result] = activate_all(sick)
+    assert "health did not become healthy" in result.failure
+
+
 def test_nothing_after_a_failed_instance_is_touched(machine: Machine) -> None:
     machine.set_systemd(broken={"web.service": machine.path("etc/web.conf")})
     other = instance("zzz/h1", files=[file(machine.path("etc/zzz.conf"), "x")])

@@ -92,7 +92,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart={{ on_host }} mariadb_role --config /etc/nospof/{{ tier }}/role.json
+ExecStart={{ program }} --config /etc/nospof/{{ tier }}/role.json
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=100ms
