@@ -1,0 +1,152 @@
+# ruff: noqa: T201 - the figures are printed for whoever runs this with -s
+"""The distributed example loses one part after another under load, what DESIGN promises holds, and then it heals.
+
+Each test prints one line of figures. Times are bounded generously, since machines are busy; `script/bench` compares them with
+the budgets.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import failing_site as faults
+import pytest
+from failing_site import FailingSite, Figures
+
+from nospof.lab.machine import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingSite]:
+    with FailingSite.brought_up(tmp_path_factory.mktemp("failures")) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _healed(site: FailingSite) -> Iterator[None]:
+    """Find all well, and leave all well: what does not heal fails the test that broke it."""
+    site.heal()
+    yield
+    print(f" · healed {site.heal():.1f} s later")
+
+
+def told(figures: Figures) -> Figures:
+    print(f"\n{figures}", end="")
+    return figures
+
+
+def test_address_of_a_dark_load_balancer_moves_and_fails_nothing_begun_after(site: FailingSite) -> None:
+    holder = site.holder
+    figures = told(faults.holder_dark(site))
+    assert not figures.after.bad
+    assert figures.gap.length_s < 3
+    site.heal()
+    assert site.holder != holder
+
+
+def test_killed_haproxy_is_replaced_at_once(site: FailingSite) -> None:
+    figures = told(faults.haproxy_killed(site))
+    # Connections to a process that has just died are refused until the address has moved.
+    assert not figures.after.between(figures.cut + 1).bad
+    assert figures.gap.length_s < 1
+
+
+def test_frozen_haproxy_gives_the_address_away(site: FailingSite) -> None:
+    frozen = site.holder
+    figures = told(faults.haproxy_frozen(site))
+    # It was let go again since, and does not take the address back.
+    assert site.holder != frozen
+    assert figures.after.requests[-1].is_good
+    # Two alive checks in a row, each with a second of patience, a second apart.
+    assert figures.gap.length_s < 8
+
+
+def test_killed_keepalived_leaves_one_holder(site: FailingSite) -> None:
+    figures = told(faults.keepalived_killed(site))
+    assert site.holder
+    assert figures.gap.length_s < 3
+
+
+def test_dark_web_host_fails_nothing_begun_after(site: FailingSite) -> None:
+    figures = told(faults.web_dark(site))
+    assert not figures.after.bad
+    assert figures.in_flight_s < 3
+    assert figures.after.latency_s(0.99) < 2
+
+
+@pytest.mark.parametrize("fault", [faults.nginx_killed, faults.gunicorn_killed, faults.worker_killed])
+def test_killed_server_behind_the_load_balancer_fails_nothing(
+    site: FailingSite, fault: Callable[[FailingSite], Figures]
+) -> None:
+    figures = told(fault(site))
+    assert not figures.after.bad
+    assert not figures.in_flight.bad
+
+
+@pytest.mark.parametrize("change", [faults.haproxy_reloaded, faults.nginx_reloaded, faults.app_reloaded, faults.app_restarted])
+def test_change_fails_no_client_that_keeps_its_connection(site: FailingSite, change: Callable[[FailingSite], Figures]) -> None:
+    figures = told(change(site))
+    assert not figures.after.bad
+    assert not figures.in_flight.bad
+
+
+def test_requests_go_to_the_servers_in_turn(site: FailingSite) -> None:
+    with site.under(replace(site.load(), rate=20)) as finish:
+        time.sleep(4)
+        history = finish()
+    counts = history.servers("app")
+    print(f"\nin turn: {dict(counts)}", end="")
+    assert not history.bad
+    assert set(counts) == set(site.webs)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_requests_to_busy_servers_wait_in_the_queue(site: FailingSite) -> None:
+    holder = site.holder
+    try:
+        for web in site.webs:
+            site.admin(holder, f"set maxconn server app/{web} 1")
+        site.admin(holder, "clear counters all")
+        with site.under(replace(site.load(), rate=200, seconds=0.4)) as finish:
+            time.sleep(2)
+            history = finish()
+        queued = _longest_queue(site.admin(holder, "show stat"))
+    finally:
+        for web in site.webs:
+            site.admin(holder, f"set maxconn server app/{web} 256")
+    print(f"\nbusy servers: {len(history.requests)} requests, {len(history.bad)} bad, up to {queued} in the queue", end="")
+    assert not history.bad
+    assert queued > 0
+
+
+def _longest_queue(stat: str) -> int:
+    """The largest `qmax`, the fourth column of HAProxy's CSV."""
+    return max(int(line.split(",")[3] or 0) for line in stat.splitlines() if line.startswith("app,"))
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("db2", "w1", "web1", "web2", "lb1", "lb2", "db1"), ("lb1", "lb2", "web1", "web2", "db1", "db2", "w1")],
+    ids=["primary last", "load balancers first"],
+)
+def test_site_that_lost_all_power_serves_again_without_hands(site: FailingSite, order: Sequence[str]) -> None:
+    tokens = {f"dark-{secrets.token_hex(4)}-{number}" for number in range(8)}
+    assert {site.write(token) for token in tokens} == {201}
+    with ThreadPoolExecutor(len(order)) as pool:
+        list(pool.map(site.lab.power_off, order))
+    for host in order:
+        site.lab.power_on(host)
+    on = time.monotonic()
+    assert wait_until(lambda: site.status_of() == 200, 60), site.complaints()
+    read_s = time.monotonic() - on
+    assert wait_until(lambda: site.write(f"after-{secrets.token_hex(4)}") == 201, 60), site.complaints()
+    written_s = time.monotonic() - on
+    print(f"\nall dark, on again {' '.join(order)}: read after {read_s:.1f} s, written after {written_s:.1f} s", end="")
+    assert tokens <= site.tokens()
