@@ -19,6 +19,7 @@ from nospof.components.haproxy import texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 ERROR_PAGE = "/etc/haproxy/nospof-unavailable.html"
+LUA = "/etc/haproxy/nospof-dark-hosts.lua"
 # Beside the admin socket, so that nothing but a process of this host can ask.
 ALIVE_SOCKET = "/run/haproxy/alive.sock"
 # Listeners, health checks, logs and the old process while a new one starts: far more than was ever seen in use.
@@ -111,12 +112,13 @@ class Haproxy(c.Component[HaproxySettings]):
 
     def parts(self, here: c.Context) -> c.Parts:
         config = c.File(CONFIG, self._config(here), check=("haproxy", "-c", "-f", CONFIG))
+        lua = c.File(LUA, here.template(texts.LUA, settings=self.settings))
         page = c.File(ERROR_PAGE, here.template(texts.ERROR_PAGE))
         holds = c.File(self._holds_address, self._holds_address_script(here), mode=0o755, for_units=())
         unit = c.Unit("haproxy.service", c.OnChange.RELOAD, drop_in=self._drop_in(here))
         alive = c.Probe("answers", self._alive_check)
         tls = here.tls().files if self._has_tls(here) else ()
-        return c.Parts(files=(*tls, page, config, holds), units=(unit,), healthy_when=(alive,))
+        return c.Parts(files=(*tls, page, lua, config, holds), units=(unit,), healthy_when=(alive,))
 
     # --- the load balancer as others see it --------------------------------------------------------------------------
     @property
@@ -142,15 +144,24 @@ class Haproxy(c.Component[HaproxySettings]):
             settings=self.settings,
             backends=backends(here),
             tls=here.tls() if self._has_tls(here) else None,
+            balance=self._balance,
+            where=lambda server: f"{here.address(server.owner.host)}:{server.listen.port}",
             server_options=server_options,
             max_connections=max_connections(here.facts),
             reserved=RESERVED_CONNECTIONS,
             alive_socket=ALIVE_SOCKET,
             error_page=ERROR_PAGE,
+            lua=LUA,
             curves=texts.CURVES,
             ciphers=texts.CIPHERS,
             suites=texts.SUITES,
         )
+
+    @property
+    def _balance(self) -> str:
+        # Consistent: when a server goes, only its own visitors go elsewhere.
+        by_address = "\n    hash-type consistent" if self.settings.balance == "source" else ""
+        return f"    balance {self.settings.balance}{by_address}"
 
     def _drop_in(self, here: c.Context) -> str:
         return here.template(texts.DROP_IN, alive_file=self._alive_file, max_open_files=here.facts.max_open_files)
@@ -176,12 +187,11 @@ def backends(here: c.Context) -> tuple[Backend, ...]:
 
 
 def server_options(server: c.Endpoint) -> str:
-    """What is the same in all backends: how it is called, and when."""
+    """What is the same in all backends: when it is called, and who it must prove to be."""
     host = server.owner.host
     spare = "backup " if server.rank is c.Rank.SPARE else ""
-    if server.listen.tls is c.Tls.NONE:
-        return f"{spare}no-ssl"
-    return f"{spare}sni str({host}) check-sni {host} verifyhost {host}"
+    proof = "no-ssl" if server.listen.tls is c.Tls.NONE else f"sni str({host}) check-sni {host} verifyhost {host}"
+    return spare + proof
 
 
 def max_connections(facts: c.Facts) -> int:

@@ -25,6 +25,7 @@ global
     log stdout format short local0
     maxconn {{ max_connections + reserved }}
     hard-stop-after {{ settings.drain_s }}s
+    lua-load {{ lua }}
     close-spread-time 2s
 {% if tls %}
     # Certificate and key are two files: NAME.crt and NAME.key.
@@ -38,7 +39,7 @@ global
     ssl-default-server-curves {{ curves }}
     ssl-default-server-ciphers {{ ciphers }}
     ssl-default-server-ciphersuites {{ suites }}
-    ssl-default-server-options ssl-min-ver TLSv1.2 no-tls-tickets
+    ssl-default-server-options ssl-min-ver TLSv1.2
 {% endif %}
 
 defaults
@@ -133,48 +134,87 @@ frontend visitors
 
 # {{ backend.site.domain or "any name" }}{{ backend.site.path }}: GET and HEAD, which may be asked twice.
 backend {{ backend.name }}
-    balance {{ settings.balance }}
-{% if settings.balance == "source" %}
-    hash-type consistent
-{% endif %}
+{{ balance }}
     retries {{ backend.retries }}
     option redispatch 1
     retry-on conn-failure empty-response 0rtt-rejected 502 503
+    # tcp-ut ends a connection to a dark host some 0.6 s after something was sent; it works on server lines only.
+    # New connections cost a busy server most; on one that has died meanwhile the request is asked again.
+    http-reuse always
     option httpchk
     http-check send meth GET uri {{ backend.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent nospof-health
     http-check expect status 200
-    default-server inter {{ settings.check_every_ms }}ms fastinter {{ [settings.check_every_ms, 100] | min }}ms downinter {{ settings.check_every_ms }}ms fall 2 rise 2
-    default-server tcp-ut 200ms pool-purge-delay 5s maxconn {{ settings.max_connections_per_server }}
+    default-server inter {{ settings.check_every_ms }}ms fastinter {{ [settings.check_every_ms, 100] | min }}ms fall 2 rise 2
+    # Visitors notice first: after two of them could not connect, one failed check is enough.
+    default-server observe layer4 error-limit 2 on-error sudden-death
+    default-server pool-purge-delay 5s maxconn {{ settings.max_connections_per_server }}
 {% for server in backend.servers %}
-    server {{ server.owner.host }} {{ here.address(server.owner.host) }}:{{ server.listen.port }} check {{ server_options(server) }}
+    server {{ server.owner.host }} {{ where(server) }} check {{ server_options(server) }} tcp-ut {{ settings.connect_ms }}ms
 {% endfor %}
 
-# The same for what must not be done twice: always on a new connection, so that a server that is gone is noticed before it is told.
+# What must not be done twice: on a connection of its own, so that a server that is gone is noticed before it was told.
 backend {{ backend.name }}.once
-    balance {{ settings.balance }}
-{% if settings.balance == "source" %}
-    hash-type consistent
-{% endif %}
+{{ balance }}
+    timeout connect {{ 3 * settings.connect_ms }}ms
     retries {{ backend.retries }}
     option redispatch 1
     option http-server-close
-    default-server tcp-ut 5s maxconn {{ settings.max_connections_per_server }}
+    default-server maxconn {{ settings.max_connections_per_server }}
 {% for server in backend.servers %}
-    server {{ server.owner.host }} {{ here.address(server.owner.host) }}:{{ server.listen.port }} track {{ backend.name }}/{{ server.owner.host }} {{ server_options(server) }}
+    server {{ server.owner.host }} {{ where(server) }} track {{ backend.name }}/{{ server.owner.host }} {{ server_options(server) }} tcp-ut {{ settings.connect_ms }}ms
 {% endfor %}
 
+# When none passes its check. Here a server is down only if its host does not accept at all; see {{ lua }}.
 backend {{ backend.name }}.any
     balance roundrobin
+    timeout connect 1s
     retries 3
     option redispatch 1
-    option http-server-close
     retry-on conn-failure empty-response 502 503
     http-request disable-l7-retry unless METH_GET
-    default-server tcp-ut 5s maxconn {{ settings.max_connections_per_server }}
+    http-reuse always
+    option tcp-check
+    default-server inter {{ [settings.check_every_ms, 150] | min }}ms fall 2 rise 1 no-check-ssl
+    default-server maxconn {{ settings.max_connections_per_server }}
 {% for server in backend.servers %}
-    server {{ server.owner.host }} {{ here.address(server.owner.host) }}:{{ server.listen.port }} {{ server_options(server) }}
+    server {{ server.owner.host }} {{ where(server) }} check {{ server_options(server) }} tcp-ut {{ settings.connect_ms }}ms
 {% endfor %}
 {% endfor %}
+"""
+
+LUA = """\
+-- Written by nospof. Ends what still waits for a host that went dark: no answer will come, and HAProxy alone would wait for
+-- `timeout server`. `on-marked-down shutdown-sessions` would do so at once and also end requests that are just failing to
+-- connect and on their way to another server, or that the kernel is about to report as lost (`tcp-ut`) and that are then
+-- asked again: they get time for it first.
+local ROUND_MS, ROUNDS = 50, 100
+
+local function is_down(server)
+    return string.find(server:get_stats()["status"], "^DOWN")
+end
+
+local function dark_host(site, host)
+    local answers = core.backends[site].servers[host]
+    local once = core.backends[site .. ".once"].servers[host]
+    local accepts = core.backends[site .. ".any"].servers[host]
+    for _ = 1, ROUNDS do
+        if not is_down(accepts) then return end
+        if is_down(answers) then
+            core.msleep({{ 3 * settings.connect_ms + 100 }})
+            answers:shut_sess()
+            once:shut_sess()
+            core.msleep(1000)
+            if is_down(accepts) then accepts:shut_sess() end
+            return
+        end
+        core.msleep(ROUND_MS)
+    end
+end
+
+core.event_sub({"SERVER_DOWN"}, function(_, event)
+    local site = string.match(event.proxy_name, "^(.*)%.any$")
+    if site then core.register_task(dark_host, site, event.name) end
+end)
 """
 
 DROP_IN = """\
