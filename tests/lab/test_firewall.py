@@ -11,7 +11,7 @@ import pytest
 from live_site import LiveSite
 
 from nospof.apply.transport import Finished
-from nospof.topology import ADMIN, OUTSIDE, Topology
+from nospof.topology import ADMIN, OUTSIDE, Bind, Topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
@@ -179,3 +179,19 @@ def test_scan_finds_a_port_that_is_wrongly_open(site: LiveSite) -> None:
     assert json.loads(python_on(site, CLIENT, SCAN, targets)) == [["web1", 9999]]
     site.on("web1", "systemctl", "reload", "nospof-firewall.service")
     assert json.loads(python_on(site, CLIENT, SCAN, targets)) == []
+
+
+def test_daemons_listen_exactly_where_their_components_say(site: LiveSite) -> None:
+    """On addresses other hosts could reach; behind the firewall, an open port is one rule away from an open door."""
+    topology = site.deployment().topology
+    for host in topology.hosts:
+        shown = site.on(host.name, "ss", "-Hltn").splitlines()
+        found = {line.split()[3] for line in shown if not line.split()[3].startswith(("127.", "[::1]"))}
+        declared = set()
+        for endpoint in topology.endpoints:
+            is_over_network = any(link.target == endpoint and not link.is_local for link in topology.links)
+            if endpoint.owner.host != host.name or endpoint.listen.port is None or not is_over_network:
+                continue
+            address = "0.0.0.0" if endpoint.listen.bind is Bind.ANY else host.address  # noqa: S104
+            declared.add(f"{address}:{endpoint.listen.port}")
+        assert found == declared, host.name
