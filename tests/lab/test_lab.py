@@ -272,10 +272,13 @@ def test_pulled_cable_cuts_the_host_off_but_not_us(lab: Lab) -> None:
 
 
 def test_zone_that_is_cut_off_keeps_together(lab: Lab) -> None:
+    lab.up(plan(lab.places.lab, WEB1, WEB2, LabHost("web3", "b", "198.18.1.4")), quiet)
     lab.zone_link("b", is_up=False)
     assert code(lab.run("web1", ["ping", "-c1", "-W1", "198.18.1.2"])) == 1
+    assert "1 received" in sh(lab, "web3", "ping -c1 -W2 198.18.1.2")
     lab.zone_link("b", is_up=True)
     assert "1 received" in sh(lab, "web1", "ping -c1 -W2 198.18.1.2")
+    lab.up(plan(lab.places.lab), quiet)
 
 
 def test_stalled_disk_holds_writes_and_the_host_can_still_be_cut(lab: Lab) -> None:
