@@ -178,12 +178,6 @@ class Deployment:
             rollout.apply(plan)
             return True
 
-    def down(self, progress: Progress) -> None:
-        """Remove the lab's hosts and all they stored. Secrets and choices stay beside the stack file."""
-        with self.state.locked("down"):
-            progress.phase("removing the lab")
-            self.lab.down()
-
     def ask_entrance(self) -> Answer:
         """Request the first site through the entrance, as a visitor would, until it answers well or the time is over.
 
@@ -233,6 +227,22 @@ class Deployment:
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
         gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
         return Rollout(self.topology, choices, vault, self.lab, gathering, progress)
+
+
+def lab_of(stack_file: Path) -> Lab | None:
+    """The lab of the stack in `stack_file`, whatever is written there now; None where there is none."""
+    name = State(stack_file).lab_name
+    lab = Lab.open(name) if name else None
+    return lab if lab and lab.exists else None
+
+
+def take_down(stack_file: Path, progress: Progress) -> None:
+    """Remove the lab's hosts and all they stored; secrets and choices stay. Works with a stack file that is wrong or gone."""
+    with State(stack_file).locked("down"):
+        lab = lab_of(stack_file)
+        if lab is not None:
+            progress.phase("removing the lab")
+            lab.down()
 
 
 class NamedHTTPSConnection(http.client.HTTPSConnection):

@@ -257,6 +257,7 @@ def test_tier_that_is_gone_leaves_nothing_running_and_its_ports_closed(site: Liv
 def test_down_removes_the_lab_and_leaves_the_one_beside_it(site: LiveSite) -> None:
     name = site.deployment().lab.places.lab
     assert name in _traces()
+    site.file.write_text("this is no stack file: [any more")
     site.nospof("down")
     assert name not in _traces()
     assert "nothing to take down" in site.nospof("down")

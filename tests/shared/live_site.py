@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from nospof.apply.transport import Finished
-from nospof.deployment import Deployment, NamedHTTPSConnection
+from nospof.deployment import Deployment, NamedHTTPSConnection, lab_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
 UP_S = 240.0
@@ -137,8 +137,9 @@ class LiveSite:
         return found
 
     def down(self) -> None:
-        if (self.folder / ".nospof" / "lab").exists():
-            Deployment.load(self.file).lab.down()
+        lab = lab_of(self.file)
+        if lab is not None:
+            lab.down()
 
     @contextmanager
     def visited(self, period_s: float = 0.05) -> Iterator[list[str]]:

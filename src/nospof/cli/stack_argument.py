@@ -14,7 +14,12 @@ DEFAULT = Path("stack.yaml")
 
 def deployment(path: Path) -> Deployment:
     """The deployment of the stack file at `path`, or of stack.yaml in the folder `path`."""
-    return Deployment.load(path / DEFAULT if path.is_dir() else path)
+    return Deployment.load(stack_file(path))
+
+
+def stack_file(path: Path) -> Path:
+    """The stack file that `path` names, whether or not it is one."""
+    return path / DEFAULT if path.is_dir() else path
 
 
 def running(path: Path) -> Deployment:
