@@ -17,6 +17,7 @@ def run(path: Path) -> int:
     site = deployment(path)
     if site.is_lab:
         require_root()
+    is_new = not site.state.exists or not site.lab.exists
     with Lines() as progress:
         has_changed = site.up(progress)
         if not has_changed:
@@ -24,7 +25,7 @@ def run(path: Path) -> int:
         if site.entrance is not None:
             answer = site.ask_entrance()
             progress.phase(f"the site answers: {answer.status} after {answer.took_s * 1000:.0f} ms")
-    if has_changed:
+    if is_new:
         console.print()
         console.print(Text(diagram(site.topology)))
     _where(site)
