@@ -189,7 +189,7 @@ class Watcher(c.Component[Plain]):
         c.Connect(c.Who.PEERS, c.Protocol.GOSSIP, "gossip", is_required=False),
     )
     wants = (c.Wants(Measurements(), c.Place.EVERY_HOST),)
-    listens = (c.Listen("gossip", c.Protocol.GOSSIP, 9094),)
+    listens = (c.Listen("gossip", c.Protocol.GOSSIP, 9094), c.Listen("metrics", c.Protocol.METRICS, 9090))
 
 
 class Meter(c.Component[Plain]):

@@ -95,11 +95,11 @@ def test_ugly_stack_has_every_link_and_no_other(ugly: Topology) -> None:
         ("archive", "agreement"): 3,
         ("test-mover", "peers"): 3 * 2,
         ("test-voter", "peers"): 3 * 2,
-        # Balancers, web servers, the one in front, and a meter on every host.
-        ("monitoring", "scrape"): 2 * (3 + 3 + 1 + 10),
+        # Balancers, web servers, the one in front, a meter on every host, and the other watcher.
+        ("monitoring", "scrape"): 2 * (3 + 3 + 1 + 10 + 1),
         ("monitoring", "gossip"): 2,
     }
-    assert len(ugly.links) == 129
+    assert len(ugly.links) == 131
 
 
 def test_backup_server_is_a_spare_in_its_six_tiers_and_in_what_comes_along(ugly: Topology) -> None:
@@ -528,7 +528,7 @@ def test_hundred_hosts_resolve_fast(capsys: pytest.CaptureFixture[str]) -> None:
         sys.stdout.write(
             f"\n{len(made.hosts)} hosts, {len(made.instances)} instances, {len(made.links)} links: {took_s:.3f} s\n"
         )
-    assert len(made.links) == 2 * 4 + 4 * 80 + 80 + 2 * 80 + 2 * 80 * 12 + 12 * 11 + 12 * 3 + 4 * 3 + 6 + 4 * 3 + 4 * 184
+    assert len(made.links) == 2 * 4 + 4 * 80 + 80 + 2 * 80 + 2 * 80 * 12 + 12 * 11 + 12 * 3 + 4 * 3 + 6 + 4 * 3 + 4 * (184 + 3)
 
 
 def test_example_of_the_design_resolves_without_problems() -> None:

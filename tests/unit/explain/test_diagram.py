@@ -57,7 +57,7 @@ def test_only_callers_of_a_database_are_drawn_to_it() -> None:
 def test_measuring_is_one_line() -> None:
     text = diagram(resolved(UGLY_HOSTS, *ugly_tiers()).topology)
 
-    assert "• monitoring → metrics   of balancer, front, test-meter, web" in text
+    assert "• monitoring → metrics   of balancer, front, monitoring, test-meter, web" in text
 
 
 def test_spare_and_witness_are_marked() -> None:
@@ -91,6 +91,13 @@ def test_one_host_fits_without_columns() -> None:
     assert "1 host in zone a · lab" in text
     assert "─ zone a" not in text
     assert "▼" not in text
+
+
+def test_four_zones_still_fit_beside_each_other() -> None:
+    lines = diagram(topology("w1:a w2:b w3:c w4:d", tier("web", "web", "w1 w2 w3 w4"))).splitlines()
+
+    assert any(all(f"zone {zone} " in line for zone in "abcd") for line in lines)
+    assert max(map(len, lines)) <= 100
 
 
 def test_many_zones_are_named_in_the_boxes() -> None:
