@@ -116,9 +116,10 @@ def show(history: History, cut: float, lost: str, holder: str) -> None:
     gap_s = history.longest_gap(cut).length_s
     console.print(timeline(history, cut))
     console.print(Text(f"   {COLUMN_S * 1000:.0f} ms each: █ answered  · silence  ▲ {lost} without power\n", style="dim"))
+    under_way = history.in_flight(cut)
     sentence = (
-        f"   {lost} lost its power under {RATE} requests a second: {len(history.bad)} of {len(history.requests)} failed, "
-        f"{len(after.bad)} of the {len(after.requests)} begun after the cut;\n"
+        f"   {lost} lost its power under {RATE} requests a second: of {len(after.requests)} begun after that "
+        f"{len(after.bad)} failed, of {len(under_way.requests)} under way {len(under_way.bad)};\n"
         f"   the longest time between two answers was {gap_s:.2f} s, and {holder} holds the address now."
     )
     console.print(Text(sentence, style="bold"))
