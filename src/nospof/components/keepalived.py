@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from nospof import component as c
 
 CONFIG = "/etc/keepalived/keepalived.conf"
+# A host that is new has no folder yet for the alive files, without which they do not count.
+CHECK = f"mkdir -p /run/nospof && exec keepalived -t -f {CONFIG}"
 HOLDS_ADDRESS = "/usr/lib/nospof/keepalived-holds-address"
 # Not 255, which VRRP keeps for the owner of the address; the host named first takes over soonest.
 HIGHEST_PRIORITY = 250
@@ -58,10 +60,11 @@ class Keepalived(c.Component[KeepalivedSettings]):
     def parts(self, here: c.Context) -> c.Parts:
         addresses = [self._address(here, need) for need in self.needs(c.FloatingAddress)]
         text = here.template(TEXT, addresses=addresses, advert_s=f"{self.settings.advert_ms / 1000:g}")
-        config = c.File(CONFIG, text, check=("/bin/sh", "-c", here.template(CHECK, addresses=addresses)))
+        config = c.File(CONFIG, text, check=("/bin/sh", "-c", CHECK))
         holds = c.File(HOLDS_ADDRESS, here.template(HOLDS, addresses=addresses), mode=0o755, for_units=())
         drop_in = here.template(DROP_IN, addresses=addresses)
-        return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", c.OnChange.RELOAD, drop_in=drop_in),))
+        # Never RELOAD: keepalived 2.3.3 then sets its limit of realtime to 0 and is killed a second later.
+        return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", drop_in=drop_in),))
 
     def _address(self, here: c.Context, need: c.FloatingAddress) -> Address:
         me = self.id.host
@@ -91,7 +94,7 @@ global_defs {
     script_user nobody nogroup
     # Signs of life go out in time although the host is busy, and are never swapped out.
     vrrp_rt_priority 50
-    vrrp_rlimit_rttime 10000
+    vrrp_rlimit_rttime 1000000
     vrrp_no_swap
     # Who still believes in the old holder is told again after 1 s, and once a minute.
     vrrp_garp_master_repeat 5
@@ -101,12 +104,20 @@ global_defs {
     vrrp_garp_lower_prio_repeat 5
     vrrp_higher_prio_send_advert true
 }
-{% for address in addresses %}
+{% for address in addresses if not address.peers %}
 
-# 0 in this file is alive, anything else gives the address up at once.
-vrrp_track_file {{ address.need.name }}_lives {
+# Nobody to take {{ address.floating.address }} over: it stays here.
+static_ipaddress {
+    {{ address.floating.address }}/32 dev {{ here.facts.interface }}
+}
+{% endfor %}
+{% for address in addresses if address.peers %}
+
+# 0 in this file is alive, anything else gives the address up at once. Until the service has said that it lives, it does not.
+track_file {{ address.need.name }}_lives {
     file {{ address.need.alive_file }}
     weight 0
+    init_file -1
 }
 
 # What the file cannot tell: a process that is there and does not answer.
@@ -157,23 +168,37 @@ RestartSec=100ms
 RuntimeDirectory=nospof
 RuntimeDirectoryPreserve=yes
 {% for address in addresses %}
-# Until the service has said that it lives, it does not. Never overwrites (set -C) what the service said.
-ExecStartPre=-/bin/sh -c 'set -C; echo -1 2>/dev/null > {{ address.need.alive_file }} || true'
 # A killed keepalived leaves the address behind, and two hosts would answer for it.
 {% set remove = "ip address show to " ~ address.floating.address ~ "/32 | grep -q inet && ip address del "
    ~ address.floating.address ~ "/32 dev " ~ here.facts.interface ~ " || true" %}
 ExecStartPre=-/bin/sh -c '{{ remove }}'
 ExecStopPost=-/bin/sh -c '{{ remove }}'
 {% endfor %}
+# Addresses, raw sockets, realtime, memory that is not swapped out, scripts as another user: and nothing else of root.
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_NICE CAP_SYS_RESOURCE CAP_IPC_LOCK
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_DAC_OVERRIDE
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/run
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET
+RestrictNamespaces=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+UMask=0077
 """
 
 # The checker refuses a file to track that is not there, as it is before the first start.
-CHECK = """mkdir -p /run/nospof
-{% for address in addresses %}
-[ -e {{ address.need.alive_file }} ] || echo -1 > {{ address.need.alive_file }}
-{% endfor %}
-keepalived -t -f """ + CONFIG
-
 HOLDS = """\
 #!/bin/sh
 # Written by nospof: exits 0 when this host holds a virtual address.

@@ -19,6 +19,7 @@ from nospof.components.haproxy import texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 ERROR_PAGE = "/etc/haproxy/nospof-unavailable.html"
+KEEP_STATES = "/usr/lib/nospof/haproxy-keep-states"
 LUA = "/etc/haproxy/nospof-dark-hosts.lua"
 # Beside the admin socket, so that nothing but a process of this host can ask.
 ALIVE_SOCKET = "/run/haproxy/alive.sock"
@@ -78,11 +79,6 @@ class Backend:
     servers: tuple[c.Endpoint, ...]
 
     @property
-    def health(self) -> str:
-        """URL path of the health check: `health` is below the application's own path."""
-        return self.site.path.rstrip("/") + self.site.health
-
-    @property
     def retries(self) -> int:
         # With one server to choose, a retry is 100 ms after the last one: eight bridge the 0.6 s until a spare takes over, or
         # a restart. With several the next one is asked at once, and few retries spare them a request that kills servers.
@@ -115,10 +111,11 @@ class Haproxy(c.Component[HaproxySettings]):
         lua = c.File(LUA, here.template(texts.LUA, settings=self.settings))
         page = c.File(ERROR_PAGE, here.template(texts.ERROR_PAGE))
         holds = c.File(self._holds_address, self._holds_address_script(here), mode=0o755, for_units=())
+        keep = c.File(KEEP_STATES, here.template(texts.KEEP_STATES, config=CONFIG), mode=0o755, for_units=())
         unit = c.Unit("haproxy.service", c.OnChange.RELOAD, drop_in=self._drop_in(here))
         alive = c.Probe("answers", self._alive_check)
         tls = here.tls().files if self._has_tls(here) else ()
-        return c.Parts(files=(*tls, page, lua, config, holds), units=(unit,), healthy_when=(alive,))
+        return c.Parts(files=(*tls, page, lua, config, keep, holds), units=(unit,), healthy_when=(alive,))
 
     # --- the load balancer as others see it --------------------------------------------------------------------------
     @property
@@ -164,7 +161,8 @@ class Haproxy(c.Component[HaproxySettings]):
         return f"    balance {self.settings.balance}{by_address}"
 
     def _drop_in(self, here: c.Context) -> str:
-        return here.template(texts.DROP_IN, alive_file=self._alive_file, max_open_files=here.facts.max_open_files)
+        open_files = here.facts.max_open_files
+        return here.template(texts.DROP_IN, alive_file=self._alive_file, max_open_files=open_files, keep_states=KEEP_STATES)
 
     def _has_tls(self, here: c.Context) -> bool:
         return self.settings.https or any(server.listen.tls is not c.Tls.NONE for server in here.targets())

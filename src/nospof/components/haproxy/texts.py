@@ -142,7 +142,7 @@ backend {{ backend.name }}
     # New connections cost a busy server most; on one that has died meanwhile the request is asked again.
     http-reuse always
     option httpchk
-    http-check send meth GET uri {{ backend.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent nospof-health
+    http-check send meth GET uri {{ backend.site.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent nospof-health
     http-check expect status 200
     default-server inter {{ settings.check_every_ms }}ms fastinter {{ [settings.check_every_ms, 100] | min }}ms fall 2 rise 2
     # Visitors notice first: after two of them could not connect, one failed check is enough.
@@ -231,12 +231,51 @@ RuntimeDirectoryPreserve=yes
 # States of servers are for reloads; after a stop they are old.
 ExecStartPre=/bin/rm -f /run/haproxy/server-state
 ExecStartPost=/bin/sh -c 'echo 0 > {{ alive_file }}'
+# When it is stopped on purpose, the virtual address goes first.
+ExecStop=/bin/sh -c 'echo -1 > {{ alive_file }}; sleep 0.5'
 ExecStopPost=/bin/sh -c 'echo -1 > {{ alive_file }}'
-# The new process knows from the first moment which servers are down; the reload has failed if it says so.
+# Checked first; the new process knows from the beginning which servers are down; done only when it says that it runs.
 ExecReload=
 ExecReload=/usr/sbin/haproxy -Ws -f $CONFIG -c $EXTRAOPTS
-ExecReload=-/bin/sh -c 'echo "show servers state" | socat -t 5 stdio /run/haproxy/admin.sock > /run/haproxy/server-state'
+ExecReload=-{{ keep_states }}
 ExecReload=/bin/sh -c 'echo reload | socat -t 60 stdio /run/haproxy-master.sock | grep -q ^Success=1'
+# It starts as root to bind ports and read its key, and needs nothing else of root.
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_SETUID CAP_SETGID CAP_SYS_CHROOT CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_KILL CAP_SYS_RESOURCE
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths=/run
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service chroot
+UMask=0077
+"""
+
+KEEP_STATES = """\
+#!/bin/sh
+# Written by nospof: saves for the next process which servers are down or drained. Only of servers that stay what they are:
+# HAProxy would take the port, and whether there is TLS, from here and not from its configuration.
+set -e
+echo "show servers state" | socat -t 5 stdio /run/haproxy/admin.sock | awk '
+    NR == FNR { if ($1 == "server") line[$2 " " $3] = $0; next }
+    !/^[0-9]+ [^ ]+ [0-9]+ / { print; next }
+    { now = line[$4 " " $5 ":" $19] }
+    now != "" && (now ~ / no-ssl/) == ($21 != 1)
+' {{ config }} - > /run/haproxy/server-state.new
+mv /run/haproxy/server-state.new /run/haproxy/server-state
 """
 
 HOLDS_ADDRESS = """\
