@@ -119,13 +119,13 @@ class History:
     def longest_gap(self, begin: float = -math.inf, end: float = math.inf) -> Gap:
         """The longest time without a good answer, of gaps that end after `begin` and begin before `end`.
 
-        The first begin and the last end of the history count as if something good had happened there, so that a site which
-        never came back has a gap as long as the load went on. Length 0 for an empty history.
+        The first and the last begin count as if something good had happened there, so that a site which never came back has
+        a gap as long as the load went on. What hung on after the last begin is no gap. Length 0 for an empty history.
         """
         if not self.requests:
             return Gap(0.0, 0.0)
-        good = sorted(request.ended for request in self.requests if request.is_good)
-        moments = [self.requests[0].intended, *good, max(request.ended for request in self.requests)]
+        good = (request.ended for request in self.requests if request.is_good)
+        moments = sorted((self.requests[0].intended, *good, self.requests[-1].intended))
         gaps = (Gap(before, after - before) for before, after in pairwise(moments) if after > begin and before < end)
         return max(gaps, key=lambda gap: gap.length_s, default=Gap(0.0, 0.0))
 
