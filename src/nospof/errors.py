@@ -1,10 +1,10 @@
 """The errors a user sees: what happened, why it matters, what to do now — and the exit code that goes with each.
 
-    NospofError          70   a defect of nospof's own, unless a subclass says otherwise
-    ├── WrongInput        2   the stack file or the call is wrong
-    ├── Failed            1   something was tried and did not succeed; nothing is lost
-    ├── Uncertain         3   a host did not answer: what happened is unknown
-    └── NotHealed         4   a fault was made and could not be taken back
+NospofError          70   a defect of nospof's own, unless a subclass says otherwise
+├── WrongInput        2   the stack file or the call is wrong
+├── Failed            1   something was tried and did not succeed; nothing is lost
+├── Uncertain         3   a host did not answer: what happened is unknown
+└── NotHealed         4   a fault was made and could not be taken back
 """
 
 from __future__ import annotations

@@ -192,6 +192,6 @@ def test_daemons_listen_exactly_where_their_components_say(site: LiveSite) -> No
             is_over_network = any(link.target == endpoint and not link.is_local for link in topology.links)
             if endpoint.owner.host != host.name or endpoint.listen.port is None or not is_over_network:
                 continue
-            address = "0.0.0.0" if endpoint.listen.bind is Bind.ANY else host.address  # noqa: S104
+            address = "0.0.0.0" if endpoint.listen.bind is Bind.ANY else host.address
             declared.add(f"{address}:{endpoint.listen.port}")
         assert found == declared, host.name

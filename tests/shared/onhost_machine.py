@@ -25,7 +25,8 @@ for name in names:
     unit = state["units"].setdefault(name, {"active": "inactive", "enabled": "disabled", "condition": "yes"})
     if verb == "show":
         print(f"Id={name}\\nLoadState=loaded\\nActiveState={unit['active']}\\nUnitFileState={unit['enabled']}")
-        print(f"ConditionResult={unit['condition']}\\nConditionTimestampMonotonic=1\\nMainPID=7\\nNRestarts={unit.get('restarts', 0)}\\n")
+        print(f"ConditionResult={unit['condition']}\\nConditionTimestampMonotonic=1\\nMainPID=7")
+        print(f"NRestarts={unit.get('restarts', 0)}\\n")
     elif verb in ("start", "restart", "reload"):
         broken = state["broken"].get(name)
         if broken and pathlib.Path(broken).exists():

@@ -257,9 +257,7 @@ class Rollout:
             )
 
     # --- trips -------------------------------------------------------------------------------------------------------
-    def _send(
-        self, hosts: Iterable[str], request: Callable[[str], Json], timeout_s: float
-    ) -> dict[str, Json | Problem]:
+    def _send(self, hosts: Iterable[str], request: Callable[[str], Json], timeout_s: float) -> dict[str, Json | Problem]:
         return trips.send(self.transport, [Trip(host, request(host), {}, timeout_s) for host in hosts])
 
     def _write(

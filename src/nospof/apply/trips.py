@@ -116,9 +116,7 @@ def _sources() -> tuple[tuple[str, bytes], ...]:
     """The on-host package as (path, content), sorted."""
     package = files("nospof.onhost")
     found = [("nospof/__init__.py", b""), ("__main__.py", MAIN.encode())]
-    found += [
-        (f"nospof/onhost/{entry.name}", entry.read_bytes()) for entry in package.iterdir() if entry.name.endswith(".py")
-    ]
+    found += [(f"nospof/onhost/{entry.name}", entry.read_bytes()) for entry in package.iterdir() if entry.name.endswith(".py")]
     return tuple(sorted(found))
 
 

@@ -71,4 +71,3 @@ SystemMaxUse=200M
 RateLimitIntervalSec=30s
 RateLimitBurst=10000
 """
-

@@ -41,9 +41,7 @@ def all_packages() -> tuple[str, ...]:
     return tuple(sorted(wanted))
 
 
-def render(
-    topology: Topology, host: str, facts: Facts, choices: Mapping[str, str], blobs: Mapping[str, str]
-) -> Manifest:
+def render(topology: Topology, host: str, facts: Facts, choices: Mapping[str, str], blobs: Mapping[str, str]) -> Manifest:
     """Render the manifest of `host`.
 
     `choices`: "database/first-primary" → host. `blobs`: "app/release" → sha256 of the content gathered for this host,

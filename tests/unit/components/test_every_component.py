@@ -86,7 +86,13 @@ every_instance = pytest.mark.parametrize(("made", "instance"), INSTANCES, ids=[s
 
 def context(made: Topology, instance: Instance, facts: Facts = FACTS) -> Context:
     sources = {f"{one.id.tier}/{source.name}" for one in made.instances for source in component_of(one).sources}
-    return Context(made, instance, facts, {"database/first-primary": "db1"}, dict.fromkeys([*sources, "base/onhost"], "0123456789abcdef" * 4))
+    return Context(
+        made,
+        instance,
+        facts,
+        {"database/first-primary": "db1"},
+        dict.fromkeys([*sources, "base/onhost"], "0123456789abcdef" * 4),
+    )
 
 
 @every_instance
