@@ -24,6 +24,11 @@ def test_every_code_that_can_be_said_is_explained() -> None:
     assert used == explained
 
 
+def test_stack_file_of_the_readme_is_the_example() -> None:
+    example = (ROOT / "examples/distributed/stack.yaml").read_text().partition("\n")[2]
+    assert example in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
