@@ -125,7 +125,8 @@ class History:
         if not self.requests:
             return Gap(0.0, 0.0)
         good = (request.ended for request in self.requests if request.is_good)
-        moments = sorted((self.requests[0].intended, *good, self.requests[-1].intended))
+        moments = sorted((self.requests[0].intended, *good))
+        moments.append(max(moments[-1], self.requests[-1].intended))
         gaps = (Gap(before, after - before) for before, after in pairwise(moments) if after > begin and before < end)
         return max(gaps, key=lambda gap: gap.length_s, default=Gap(0.0, 0.0))
 
