@@ -29,14 +29,14 @@ HELP_WIDTH = 96
 Schema = Mapping[str, Any]
 
 
-def main() -> int:
-    """Write the pages that differ; returns 0."""
-    for name, text in pages().items():
-        path = HERE / name
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-            sys.stdout.write(f"docs: wrote {path.relative_to(HERE.parent.parent)}\n")
-    return 0
+def main(arguments: list[str]) -> int:
+    """Write the pages that differ and return 0; with --check write nothing, and return 1 when any differs."""
+    stale = [name for name, text in pages().items() if not (HERE / name).exists() or (HERE / name).read_text() != text]
+    for name in stale:
+        if arguments != ["--check"]:
+            (HERE / name).write_text(pages()[name])
+        sys.stdout.write(f"docs/reference/{name}\n")
+    return 1 if stale and arguments == ["--check"] else 0
 
 
 def pages() -> dict[str, str]:
@@ -180,4 +180,4 @@ def _markdown_table(head: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
