@@ -1,0 +1,168 @@
+"""What keepalived is told: who holds an address first, who takes it over, when it is given up."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from nospof.component import Context, Facts, FloatingAddress, OnChange, Parts, Rank
+from nospof.components.keepalived import Keepalived, KeepalivedSettings
+from nospof.topology import Demand, Endpoint, FloatingName, Host, Instance, InstanceId, Link, Topology
+
+FACTS = Facts("3.13", "13.1", "x86_64", "eth0", 24, 20000, 2048, 2)
+SITE = FloatingAddress("load-balancer", "/run/nospof/load-balancer.alive", ("/usr/bin/curl", "-f", "http://localhost/"))
+MAIL = FloatingAddress("mail", "/run/nospof/mail.alive", ("/bin/true",))
+WANTED = {"lb1": [(SITE, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)]}
+
+
+def topology(wanted: dict[str, list[tuple[FloatingAddress, Rank]]] = WANTED, **settings: object) -> Topology:
+    """One keepalived per host; `wanted` says for which addresses, and how much the service counts there."""
+    hosts = tuple(Host(name, "a", f"198.18.1.{number}", number) for number, name in enumerate(sorted(wanted), 2))
+    instances = [
+        Instance(
+            InstanceId("keepalived", host),
+            "keepalived",
+            KeepalivedSettings.model_validate(settings),
+            demands=tuple(Demand(InstanceId(need.name, host), rank, need) for need, rank in needs),
+        )
+        for host, needs in sorted(wanted.items())
+    ]
+    endpoints = [Endpoint(instance.id, instance.rank, Keepalived.listens[0]) for instance in instances]
+    links = [
+        Link(one.id, endpoint, "peers", True, False)
+        for one in instances
+        for endpoint in endpoints
+        if endpoint.owner != one.id and _needs(wanted, one.id.host) & _needs(wanted, endpoint.owner.host)
+    ]
+    floating = (FloatingName("load-balancer", "198.18.0.1", 1), FloatingName("mail", "198.18.0.2", 7))
+    return Topology("shop", "shop.example.com", hosts, tuple(instances), tuple(endpoints), tuple(links), floating)
+
+
+def _needs(wanted: dict[str, list[tuple[FloatingAddress, Rank]]], host: str) -> set[FloatingAddress]:
+    return {need for need, _ in wanted[host]}
+
+
+def parts(graph: Topology, host: str = "lb1") -> Parts:
+    me = graph.instance(InstanceId("keepalived", host))
+    return Keepalived(me).parts(Context(graph, me, FACTS, {}, {}))
+
+
+def config(graph: Topology, host: str = "lb1") -> str:
+    return next(file.text for file in parts(graph, host).files if file.path == "/etc/keepalived/keepalived.conf")
+
+
+def value(text: str, key: str) -> str:
+    return str(re.findall(rf"^ *{key} (.*)$", text, re.MULTILINE)[-1])
+
+
+def test_hosts_of_a_pair_speak_to_each_other_only() -> None:
+    text = config(topology(), "lb2")
+
+    assert value(text, "unicast_src_ip") == "198.18.1.3"
+    assert re.search(r"unicast_peer \{\s+198\.18\.1\.2 min_ttl 255 max_ttl 255\s+\}", text)
+    assert value(text, "virtual_router_id") == "1"
+    assert "198.18.0.1/32 dev eth0" in text
+
+
+def test_who_comes_back_does_not_take_the_address_away() -> None:
+    """`state MASTER` would silently defeat nopreempt."""
+    for host in ("lb1", "lb2"):
+        text = config(topology(), host)
+        assert value(text, "state") == "BACKUP"
+        assert re.search(r"^    nopreempt$", text, re.MULTILINE)
+
+
+def test_first_host_has_the_highest_priority_and_a_spare_the_lowest() -> None:
+    wanted = {"a1": [(SITE, Rank.SPARE)], "lb1": [(SITE, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)]}
+    priorities = {host: int(value(config(topology(wanted), host), "priority")) for host in wanted}
+
+    assert priorities["lb1"] > priorities["lb2"] > priorities["a1"] > 0
+    assert max(priorities.values()) < 255
+
+
+def test_spare_of_one_tier_may_come_first_in_another() -> None:
+    wanted = {"x1": [(SITE, Rank.SPARE), (MAIL, Rank.NORMAL)], "x2": [(SITE, Rank.NORMAL), (MAIL, Rank.SPARE)]}
+    text = config(topology(wanted), "x1")
+    site, mail = (re.search(rf"vrrp_instance {name} .*?priority (\d+)", text, re.DOTALL) for name in ("load-balancer", "mail"))
+
+    assert site is not None
+    assert mail is not None
+    assert int(site[1]) < int(mail[1])
+
+
+def test_two_addresses_on_one_host_have_a_group_each() -> None:
+    wanted = {"lb1": [(SITE, Rank.NORMAL), (MAIL, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)], "m1": [(MAIL, Rank.NORMAL)]}
+    text = config(topology(wanted))
+
+    groups = dict(re.findall(r"vrrp_instance (\S+) \{.*?unicast_peer \{\s+(\S+) ", text, re.DOTALL))
+    assert groups == {"load-balancer": "198.18.1.3", "mail": "198.18.1.4"}
+    assert "virtual_router_id 7" in text
+
+
+def test_address_is_given_up_when_the_service_stops_living_or_answering() -> None:
+    text = config(topology())
+
+    assert re.search(
+        r"track_file load-balancer_lives \{\s+file /run/nospof/load-balancer.alive\s+weight 0\s+init_file -1\s", text
+    )
+    assert 'script "/usr/bin/curl -f http://localhost/"' in text
+    assert "script_user nobody nogroup" in text
+    assert "enable_script_security" in text
+
+
+def test_no_process_connector_which_containers_lack() -> None:
+    assert "track_process" not in config(topology())
+
+
+def test_host_without_a_peer_keeps_the_address_and_announces_nothing() -> None:
+    """keepalived takes unicast without peers for multicast, and the whole network would hear it."""
+    text = config(topology({"lb1": [(SITE, Rank.NORMAL)]}))
+
+    assert "vrrp_instance" not in text
+    assert re.search(r"static_ipaddress \{\s+198\.18\.0\.1/32 dev eth0\s+\}", text)
+
+
+@pytest.mark.parametrize(("advert_ms", "advert_s"), [(100, "0.1"), (10, "0.01"), (1000, "1"), (250, "0.25")])
+def test_signs_of_life(advert_ms: int, advert_s: str) -> None:
+    assert value(config(topology(advert_ms=advert_ms)), "advert_int") == advert_s
+
+
+@pytest.mark.parametrize("advert_ms", [5, 15, 1010])
+def test_signs_of_life_that_the_protocol_cannot_tell_are_refused(advert_ms: int) -> None:
+    with pytest.raises(ValidationError):
+        KeepalivedSettings.model_validate({"advert_ms": advert_ms})
+
+
+def test_killed_keepalived_leaves_no_address_behind() -> None:
+    drop_in = parts(topology()).units[0].drop_in or ""
+    removal = "ip address del 198.18.0.1/32 dev eth0"
+
+    assert [line.split("=")[0] for line in drop_in.splitlines() if removal in line] == ["ExecStartPre", "ExecStopPost"]
+    assert "RestartSec=100ms" in drop_in
+
+
+def test_never_reloaded() -> None:
+    """keepalived 2.3.3 sets its realtime limit to 0 on reload and is killed a second later."""
+    assert parts(topology()).units[0].on_change is OnChange.RESTART
+
+
+def test_holder_is_told_by_every_address_it_may_have() -> None:
+    wanted = {"lb1": [(SITE, Rank.NORMAL), (MAIL, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)]}
+    graph = topology(wanted)
+    script = next(file for file in parts(graph).files if (file.path,) == Keepalived.touch_last_if)
+
+    assert "for address in 198.18.0.1 198.18.0.2; do" in script.text
+    assert script.mode == 0o755
+
+
+def test_new_host_can_be_checked() -> None:
+    """keepalived -t fails for an alive file in a folder that is not there yet."""
+    check = next(file.check for file in parts(topology()).files if file.check)
+
+    assert check[-1] == "mkdir -p /run/nospof && exec keepalived -t -f /etc/keepalived/keepalived.conf"
+
+
+def test_same_topology_gives_same_bytes() -> None:
+    assert repr(parts(topology())) == repr(parts(topology()))
