@@ -114,7 +114,7 @@ def test_requests_to_busy_servers_wait_in_the_queue(site: FailingSite) -> None:
         for web in site.webs:
             site.admin(holder, f"set maxconn server app/{web} 1")
         site.admin(holder, "clear counters all")
-        with site.under(replace(site.load(), rate=200, seconds=0.4)) as finish:
+        with site.under(replace(site.load(), rate=2000, seconds=0.04)) as finish:
             time.sleep(2)
             history = finish()
         queued = _longest_queue(site.admin(holder, "show stat"))
