@@ -167,9 +167,10 @@ def test_union_lets_in_what_either_does_and_each_once() -> None:
 
 def test_union_of_a_union_is_not_longer() -> None:
     before, after = before_and_after()
-    old, new = firewall(before, "a"), firewall(after, "a")
+    for host in ("w", "a", "b"):
+        old, new = firewall(before, host), firewall(after, host)
 
-    assert union(union(old, new), new) == union(old, new)
+        assert union(union(old, new), new) == union(old, new)
 
 
 def test_union_lets_out_what_either_does() -> None:
