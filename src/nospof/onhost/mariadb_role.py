@@ -30,6 +30,7 @@ from pathlib import Path
 
 import pymysql
 
+from nospof.onhost.mariadb_pulse import keep_beating
 from nospof.onhost.mariadb_server import Observed, Server, Source, quoted, was_refused
 
 LOOK_EVERY_S = 0.1
@@ -289,6 +290,10 @@ class Keeper:
             self.note = down_note(why, begun_s)
             self._say((f"server does not answer: {why}",))
 
+    def is_primary_now(self) -> bool:
+        """Whether the last look, not too long ago, saw the server take writes as primary."""
+        return answer("/primary", self.note, self.clock())[0] == 200
+
     def _act(self, actions: tuple[Action, ...], now_s: float) -> None:
         if self.must_load_certificates:
             # LOCAL, else it would be a write of this server's own.
@@ -332,6 +337,8 @@ def run(path: Path) -> int:
     context.load_cert_chain(keeper.config.certificate, keeper.config.key)
     with Door(keeper, context) as door:
         threading.Thread(target=door.serve_forever, daemon=True).start()
+        pulse = (Server(), keeper.config.port, keeper.is_primary_now, stop)
+        threading.Thread(target=keep_beating, args=pulse, daemon=True).start()
         while not stop.is_set():
             if reload.is_set():
                 reload.clear()

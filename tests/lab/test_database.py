@@ -1,0 +1,59 @@
+"""Replicas that lose their power and come back, in every order: the primary goes on taking new connections."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from live_site import LiveSite
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+    site = LiveSite(tmp_path_factory.mktemp("stack"))
+    try:
+        site.nospof("up")
+        yield site
+    finally:
+        site.down()
+
+
+def voters(site: LiveSite) -> int:
+    told = json.loads(site.on("db1", "curl", "-sS", "--cacert", "/etc/nospof/tls/ca.pem", "https://db1:8008/"))
+    return int(told["voters"])
+
+
+def takes_new_connections(site: LiveSite) -> bool:
+    return site.on("db1", "sh", "-c", "timeout 5 mariadb -BNe 'SELECT 1' || echo hangs") == "1"
+
+
+def has_voters(site: LiveSite, count: int, limit_s: float = 60.0) -> bool:
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if voters(site) == count:
+            return True
+        time.sleep(0.5)
+    return False
+
+
+@pytest.mark.parametrize("dark_s", [0.0, 4.0])
+@pytest.mark.parametrize("hosts", [("w1",), ("db2", "w1"), ("w1", "db2")], ids="+".join)
+def test_primary_takes_new_connections_when_replicas_come_back_from_the_dark(
+    site: LiveSite, hosts: tuple[str, ...], dark_s: float
+) -> None:
+    """Incident: in MariaDB 11.8.6 the return of a dark semi-synchronous replica made every new connection hang for ever."""
+    assert has_voters(site, 2)
+    lab = site.deployment().lab
+    for host in hosts:
+        lab.power_off(host)
+    time.sleep(dark_s)
+    for host in hosts:
+        lab.power_on(host)
+        assert takes_new_connections(site)
+    assert has_voters(site, 2), "the replicas do not acknowledge again"
+    assert takes_new_connections(site)
