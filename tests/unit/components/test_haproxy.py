@@ -147,6 +147,14 @@ def test_sessions_are_not_ended_the_moment_a_server_is_marked_down() -> None:
     assert "on-marked-down" not in config()
 
 
+def test_host_that_came_back_keeps_its_sessions() -> None:
+    """The task slept, the host came back, and all of its requests were ended: 9 answers of 500."""
+    script = file(topology(), "/etc/haproxy/nospof-dark-hosts.lua")
+    slept, ended = script.index("core.msleep(350)"), script.index("answers:shut_sess()")
+
+    assert "if not (is_down(accepts) and is_down(answers)) then return end" in script[slept:ended]
+
+
 @pytest.mark.parametrize(("webs", "spare", "retries"), [("web1 web2", "", 3), ("web1", "x1", 8), ("web1", "", 8)])
 def test_single_server_is_asked_until_its_spare_takes_over(webs: str, spare: str, retries: int) -> None:
     assert f"retries {retries}" in sections(config(webs=webs, spare=spare))["backend app"]

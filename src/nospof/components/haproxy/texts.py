@@ -193,27 +193,25 @@ local function is_down(server)
     return string.find(server:get_stats()["status"], "^DOWN")
 end
 
-local function dark_host(site, host)
-    local answers = core.backends[site].servers[host]
-    local once = core.backends[site .. ".once"].servers[host]
+local function end_sessions(site, host)
     local accepts = core.backends[site .. ".any"].servers[host]
+    local answers = core.backends[site].servers[host]
     for _ = 1, ROUNDS do
-        if not is_down(accepts) then return end
-        if is_down(answers) then
-            core.msleep({{ 3 * settings.connect_ms + 100 }})
-            answers:shut_sess()
-            once:shut_sess()
-            core.msleep(1000)
-            if is_down(accepts) then accepts:shut_sess() end
-            return
-        end
+        if is_down(answers) then break end
         core.msleep(ROUND_MS)
     end
+    core.msleep({{ 3 * settings.connect_ms + 50 }})
+    -- A cable that is in again: the old connections are as good as before.
+    if not (is_down(accepts) and is_down(answers)) then return end
+    answers:shut_sess()
+    core.backends[site .. ".once"].servers[host]:shut_sess()
+    core.msleep(1000)
+    if is_down(accepts) then accepts:shut_sess() end
 end
 
 core.event_sub({"SERVER_DOWN"}, function(_, event)
     local site = string.match(event.proxy_name, "^(.*)%.any$")
-    if site then core.register_task(dark_host, site, event.name) end
+    if site then core.register_task(end_sessions, site, event.name) end
 end)
 """
 
