@@ -21,6 +21,17 @@ def archive(names: dict[str, str]) -> bytes:
     return stream.getvalue()
 
 
+def links(*pairs: tuple[str, str]) -> bytes:
+    """A tar of symbolic links."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, target in pairs:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            tar.addfile(entry)
+    return stream.getvalue()
+
+
 def test_tree_is_unpacked_whole(tmp_path: Path) -> None:
     tree = Tree(str(tmp_path / "releases" / "aa"), "aa")
     unpack(tree, {"aa": archive({"app/shop.py": "x"})})
@@ -38,6 +49,24 @@ def test_path_that_leads_out_of_the_tree_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotReady):
         unpack(Tree(str(tmp_path / "in" / "aa"), "aa"), {"aa": archive({"../../evil": "x"})})
     assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize("target", ["/etc", "../..", "../../etc/passwd"])
+def test_link_that_leads_out_of_the_tree_is_refused(tmp_path: Path, target: str) -> None:
+    # Incident: Debian 12's Python 3.11.2 knows no extraction filter, so nothing could be unpacked there at all.
+    with pytest.raises(NotReady, match="inside of it"):
+        unpack(Tree(str(tmp_path / "tree-1"), "b"), {"b": links(("app/link", target))})
+    assert not list(tmp_path.iterdir())
+
+
+def test_path_through_a_link_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotReady, match="inside of it"):
+        unpack(Tree(str(tmp_path / "tree-1"), "b"), {"b": links(("a", "b"), ("a/c", "d"))})
+
+
+def test_link_inside_the_tree_is_kept(tmp_path: Path) -> None:
+    unpack(Tree(str(tmp_path / "tree-1"), "b"), {"b": links(("app/link", "../static"))})
+    assert str((tmp_path / "tree-1/app/link").readlink()) == "../static"
 
 
 def test_half_unpacked_tree_of_a_dead_run_is_swept_away(tmp_path: Path) -> None:
