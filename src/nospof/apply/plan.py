@@ -68,7 +68,7 @@ def activation_order(topology: Topology) -> tuple[str, ...]:
         ready = [tier for tier in waiting if not after[tier] & set(waiting) - {tier}] or waiting[:1]
         order += ready
         waiting = [tier for tier in waiting if tier not in ready]
-    return (BASE_TIER, *((FIREWALL_TIER,) if topology.has_firewall else ()), *order)
+    return (BASE_TIER, FIREWALL_TIER, *order)
 
 
 def host_order(hosts: tuple[str, ...], leads: Mapping[str, bool], chosen: Collection[str]) -> tuple[str, ...]:

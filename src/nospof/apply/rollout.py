@@ -234,8 +234,7 @@ class Rollout:
 
     def _settle(self, hosts: Sequence[str]) -> None:
         self.progress.phase("closing the firewall, removing what is gone, writing receipts")
-        if self.topology.has_firewall:
-            self._activate_hosts(FIREWALL_TIER, hosts)
+        self._activate_hosts(FIREWALL_TIER, hosts)
         at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         common = {"phase": "settle", "at": at, "stack": self.topology.stack}
         requests = {host: {**common, "digest": self.hosts[host].digest} for host in hosts}

@@ -22,7 +22,7 @@ def run(path: Path, *, as_json: bool) -> int:
             raise
         print(_document(tuple(wrong.problems)))
         return wrong.exit_code
-    found = tuple(site.problems) + findings(site.stack, site.topology)
+    found = site.stack.warnings + site.problems + findings(site.stack, site.topology)
     if as_json:
         print(_document(found))
     else:

@@ -27,7 +27,9 @@ def firewall_parts(topology: Topology, host: str) -> Parts:
 
 
 def firewall(topology: Topology, host: str) -> str:
-    """The nftables file of `host`."""
+    """The nftables file of `host`; with `firewall: off`, one that takes an earlier firewall away."""
+    if not topology.has_firewall:
+        return OFF
     rules = input_rules(topology, host)
     output = _output_chain(topology, host) if topology.egress is not None else ""
     indented = "".join(f"        {rule}\n" for rule in [FIRST_MARK, *rules, LAST_MARK])
@@ -103,6 +105,11 @@ def _output_chain(topology: Topology, host: str) -> str:
     lines = "".join(f"        {rule}\n" for rule in [FIRST_OUT_MARK, *sorted(rules), LAST_OUT_MARK])
     return OUTPUT_HEAD + lines + "    }\n"
 
+
+OFF = """# Made by nospof: the stack file says `firewall: off`.
+table inet nospof {}
+delete table inet nospof
+"""
 
 # An old client's packets that arrive after an address moved are answered with a reset at once, so that it reconnects.
 HEAD = """# Made by nospof from the stack's links; changes here are lost at the next `nospof up`.

@@ -54,9 +54,7 @@ def render(topology: Topology, host: str, facts: Facts, choices: Mapping[str, st
         parts.append((instance.id, component_of(instance).parts(here)))
     _refuse_conflicts(host, parts)
     base = base_parts(topology, host, (part for _, part in parts), blobs)
-    whole = [(InstanceId(BASE_TIER, host), base)]
-    if topology.has_firewall:
-        whole.append((InstanceId(FIREWALL_TIER, host), firewall_parts(topology, host)))
+    whole = [(InstanceId(BASE_TIER, host), base), (InstanceId(FIREWALL_TIER, host), firewall_parts(topology, host))]
     return Manifest(host, packages_of(topology, host), tuple(whole + parts))
 
 

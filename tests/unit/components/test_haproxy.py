@@ -98,7 +98,7 @@ def test_server_must_prove_to_be_its_host_and_sees_who_we_are() -> None:
         in (found["defaults"])
     )
     assert servers(found["backend app"])["web1"] == (
-        "server web1 198.18.1.4:8443 check sni str(web1) check-sni web1 verifyhost web1 tcp-ut 100ms"
+        "server web1 198.18.1.4:8443 check sni str(web1) check-sni web1 verifyhost web1 tcp-ut 200ms"
     )
 
 
@@ -150,7 +150,7 @@ def test_sessions_are_not_ended_the_moment_a_server_is_marked_down() -> None:
 def test_host_that_came_back_keeps_its_sessions() -> None:
     """The task slept, the host came back, and all of its requests were ended: 9 answers of 500."""
     script = file(topology(), "/etc/haproxy/nospof-dark-hosts.lua")
-    slept, ended = script.index("core.msleep(350)"), script.index("answers:shut_sess()")
+    slept, ended = script.index("core.msleep(650)"), script.index("answers:shut_sess()")
 
     assert "if not (is_down(accepts) and is_down(answers)) then return end" in script[slept:ended]
 

@@ -45,10 +45,11 @@ def test_manifest_has_the_base_the_firewall_and_every_instance(shop: Topology) -
         assert tiers == ["base", "firewall", *(one.id.tier for one in shop.on_host(host.name))]
 
 
-def test_host_without_a_firewall_has_no_part_of_it() -> None:
+def test_firewall_that_is_switched_off_is_taken_away_and_not_just_forgotten() -> None:
     made = topology("w:a", tier("web", "web", "w"), has_firewall=False)
 
-    assert [instance.tier for instance, _ in manifest(made, "w").parts] == ["base", "web"]
+    firewall = dict(manifest(made, "w").parts)[InstanceId("firewall", "w")]
+    assert firewall.files[0].text.endswith("delete table inet nospof\n")
 
 
 def test_same_input_gives_the_same_bytes(shop: Topology) -> None:

@@ -55,7 +55,7 @@ class HaproxySettings(c.Settings):
     )
     answer_s: int = c.Field(30, ge=1, le=3600, description="Seconds a server may take until its answer begins.")
     connect_ms: int = c.Field(
-        100,
+        200,
         ge=20,
         le=5000,
         description="Milliseconds until a server that does not accept counts as gone; raise it across sites.",
@@ -80,7 +80,7 @@ class Backend:
 
     @property
     def retries(self) -> int:
-        # With one server to choose, a retry is 100 ms after the last one: eight bridge the 0.6 s until a spare takes over, or
+        # With one server to choose, a retry is 200 ms after the last one: eight bridge the 0.6 s until a spare takes over, or
         # a restart. With several the next one is asked at once, and few retries spare them a request that kills servers.
         return 3 if sum(server.rank is not c.Rank.SPARE for server in self.servers) > 1 else 8
 
@@ -124,7 +124,7 @@ class Haproxy(c.Component[HaproxySettings]):
 
     @property
     def _alive_check(self) -> tuple[str, ...]:
-        quiet = ("-fsS", "-o", "/dev/null", "--max-time", "1")
+        quiet = ("-fsS", "-o", "/dev/null", "--max-time", "0.5")
         return ("/usr/bin/curl", *quiet, "--unix-socket", ALIVE_SOCKET, "http://localhost/alive")
 
     @property

@@ -26,7 +26,6 @@ global
     maxconn {{ max_connections + reserved }}
     hard-stop-after {{ settings.drain_s }}s
     lua-load {{ lua }}
-    close-spread-time 2s
 {% if tls %}
     # Certificate and key are two files: NAME.crt and NAME.key.
     ssl-load-extra-files key
