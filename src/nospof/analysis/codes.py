@@ -29,6 +29,7 @@ CODES: dict[str, Code] = {
     "F202": Code(Severity.WARNING, "All hosts of a tier are in one zone."),
     "F203": Code(Severity.WARNING, "The copies of the data are not in three zones."),
     "F204": Code(Severity.WARNING, "The voters are not in three zones."),
+    "F205": Code(Severity.WARNING, "When the primary is lost, nothing takes over for it."),
 }
 
 

@@ -32,6 +32,8 @@ def redundancy_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             yield _one_zone(stack, topology, tier.name, normal)
         elif _keep_copies(topology, tier.name) and len(_zones(topology, members)) < FEWEST_ZONES:
             yield _no_majority(stack, topology, tier.name, members)
+        if _has_primary(topology, tier.name) and not _can_promote(members):
+            yield _no_promotion(stack, tier.name)
     yield from _voters(stack, topology)
 
 
@@ -70,6 +72,28 @@ def _no_majority(stack: Stack, topology: Topology, tier: str, members: tuple[Ins
         why="when one zone is gone or cut off, the rest cannot tell whether it is the majority, "
         "and writes stop or rest on a single copy",
         fix="add a host, or a witness, in a third zone",
+    )
+
+
+def _has_primary(topology: Topology, tier: str) -> bool:
+    """Whether callers are led to the member with the right role, so that its loss is more than one of several."""
+    endpoints = [endpoint for endpoint in topology.endpoints if endpoint.owner.tier == tier]
+    return any(need.routed_tier for endpoint in endpoints for need in endpoint.listen.reached_by)
+
+
+def _can_promote(members: tuple[Instance, ...]) -> bool:
+    """Whether they have somebody to agree with on who takes over."""
+    return any(want.place is Place.THREE_ZONES for member in members for want in component_of(member).wants)
+
+
+def _no_promotion(stack: Stack, tier: str) -> Problem:
+    return finding(
+        stack,
+        "F205",
+        f"tiers.{tier}.component",
+        f"nothing takes over for the primary of tier {tier}",
+        why="when its host is lost, pages are read from the replicas, but every write fails until that host is back",
+        fix="nothing to do in this file: this version of nospof does not promote replicas yet; watch that host",
     )
 
 

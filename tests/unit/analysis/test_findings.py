@@ -35,12 +35,15 @@ def test_good_stack_has_only_the_note_about_ipv4() -> None:
     assert set(found(*good())) == {"F104"}
 
 
-def test_example_of_the_design_has_only_notes() -> None:
+def test_example_of_the_design_has_notes_and_the_promotion_that_is_missing() -> None:
     made = example()
 
     problems = findings(made, resolve(made, NOTHING_ALLOTTED).topology)
 
-    assert {problem.severity for problem in problems} == {Severity.NOTE}
+    assert {problem.code for problem in problems if problem.severity is not Severity.NOTE} == {"F205"}
+    [promotion] = [problem for problem in problems if problem.code == "F205"]
+    assert promotion.path == "tiers.database.component"
+    assert "F205" not in found(*good())
 
 
 def test_findings_have_the_severity_of_their_code_and_why_and_fix() -> None:
