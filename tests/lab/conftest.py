@@ -1,0 +1,36 @@
+"""Labs of test runs that died (kill -9, a power cut of the machine) are removed before the next one begins."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nospof.lab.lab import Lab
+from nospof.lab.places import labs
+
+# Made by LiveSite, FailingSite and the lab's own tests: a word of ours and six hexadecimal digits. No user's lab is called so.
+OURS = re.compile(r"(t|test-|crash-|fail-)[0-9a-f]{6}(-[0-9a-f]{4})?")
+LOCK = Path("/run/nospof-tests.lock")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_labs_of_dead_runs() -> Iterator[None]:
+    """Remove them while no other run is there; runs beside each other share the lock, and leave each other alone."""
+    if os.geteuid() != 0:
+        yield
+        return
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for name in labs():
+                if OURS.fullmatch(name):
+                    Lab.open(name).down()
+        except BlockingIOError:
+            pass
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
