@@ -105,6 +105,8 @@ def _tools() -> Check:
 
 
 def _trial(name: str, script: str, fix: str) -> Check:
+    if os.geteuid() != 0:
+        return Check(name, Verdict.UNKNOWN, "only root can look")
     done = _try(script)
     if done.returncode == 0:
         return Check(name, Verdict.OK, "works")
