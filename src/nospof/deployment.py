@@ -29,7 +29,7 @@ from nospof.stack.load import load
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem as StackProblem
 from nospof.stack.problems import Severity, StackProblems
-from nospof.topology import OUTSIDE, Endpoint, Topology
+from nospof.topology import OUTSIDE, Endpoint, Instance, Topology
 
 STATUS_S = 2.0
 FIRST_ANSWER_S = 15.0
@@ -150,7 +150,7 @@ class Deployment:
         instances = tuple(self._instance_state(instance, answers[instance.id.host]) for instance in self.topology.instances)
         return Status(instances, holders, tuple(answer for answer in answers.values() if isinstance(answer, Problem)))
 
-    def _instance_state(self, instance: Any, answer: dict[str, Any] | Problem) -> InstanceState:
+    def _instance_state(self, instance: Instance, answer: dict[str, Any] | Problem) -> InstanceState:
         common = (instance.id.tier, instance.id.host, instance.component)
         if isinstance(answer, Problem):
             return InstanceState(*common, "unknown", answer.what, None)

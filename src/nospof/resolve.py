@@ -93,7 +93,7 @@ class _Resolver:
         hosts = self._hosts()
         self._tier_objections()
         instances = self._with_providers(list(self._tier_instances()))
-        graph = _Graph(tuple(sorted(instances, key=lambda instance: instance.id)), self.problem, bool(self._admin(hosts)))
+        graph = _Graph(tuple(sorted(instances, key=lambda instance: instance.id)), bool(self._admin(hosts)))
         links = graph.links()
         self._unanswered_tos(links)
         self._too_many_per_host(graph.instances)
@@ -326,7 +326,6 @@ class _Graph:
     """All instances, their declarations, and the links that follow from them."""
 
     instances: tuple[Instance, ...]
-    problem: Any
     has_admin: bool
 
     @cached_property

@@ -5,7 +5,6 @@ told. A small HTTPS server answers from that note alone, and only until the note
 turns every answer into 503, never into an old "yes".
 
     mariadb_role --config FILE                run; SIGHUP reads configuration and certificates again
-    mariadb_role --config FILE --ask WORD     exit 0 if this host is `primary`, `replica` or `settled`, else 1
 
 Limits: roles are static, as the file with the first primary says. Nobody is promoted here.
 """
@@ -13,7 +12,6 @@ Limits: roles are static, as the file with the first primary says. Nobody is pro
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import logging
 import math
@@ -42,20 +40,16 @@ SETTLE_S = 1.5
 ACCESS_DENIED = 1045
 # The files that say whom a replica follows, or what it received, cannot be read: it follows nobody.
 TORN = (29, 1201, 1872)
-ASKED = {"primary": "/primary", "replica": "/replica", "settled": "/health"}
 
 log = logging.getLogger("nospof")
 
 
 def main(argv: list[str]) -> int:
-    """Run until told to stop, or answer one question."""
+    """Run until told to stop."""
     parser = argparse.ArgumentParser(prog="mariadb_role")
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--ask", choices=sorted(ASKED))
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if arguments.ask:
-        return ask(arguments.config, ASKED[arguments.ask])
     try:
         return run(arguments.config)
     except (OSError, KeyError, ValueError) as error:
@@ -392,19 +386,3 @@ class Caller(socketserver.BaseRequestHandler):
             word = {200: "OK", 404: "Not Found"}.get(status, "Service Unavailable")
             head = f"HTTP/1.0 {status} {word}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n"
             caller.sendall((head + text).encode())
-
-
-def ask(path: Path, question: str) -> int:
-    """Ask the program that runs on this host. Exit code 0 for yes; no and "nobody answers" are both 1, with the reason said."""
-    try:
-        told = json.loads(path.read_text())
-        context = ssl.create_default_context(cafile=told["ca"])
-        host, port = told["members"][told["host"]], told["role_port"]
-        connection = http.client.HTTPSConnection(host, port, timeout=2, context=context)
-        connection.request("GET", question)
-        response = connection.getresponse()
-        log.info("%s", response.read().decode().strip())
-        return 0 if response.status == 200 else 1
-    except (OSError, KeyError, ValueError, http.client.HTTPException) as error:
-        log.info("nobody tells the role here: %s", error)
-        return 1

@@ -370,15 +370,6 @@ def test_a_loop_that_hangs_turns_answers_into_no(door: role.Door, certificate: P
     assert get(door, "/primary", certificate)[0] == 503
 
 
-def test_asking_is_yes_no_or_nobody_there(door: role.Door, certificate: Path, tmp_path: Path) -> None:
-    path = tmp_path / "role.json"
-    port = door.server_address[1]
-    path.write_text(json.dumps({"ca": str(certificate), "members": {"db1": "127.0.0.1"}, "host": "db1", "role_port": port}))
-    assert role.main(["--config", str(path), "--ask", "primary"]) == 0
-    assert role.main(["--config", str(path), "--ask", "replica"]) == 1
-    assert role.main(["--config", str(tmp_path / "none.json"), "--ask", "settled"]) == 1
-
-
 def test_configuration_without_a_member_for_the_seed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "seed").write_text("db9\n")
     (tmp_path / "accounts").write_text(json.dumps({"replication": {"user": "r", "password": "p"}}))
