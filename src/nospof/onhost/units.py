@@ -92,8 +92,8 @@ def disable(unit: str) -> None:
     run(["systemctl", "--quiet", "disable", "--now", unit], timeout_s=START_LIMIT_S)
 
 
-def last_log(unit: str, lines: int = 20) -> str:
-    """The unit's last log lines, oldest first."""
+def last_log(unit: str, lines: int = 60) -> str:
+    """The unit's last log lines, oldest first: enough that a whole traceback of one start is among them."""
     shown = run(["journalctl", f"--unit={unit}", f"--lines={lines}", "--no-pager", "--output=cat", "--quiet"], timeout_s=10)
     return shown.stdout.strip()
 
