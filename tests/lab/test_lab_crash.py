@@ -60,7 +60,7 @@ def traces(lab: Lab) -> list[str]:
         found += [str(path) for path in Path(folder).rglob(f"*{name}*")]
     found += [path for path, _, _ in os.walk(tree().root) if name in path]
     found += [str(lab.places.host(host.name).leavings) for host in HOSTS if lab.places.host(host.name).leavings.exists()]
-    # The last to be killed may be ending still, after it has left its group: it takes the mounts down, which a busy disk delays.
+    # The last to be killed may be ending still, after it has left its group: it takes mounts down, which a busy disk delays.
     wait_until(lambda: not process_traces(name), 10)
     return found + process_traces(name)
 

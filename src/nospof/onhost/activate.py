@@ -20,7 +20,7 @@ from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_j
 PROBE_PERIOD_S = 0.1
 PROBE_ASKS_S = 5.0
 # systemd counts from the last start by hand. Once may be an accident, and a unit that is restarted for ever never "failed".
-MOST_RESTARTS = 3
+MOST_RESTARTS = 2
 
 
 class Unhealthy(Exception):
