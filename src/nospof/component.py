@@ -39,6 +39,7 @@ from nospof.topology import (
 
 __all__ = [
     "ADMIN",
+    "ONHOST",
     "OUTSIDE",
     "Bind",
     "Component",

@@ -40,10 +40,6 @@ class Plan:
         """Whether there is nothing to do: known for certain, so never when a host did not answer."""
         return not self.changes and not self.problems
 
-    def of_host(self, host: str) -> tuple[Change, ...]:
-        """The changes of one host, in the order they will be made."""
-        return tuple(change for change in self.changes if change.host == host)
-
     def hosts_of_tier(self, tier: str) -> tuple[str, ...]:
         """Hosts on which an instance of `tier` changes, sorted."""
         return tuple(sorted({change.host for change in self.changes if change.tier == tier}))

@@ -14,7 +14,6 @@ from nospof import component as c
 from nospof.components.mariadb import texts
 
 WRITE_PORT, READ_PORT = 3306, 3307
-ON_HOST = "/usr/bin/python3 /usr/lib/nospof/onhost"
 # A lab's hosts share one machine's memory, and each sees all of it.
 LAB_BUFFER_POOL_MIB, MIN_BUFFER_POOL_MIB = 128, 64
 
@@ -84,7 +83,7 @@ class Mariadb(c.Component[MariadbSettings]):
         )
         role = c.File(f"/etc/nospof/{tier}/role.json", self._role(here, tls), for_units=(role_unit,))
         accounts = c.File(f"/etc/nospof/{tier}/accounts.json", self._accounts(here), mode=0o600, for_units=(role_unit,))
-        make_accounts = (*ON_HOST.split(), "mariadb_accounts", "--config", f"/etc/nospof/{tier}/role.json")
+        make_accounts = ("/usr/bin/python3", c.ONHOST, "mariadb_accounts", "--config", f"/etc/nospof/{tier}/role.json")
         return c.Parts(
             files=(*tls.files, config, seed, accounts, role),
             units=(

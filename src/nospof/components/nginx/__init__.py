@@ -155,7 +155,7 @@ def _upstream(here: c.Context, tier: str, endpoints: tuple[c.Endpoint, ...]) -> 
     sites = sorted(
         {site for e in endpoints for site in here.topology.sites_behind(e)}, key=lambda site: (site.domain, site.path)
     )
-    is_beside = all(e.owner.host == here.host.name for e in endpoints)
+    is_beside = all(here.is_beside(e) for e in endpoints)
     is_socket = is_beside and all(e.listen.socket for e in endpoints)
     is_encrypted = any(
         e.listen.tls is not c.Tls.NONE and (not is_socket or _is_called_over_network(here, e)) for e in endpoints
