@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from live_site import INTERRUPT, KILL, LiveSite, kill_when
+
+CHANGES = itertools.count(1)
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
@@ -145,9 +148,8 @@ def test_application_whose_health_fails_is_not_rolled_out(site: LiveSite) -> Non
 def test_up_killed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_along(
     site: LiveSite, phase: str, whole_group: bool
 ) -> None:
-    number = secrets.randbelow(10**6)
     with site.visited() as failed:
-        _change_three_tiers(site, number)
+        number = _change_three_tiers(site)
         process = site.start("up", str(site.file))
         kill_when(process, phase, signals=KILL, whole_group=whole_group)
         _up_when_free(site)
@@ -156,8 +158,12 @@ def test_up_killed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_
     assert failed == []
 
 
-def _change_three_tiers(site: LiveSite, number: int) -> None:
-    """Settings that make haproxy and nginx reload and the application restart, different ones each time."""
+def _change_three_tiers(site: LiveSite) -> int:
+    """Settings that make haproxy and nginx reload and the application restart, different ones each time; returns their number.
+
+    Counted and not drawn: two numbers that agreed in their last digits once changed nothing, and the test asked for a failure.
+    """
+    number = next(CHANGES)
     text = site.file.read_text().splitlines(keepends=True)
     wanted = {
         "  load-balancer: ": f"  load-balancer: {{max_connections_per_server: {1000 + number % 9000}, ",
@@ -170,6 +176,7 @@ def _change_three_tiers(site: LiveSite, number: int) -> None:
                 rest = line.partition("component:")[2]
                 text[index] = f"{new}component:{rest}"
     site.file.write_text("".join(text))
+    return number
 
 
 def _up_when_free(site: LiveSite) -> None:
@@ -185,7 +192,7 @@ def _up_when_free(site: LiveSite) -> None:
 
 
 def test_interrupted_up_says_so_and_is_finished_by_the_next(site: LiveSite) -> None:
-    _change_three_tiers(site, secrets.randbelow(10**6))
+    _change_three_tiers(site)
     process = site.start("up", str(site.file))
     said = kill_when(process, "  app", signals=INTERRUPT, whole_group=True)
     assert process.returncode == 3, said
@@ -196,7 +203,7 @@ def test_interrupted_up_says_so_and_is_finished_by_the_next(site: LiveSite) -> N
 
 
 def test_second_up_at_once_says_who_holds_the_stack_since_when(site: LiveSite) -> None:
-    _change_three_tiers(site, secrets.randbelow(10**6))
+    _change_three_tiers(site)
     first = site.start("up", str(site.file))
     assert first.stdout is not None
     first.stdout.readline()
@@ -225,7 +232,7 @@ def test_full_disk_is_said_and_nothing_is_lost(site: LiveSite) -> None:
     # Without writing 8 GiB: blocks are only promised, in ever smaller pieces until there are none.
     fill = "i=0; for size in 1G 64M 4M 256K 4K; do while fallocate -l $size /var/fill/$i; do i=$((i+1)); done; done"
     site.on("web1", "sh", "-c", f"mkdir /var/fill; ({fill}) 2>/dev/null; true")
-    _change_three_tiers(site, secrets.randbelow(10**6))
+    _change_three_tiers(site)
     try:
         said = site.nospof("up", code=1)
         assert "web1" in said
