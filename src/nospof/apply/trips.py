@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from threading import Lock
 from typing import Any
 
@@ -116,8 +117,18 @@ def _sources() -> tuple[tuple[str, bytes], ...]:
     """The on-host package as (path, content), sorted."""
     package = files("nospof.onhost")
     found = [("nospof/__init__.py", b""), ("__main__.py", MAIN.encode())]
-    found += [(f"nospof/onhost/{entry.name}", entry.read_bytes()) for entry in package.iterdir() if entry.name.endswith(".py")]
+    found += _modules(package, "nospof/onhost")
     return tuple(sorted(found))
+
+
+def _modules(folder: Traversable, path: str) -> list[tuple[str, bytes]]:
+    found = []
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.name.startswith("_"):
+            found += _modules(entry, f"{path}/{entry.name}")
+        elif entry.name.endswith(".py"):
+            found.append((f"{path}/{entry.name}", entry.read_bytes()))
+    return found
 
 
 @cache
