@@ -25,7 +25,7 @@ class Engine(Protocol):
         """The main process, None when there is none. Cheap: no connection to the server."""
 
     def look(self) -> Server:
-        """See everything of `Server` but `incarnation`, which the agent keeps. Raises EngineError without an answer within 1 s."""
+        """See everything of `Server` but `incarnation`, which the agent keeps. Raises EngineError after 1 s without an answer."""
 
     def heard(self) -> object:
         """Something that differs whenever anything came from the primary since the last call, heartbeats included; cheap."""
@@ -44,10 +44,10 @@ class Engine(Protocol):
     def resume_receiving(self) -> None:
         """Start the receiving thread only."""
 
-    def follow(self, node: str, *, acknowledges: bool) -> None:
+    def follow(self, node: str, *, acknowledges: bool, may_forget: bool) -> None:
         """Stop replicating, take changes from `node` by GTID, acknowledge or not, start. The former primary follows so too.
 
-        Raises EngineError, having changed nothing, when what was received is not applied yet.
+        Unless it `may_forget`, raises EngineError, having changed nothing, when what was received is not applied yet.
         """
 
     def acknowledge(self, *, on: bool) -> None:
@@ -74,7 +74,7 @@ class Engine(Protocol):
 
     # --- coming back ---------------------------------------------------------------------------------------------
     def save_beyond(self, keeps: Position, into: Path) -> int:
-        """With the server stopped: write what its log has beyond `keeps` as SQL into the folder; returns how many transactions."""
+        """With the server stopped: write what its log has beyond `keeps` as SQL into the folder; return how many transactions."""
 
     def copy_from(self, node: str, progress: Callable[[str], None]) -> None:
         """Replace all data by a copy of `node`'s: the server is stopped before and after, and afterwards knows its position."""

@@ -90,7 +90,7 @@ class Handover:
 
 @dataclass(frozen=True)
 class Promotion:
-    """The last change of the primary. `position`: all that the new one had; what the old one has beyond it is no history."""
+    """The last change of the primary, from `origin`. `position`: all that the new one had."""
 
     origin: str
     position: Position
@@ -116,6 +116,10 @@ class Cluster:
     election: Election | None = None
     handover: Handover | None = None
     last: Promotion = Promotion("", BEGINNING, Cause.FIRST)
+    claimed_by: str = ""
+    """Which stop of the primary's server was ended by claiming a term: only then does it start as MASTER."""
+    deposed: Mapping[str, Position] = field(default_factory=dict)
+    """Former primary that is not back yet → where its history ended; what it has beyond is no history."""
     paused_until: float = 0.0
     paused_by: str = ""
 
@@ -232,6 +236,8 @@ class Rules:
     """What the stack file decides; the same on all hosts."""
 
     members: tuple[Member, ...]
+    first_primary: str = ""
+    """Who begins, where there was no cluster yet."""
     mode: Mode = Mode.LOSSLESS
     suspect_s: float = 1.0
     """Nothing heard of the primary for so long: it is to be replaced."""
@@ -260,27 +266,30 @@ class Memory:
     Times are in seconds of the monotonic clock, None = not so.
     """
 
-    seen_revision: int = -1
-    seen_revision_since_s: float = 0.0
+    revision: int = -1
+    revision_since_s: float = 0.0
+    handover: str = ""
+    handover_since_s: float = 0.0
     down_since_s: float | None = None
     hangs_since_s: float | None = None
-    """The server runs and does not answer."""
+    """The server runs and does not answer, or does not write though its voters have everything."""
     unconfirmed_since_s: float | None = None
-    """Primary: writes wait, and no voter has confirmed anything since."""
-    last_confirmed: Position = BEGINNING
-    claimed_term: int = -1
-    """The term this agent took for its own server, which may start as MASTER in it."""
+    """Primary: nothing was confirmed by a voter since, though something is to be confirmed."""
+    confirmed: Mapping[str, Position] = field(default_factory=dict)
+    """Voter → what it had confirmed at the last look."""
     blocked_at: Mapping[str, Position] = field(default_factory=dict)
-    """Voter that was blocked and is fed no more → what had been written then."""
+    """Blocked host that is fed no more → what had been written then."""
+    fed_term: int = -1
+    fed: frozenset[str] = frozenset()
+    """Voters that were fed at any time in `fed_term`."""
     feed_lost_s: Mapping[str, float] = field(default_factory=dict)
     """Voter that is not fed → since when."""
     barrier: Position | None = None
-    """While joining: every commit that began without voters is within this."""
+    """While joining: every commit that began without voters is within this. Set by whoever carries out TakeBarrier."""
+    own_election: bool = False
+    """An election that this host opened is open."""
     closed_election_s: float | None = None
     """When an election that this host opened was closed without a promotion."""
-    frozen_at: Position | None = None
-    followed_revision: int = -1
-    """The revision of the promotion since which the server follows that primary, so that its log is the primary's."""
 
 
 @dataclass(frozen=True)
@@ -301,8 +310,14 @@ class Observation:
     """Since anything came from the primary over replication."""
     late_s: float = 0.0
     """How much later than it should this look came: what was not heard meanwhile may be our own fault."""
+    write_hangs_s: float = 0.0
+    """For how long the row that is written twice a second has been waited for."""
     blocked: frozenset[str] = frozenset()
     """Hosts whose replication from here is refused now."""
+    run: str = ""
+    """Differs for each start of the agent."""
+    knew_cluster: bool = False
+    """This host's disk says that there was a cluster."""
     epoch_s: float = 0.0
     """Wall clock, for pauses only."""
 
@@ -358,10 +373,11 @@ class ResumeReceiving(Action):
 
 @dataclass(frozen=True)
 class Follow(Action):
-    """Take changes from `node`; all that was received before is applied. `acknowledges`: as a voter."""
+    """Take changes from `node`. `acknowledges`: as a voter. Unless it `may_forget`, all that was received must be applied."""
 
     node: str
     acknowledges: bool
+    may_forget: bool
 
 
 @dataclass(frozen=True)
