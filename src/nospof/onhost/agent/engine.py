@@ -25,7 +25,7 @@ class Engine(Protocol):
         """The main process, None when there is none. Cheap: no connection to the server."""
 
     def look(self) -> Server:
-        """See everything of `Server` but `incarnation`, which the agent keeps. Raises EngineError after 1 s without an answer."""
+        """See everything of `Server` but `incarnation`, which the agent keeps. Raises EngineError with no answer within 1 s."""
 
     def heard(self) -> object:
         """Something that differs whenever anything came from the primary since the last call, heartbeats included; cheap."""
@@ -74,7 +74,7 @@ class Engine(Protocol):
 
     # --- coming back ---------------------------------------------------------------------------------------------
     def save_beyond(self, keeps: Position, into: Path) -> int:
-        """With the server stopped: write what its log has beyond `keeps` as SQL into the folder; return how many transactions."""
+        """With the server stopped: write what its log has beyond `keeps` as SQL into the folder; returns their number."""
 
     def copy_from(self, node: str, progress: Callable[[str], None]) -> None:
         """Replace all data by a copy of `node`'s: the server is stopped before and after, and afterwards knows its position."""

@@ -300,6 +300,7 @@ class Observation:
     rules: Rules
     now_s: float
     cluster: Cluster | None
+    """None: never read. Where etcd has none, a cluster of revision 0 without a primary."""
     etcd_silent_s: float
     server: Server
     memory: Memory

@@ -1,0 +1,872 @@
+"""What the agent does next: a table of states and their rules, which is executed, checked for gaps, drawn and documented.
+
+Pure: the same observation gives the same decision, on a host and in the simulation. Nothing is kept between two decisions but
+`Memory`, which may be lost: every step follows from what is seen, so that whoever comes next can finish it.
+
+Why no acknowledged write is lost: docs/decisions/0009-failover.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from nospof.onhost.agent.model import (
+    BEGINNING,
+    Acknowledge,
+    Action,
+    BePrimary,
+    Block,
+    CastVote,
+    Cause,
+    Change,
+    Cluster,
+    CopyFrom,
+    Decision,
+    Election,
+    Follow,
+    Freeze,
+    Handover,
+    KillServer,
+    Mode,
+    Observation,
+    Position,
+    Promotion,
+    Report,
+    ResumeReceiving,
+    Role,
+    Rules,
+    StartServer,
+    StopReceiving,
+    Sync,
+    TakeBarrier,
+    Vote,
+    WriteReport,
+)
+
+# What is known of the cluster is acted upon for so long after etcd last answered.
+FRESH_S = 2.0
+# A look that came so late says nothing about the silence of others.
+LATE_S = 0.2
+# Routers hear of a handover within some 10 ms, and let new connections wait from then on.
+ROUTERS_S = 0.03
+# Transactions that a replica may be behind when it is made a voter.
+NEAR = 1000
+# A voter that never was fed since its primary began has so much longer to come.
+FIRST_FEED_S = 4.0
+# With all its votes in, an election waits so much longer for what was received to be applied.
+DRAIN_S = 8.0
+NO_NODES: frozenset[str] = frozenset()
+
+
+class State(Enum):
+    """Where this host stands; follows from the observation alone."""
+
+    BLIND = "blind"
+    """etcd was never read."""
+    UNBORN = "unborn"
+    """etcd knows no cluster."""
+    CRASHED = "crashed"
+    """This host is the primary, and its server is gone."""
+    PRIMARY = "primary"
+    HANDING_OVER = "handing over"
+    DEPOSED = "deposed"
+    """Another host is primary, and this server still acts as one."""
+    STOPPED = "stopped"
+    """Another host is primary, and the server here does not run."""
+    ELECTION = "election"
+    """This voter is asked what it has."""
+    VOTER = "voter"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a rule does; `says` goes to the log and to `status`."""
+
+    says: str
+    actions: tuple[Action, ...] = ()
+
+
+Rule = Callable[[Observation], Step | None]
+"""A rule says what to do, or None when it does not apply; its docstring is its documentation."""
+
+
+def decide(o: Observation) -> Decision:
+    """Apply the first rule of this host's state that has something to say."""
+    state = state_of(o)
+    for rule in TABLE[state]:
+        step = rule(o)
+        if step is not None:
+            return Decision(state.value, rule.__name__, step.says, step.actions)
+    raise AssertionError(f"no rule for state {state.value}")  # the last rule of each state always applies
+
+
+def state_of(o: Observation) -> State:
+    """Say where this host stands."""
+    if o.cluster is None:
+        return State.BLIND
+    if not o.cluster.primary:
+        return State.UNBORN
+    if o.cluster.primary == o.me:
+        if not o.server.is_running:
+            return State.CRASHED
+        return State.HANDING_OVER if o.cluster.handover else State.PRIMARY
+    if not o.server.is_running:
+        return State.STOPPED
+    if o.server.acts_as_primary:
+        return State.DEPOSED
+    if o.cluster.voters.get(o.me) != o.server.incarnation:
+        return State.REPLICA
+    return State.ELECTION if o.cluster.election else State.VOTER
+
+
+# --- blind, unborn -------------------------------------------------------------------------------------------------------
+def waits_for_etcd(o: Observation) -> Step | None:
+    """Without etcd's quorum nothing is started, and nothing that runs is changed."""
+    return (
+        None
+        if _knows(o) and o.cluster is not None
+        else Step("etcd does not answer with its quorum: nothing is started or changed")
+    )
+
+
+def refuses_to_begin_again(o: Observation) -> Step | None:
+    """This host knew a cluster and etcd has none: its memory is lost, and only a person can say who has the last data."""
+    if o.knew_cluster:
+        return Step("etcd has lost its memory of this tier: `nospof promote HOST --accept-loss` says who has the last data")
+    return None
+
+
+def begins(o: Observation) -> Step | None:
+    """The host that was chosen once begins as the first primary."""
+    if o.me != o.rules.first_primary:
+        return None
+    last = Promotion("", o.server.written, Cause.FIRST, "a new cluster begins")
+    return _change(o, "begins a new cluster", term=1, primary=o.me, sync=Sync.DEGRADED, is_new=True, last=last)
+
+
+def waits_for_the_first(o: Observation) -> Step:
+    """Everybody else waits for it."""
+    return Step(f"waits for {o.rules.first_primary} to begin")
+
+
+# --- crashed -------------------------------------------------------------------------------------------------------------
+def starts_in_place(o: Observation) -> Step | None:
+    """The term was claimed for this very stop of the server, so nobody else was promoted: it starts, keeping everything."""
+    if _cluster(o).claimed_by != _claim(o) or _cluster(o).election:
+        return None
+    return Step("starts again in place, keeping everything", (StartServer(Role.MASTER, o.server.written),))
+
+
+def announces_its_crash(o: Observation) -> Step | None:
+    """The voters need not find out by themselves that nothing comes any more."""
+    c = _cluster(o)
+    if c.primary_down or c.election or _is_paused(o) or not _can_elect(o):
+        return None
+    why = f"the server on {o.me} ended"
+    return _change(
+        o, "announces that the server ended", primary_down=True, handover=None, election=Election(o.me, Cause.CRASHED, why)
+    )
+
+
+def waits_to_be_replaced(o: Observation) -> Step | None:
+    """A voter takes over sooner than this server could start, as long as one can."""
+    waited_s = o.now_s - (o.memory.down_since_s or o.now_s)
+    if not _cluster(o).primary_down or not _can_elect(o) or _is_paused(o) or waited_s >= o.rules.restart_s:
+        return None
+    return Step("waits to be replaced")
+
+
+def claims_next_term(o: Observation) -> Step:
+    """Nobody took over or could: the present primary goes on, in a term of its own, which ends any election."""
+    c = _cluster(o)
+    changed = replace(c, term=c.term + 1, primary_down=False, election=None, handover=None, claimed_by=_claim(o))
+    return Step("nobody took over: claims the next term", (Change(changed),))
+
+
+# --- primary -------------------------------------------------------------------------------------------------------------
+def ends_what_hangs(o: Observation) -> Step | None:
+    """A server that hangs is a dead one that does not know it, if somebody can take over."""
+    since_s = o.memory.hangs_since_s
+    if since_s is None or o.now_s - since_s < o.rules.alone_s or not _knows(o) or not _can_elect(o) or _is_paused(o):
+        return None
+    return Step(f"the server hangs since {o.now_s - since_s:.1f} s: ends it", (KillServer(),))
+
+
+def ends_itself_when_alone(o: Observation) -> Step | None:
+    """Cut off from etcd and from all voters, it has probably been replaced; its clients shall not go on waiting."""
+    since_s = o.memory.unconfirmed_since_s
+    is_alone = since_s is not None and o.now_s - since_s >= o.rules.alone_s and o.etcd_silent_s >= o.rules.alone_s
+    if not is_alone or _cluster(o).sync is not Sync.OK:
+        return None
+    return Step("cut off from etcd and from every voter: ends the server", (KillServer(),))
+
+
+def holds_still(o: Observation) -> Step | None:
+    """While etcd is silent the primary goes on as it is: nobody can be promoted without etcd either."""
+    return None if _knows(o) else Step("etcd does not answer; goes on as it is, nobody can be promoted meanwhile")
+
+
+def leaves_the_election_alone(o: Observation) -> Step | None:
+    """Voters ask each other whether it is dead: nothing may change under them, but not for ever."""
+    c = _cluster(o)
+    if c.election is None:
+        return None
+    if _is_at_revision_for_s(o) < 2 * o.rules.election_s + DRAIN_S:
+        return Step(f"lives, while {c.election.by} holds an election: {c.election.why}")
+    return _change(o, "closes an election that came to nothing", election=None, primary_down=False)
+
+
+def takes_its_place(o: Observation) -> Step | None:
+    """The server waits for voters unless there are none, and takes writes only as the mode allows."""
+    s, waits, writes = o.server, _waits_for_voters(o), _may_take_writes(o)
+    is_in_place = s.source is None and not s.acknowledges and s.waits_for_voters is waits and s.is_read_only is not writes
+    if is_in_place or not s.answers:
+        return None
+    return Step("takes writes" if writes else "is primary, and read-only until a voter is back", (BePrimary(waits, writes),))
+
+
+def removes_a_lost_voter(o: Observation) -> Step | None:
+    """A voter that is gone would be missing at an election: block it, wait until the others have all, publish without it."""
+    c, lost = _cluster(o), _lost_voters(o)
+    others = {node: incarnation for node, incarnation in c.voters.items() if node not in lost}
+    if not lost or not others or c.sync is not Sync.OK:
+        return None
+    if not lost <= o.blocked:
+        return Step(f"{_listed(lost)} is silent: blocks it", (Block(o.blocked | lost),))
+    moments = [o.memory.blocked_at.get(node) for node in sorted(lost)]
+    for moment in moments:
+        if moment is None or not all(o.server.feeds.get(node, BEGINNING).covers(moment) for node in others):
+            return Step(f"{_listed(lost)} is blocked; waits until {_listed(others)} has all that it may have confirmed")
+    return _change(o, f"{_listed(lost)} is no voter any more", voters=others)
+
+
+def degrades(o: Observation) -> Step | None:
+    """Mode available, and the last voter is gone: first everybody must know that nobody may be promoted now."""
+    c = _cluster(o)
+    if o.rules.mode is not Mode.AVAILABLE or c.sync is not Sync.OK or not c.voters or _lost_voters(o) != set(c.voters):
+        return None
+    return _change(o, f"{_listed(c.voters)} is gone: goes on alone", sync=Sync.DEGRADED, voters={})
+
+
+def readmits_its_last_voter(o: Observation) -> Step | None:
+    """Mode lossless: a voter that forgot what it had confirmed counts again once it has everything that was written."""
+    c = _cluster(o)
+    if c.sync is not Sync.OK or not c.voters or _lost_voters(o) != set(c.voters):
+        return None
+    for node, report in sorted(o.reports.items()):
+        is_back = node in c.voters and _is_fit(o, report) and report.incarnation != c.voters[node]
+        if is_back and report.received.covers(o.server.written):
+            return _change(
+                o, f"{node} is back and has everything: a voter again", voters={**c.voters, node: report.incarnation}
+            )
+    return None
+
+
+def goes_back_from_joining(o: Observation) -> Step | None:
+    """The voter that was joining is gone again."""
+    if _cluster(o).sync is not Sync.JOINING or not _lost_voters(o):
+        return None
+    return _change(o, f"{_listed(_lost_voters(o))} did not stay", sync=Sync.DEGRADED, voters={})
+
+
+def completes_joining(o: Observation) -> Step | None:
+    """The first voter counts once it has all that was committed before it acknowledged."""
+    c = _cluster(o)
+    if c.sync is not Sync.JOINING:
+        return None
+    if o.memory.barrier is None:
+        return Step("waits until every commit that began without a voter has ended", (TakeBarrier(),))
+    for node, incarnation in c.voters.items():
+        report, confirmed = o.reports.get(node), o.server.feeds.get(node)
+        is_received = report is not None and report.incarnation == incarnation and report.received.covers(o.memory.barrier)
+        has_all = is_received or (confirmed is not None and confirmed.covers(o.memory.barrier))
+        if not has_all or report is None or not report.acknowledges or report.incarnation != incarnation:
+            return Step(f"waits for {node} to have everything")
+    return _change(o, f"{_listed(c.voters)} has everything and acknowledges each write", sync=Sync.OK, is_new=False)
+
+
+def admits_a_voter(o: Observation) -> Step | None:
+    """A replica that is near becomes a voter: published first, and only then does it acknowledge."""
+    c = _cluster(o)
+    if c.sync is Sync.JOINING or len(c.voters) >= o.rules.most_voters:
+        return None
+    fit = [report for report in o.reports.values() if report.node not in c.voters and _is_fit(o, report)]
+    fit = [report for report in fit if report.received.distance(o.server.written) <= NEAR and report.node not in o.blocked]
+    for report in sorted(fit, key=lambda report: (o.rules.is_witness(report.node), report.node)):
+        voters = {**c.voters, report.node: report.incarnation}
+        sync = Sync.OK if c.sync is Sync.OK and c.voters else Sync.JOINING
+        return _change(o, f"{report.node} becomes a voter", voters=voters, sync=sync)
+    return None
+
+
+def welcomes_back(o: Observation) -> Step | None:
+    """A former primary follows again: what it wrote from now on is the primary's."""
+    c = _cluster(o)
+    back = [node for node in sorted(c.deposed) if node in o.reports and _is_fit(o, o.reports[node])]
+    if not back:
+        return None
+    deposed = {node: position for node, position in c.deposed.items() if node not in back}
+    return _change(o, f"{_listed(back)} follows again", deposed=deposed)
+
+
+def lets_in_again(o: Observation) -> Step | None:
+    """Who was blocked may come back once it says that it acknowledges nothing."""
+    keeps = frozenset(node for node in o.blocked if _must_stay_blocked(o, node))
+    if keeps == o.blocked:
+        return None
+    return Step(f"lets {_listed(o.blocked - keeps)} replicate again", (Block(keeps),))
+
+
+def is_primary(o: Observation) -> Step:
+    """All is as it should be."""
+    c = _cluster(o)
+    lost = _lost_voters(o)
+    if c.sync is Sync.OK and lost and lost == set(c.voters):
+        return Step(f"stalled: no voter ({_listed(lost)} is silent), writes wait")
+    if c.sync is Sync.OK:
+        return Step(f"primary, acknowledged by {_listed(c.voters)}")
+    return Step("primary, alone" if _may_take_writes(o) else "primary, read-only: waits for a voter")
+
+
+# --- handing over --------------------------------------------------------------------------------------------------------
+def gives_the_handover_up(o: Observation) -> Step | None:
+    """Too late, or the target cannot: everything goes on as before."""
+    handover = _handover(o)
+    is_late = o.now_s - o.memory.handover_since_s >= o.rules.handover_s
+    if not is_late and handover.to in _cluster(o).voters and handover.to not in _lost_voters(o) and _cluster(o).sync is Sync.OK:
+        return None
+    why = "took too long" if is_late else f"{handover.to} is no voter that could take over"
+    return _change(o, f"the handover to {handover.to} is given up: {why}", handover=None)
+
+
+def freezes(o: Observation) -> Step | None:
+    """Once the routers had time to hear of it, no more writes are taken."""
+    if _handover(o).position is not None or o.server.is_read_only:
+        return None
+    if o.now_s - o.memory.handover_since_s < ROUTERS_S:
+        return Step("lets the routers hold new connections back")
+    return Step("takes no more writes", (Freeze(),))
+
+
+def tells_its_last_position(o: Observation) -> Step | None:
+    """What is written now is all there will be of this primary."""
+    handover = _handover(o)
+    if handover.position is not None or not o.server.is_read_only or not o.server.answers:
+        return None
+    return _change(o, "says where its history ends", handover=replace(handover, position=o.server.written))
+
+
+def waits_for_the_target(o: Observation) -> Step:
+    """The target promotes itself."""
+    return Step(f"waits for {_handover(o).to} to take over")
+
+
+# --- deposed -------------------------------------------------------------------------------------------------------------
+def steps_down(o: Observation) -> Step | None:
+    """After a handover nobody waits and nothing is beyond: it follows the new primary without a restart."""
+    c, s = _cluster(o), o.server
+    is_clean = c.last.cause is Cause.HANDOVER and c.last.origin == o.me and c.last.position == s.written
+    if not is_clean or not s.is_read_only or s.source is not None or not s.answers:
+        return None
+    is_voter = c.voters.get(o.me) == s.incarnation
+    return Step(f"follows {c.primary}, to which it handed over", (Follow(c.primary, is_voter, may_forget=False),))
+
+
+def ends_the_deposed(o: Observation) -> Step:
+    """Somebody else is primary: only SIGKILL releases no waiting write."""
+    return Step(f"{_cluster(o).primary} is primary: ends this server", (KillServer(),))
+
+
+# --- stopped -------------------------------------------------------------------------------------------------------------
+def copies_everything(o: Observation) -> Step | None:
+    """Without data there is nothing to start."""
+    return None if o.server.has_data else Step("has no data: copies all", (CopyFrom(_donor(o)),))
+
+
+def starts_as_replica(o: Observation) -> Step:
+    """What nobody acknowledged is cut off, after it was saved as SQL."""
+    c = _cluster(o)
+    return Step("starts as a replica", (StartServer(Role.SLAVE, c.deposed.get(o.me, c.last.position)),))
+
+
+# --- election ------------------------------------------------------------------------------------------------------------
+def refuses_while_it_hears(o: Observation) -> Step | None:
+    """The primary is heard here, so it lives and can acknowledge writes."""
+    if not _hears(o):
+        return None
+    if _election(o).by == o.me:
+        return _change(o, f"hears {_cluster(o).primary} again: closes its election", election=None)
+    return _votes(o, f"still hears {_cluster(o).primary}")
+
+
+def heeds_a_refusal(o: Observation) -> Step | None:
+    """One voter hears the primary: no election now."""
+    refusals = [vote for vote in o.votes.values() if vote.refusal]
+    if not refusals:
+        return None
+    if _election(o).by == o.me or _is_at_revision_for_s(o) >= o.rules.election_s:
+        first = min(refusals, key=lambda vote: vote.node)
+        return _change(o, f"{first.node} {first.refusal}: closes the election", election=None)
+    return Step(f"waits for {_election(o).by} to close its election")
+
+
+def stops_receiving(o: Observation) -> Step | None:
+    """Before it votes: what it has then is all that it will ever have of this primary."""
+    source = o.server.source
+    if source is None or not source.is_asking or (_is_ahead(o) and source.node == _ahead(o)):
+        return None
+    return Step(f"stops receiving from {source.node}", (StopReceiving(),))
+
+
+def casts_its_vote(o: Observation) -> Step | None:
+    """It says what it has received, for exactly this state of the cluster."""
+    vote = o.votes.get(o.me)
+    if vote is not None and vote.incarnation == o.server.incarnation and not vote.refusal:
+        return None
+    return _votes(o, "")
+
+
+def closes_in_vain(o: Observation) -> Step | None:
+    """A vote is missing or the winner does not come: the voters go on as before, and try again."""
+    c = _cluster(o)
+    limit_s = o.rules.election_s + (DRAIN_S if _has_all_votes(c, o.votes) else 0.0)
+    patience_s = 0.0 if _election(o).by == o.me else o.rules.election_s
+    if _is_at_revision_for_s(o) < limit_s + patience_s:
+        return None
+    missing = [node for node in sorted(c.voters) if node not in o.votes]
+    why = f"no safe candidate: waits for {_listed(missing)}" if missing else "the winner did not take over in time"
+    return _change(o, why, election=None)
+
+
+def stops_at_two_histories(o: Observation) -> Step | None:
+    """Two voters have different transactions of the same number: nobody may decide that but a person."""
+    if not _has_all_votes(_cluster(o), o.votes) or not _contradict(o.votes):
+        return None
+    return Step("two voters have different histories: nobody is promoted; compare their data, then promote HOST --accept-loss")
+
+
+def fetches_what_it_lacks(o: Observation) -> Step | None:
+    """The winner takes from another voter what only that one received."""
+    if not _wins(o) or not _is_ahead(o):
+        return None
+    node, source = _ahead(o), o.server.source
+    if source is not None and source.node == node and source.is_asking:
+        return Step(f"fetches from {node} what is missing")
+    if not o.server.is_drained:
+        return Step(_drains(o))
+    return Step(f"fetches from {node} what is missing", (Follow(node, acknowledges=False, may_forget=False),))
+
+
+def takes_over(o: Observation) -> Step | None:
+    """With all that any voter received, and all of it applied, the winner becomes primary if nothing has changed meanwhile."""
+    if not _wins(o):
+        return None
+    if not o.server.is_drained:
+        return Step(_drains(o))
+    c, election = _cluster(o), _election(o)
+    others = {node: vote.incarnation for node, vote in sorted(o.votes.items()) if node != o.me}
+    last = Promotion(c.primary, o.server.applied, election.cause, election.why)
+    return Step(f"takes over from {c.primary}: {election.why}", (Change(_promoted(o, others, last)),))
+
+
+def waits_for_the_election(o: Observation) -> Step:
+    """Another voter has not answered, or is the winner."""
+    missing = [node for node in sorted(_cluster(o).voters) if node not in o.votes]
+    if missing:
+        return Step(f"waits for the vote of {_listed(missing)}")
+    return Step(f"waits for {choose(_cluster(o), o.votes, o.rules)} to take over")
+
+
+# --- voter ---------------------------------------------------------------------------------------------------------------
+def opens_an_election(o: Observation) -> Step | None:
+    """Nothing came from the primary for so long that it is to be replaced, or it said itself that its server is gone."""
+    c = _cluster(o)
+    is_silent = o.silent_s >= o.rules.suspect_s and o.late_s < LATE_S
+    closed_s = o.memory.closed_election_s
+    may_try = closed_s is None or o.now_s - closed_s >= o.rules.retry_s
+    if not (c.primary_down or is_silent) or not may_try or not _can_elect(o) or _is_paused(o) or not _is_usable(o):
+        return None
+    cause = Cause.CRASHED if c.primary_down else Cause.SILENT
+    why = f"the server on {c.primary} ended" if c.primary_down else f"nothing heard of {c.primary} for {o.silent_s:.1f} s"
+    return _change(o, f"{why}: opens an election", election=Election(o.me, cause, why), handover=None)
+
+
+def receives_the_primary_role(o: Observation) -> Step | None:
+    """The target of a handover has everything: it takes over."""
+    c = _cluster(o)
+    if c.handover is None or c.handover.to != o.me or c.handover.position is None or not _is_usable(o):
+        return None
+    if not o.server.applied.covers(c.handover.position):
+        return Step(f"applies what {c.primary} wrote last")
+    others = {node: incarnation for node, incarnation in c.voters.items() if node != o.me}
+    old = o.reports.get(c.primary)
+    if old is not None:
+        others[c.primary] = old.incarnation
+    last = Promotion(c.primary, c.handover.position, Cause.HANDOVER, f"handed over by {c.primary}")
+    return Step(f"takes over from {c.primary}, as planned", (Change(_promoted(o, others, last)),))
+
+
+def lets_everybody_in(o: Observation) -> Step | None:
+    """Only a primary blocks others."""
+    return Step("blocks nobody any more", (Block(NO_NODES),)) if o.blocked else None
+
+
+def gives_up_its_data(o: Observation) -> Step | None:
+    """The primary no longer has what is missing here, or the histories differ: only a copy helps."""
+    source = o.server.source
+    if source is None or not source.needs_copy or source.node != _cluster(o).primary:
+        return None
+    return Step(f"cannot follow {source.node} ({source.error}): copies all", (CopyFrom(_donor(o)),))
+
+
+def follows_as_voter(o: Observation) -> Step | None:
+    """It takes changes from the primary, after all that it received before is applied."""
+    c, source = _cluster(o), o.server.source
+    if source is not None and source.node == c.primary and source.is_ours and not source.was_refused and source.is_applying:
+        return None
+    if not o.server.is_drained:
+        return Step(_drains(o))
+    return Step(f"follows {c.primary}, as a voter", (Follow(c.primary, acknowledges=True, may_forget=False),))
+
+
+def acknowledges(o: Observation) -> Step | None:
+    """A published voter confirms each write."""
+    return None if o.server.acknowledges else Step("acknowledges each write", (Acknowledge(on=True),))
+
+
+def receives_again(o: Observation) -> Step | None:
+    """No election is open any more, and nobody was promoted at the revision of its vote."""
+    source = o.server.source
+    if source is None or source.is_asking:
+        return None
+    return Step(f"receives from {source.node} again", (ResumeReceiving(),))
+
+
+def reports(o: Observation) -> Step | None:
+    """The primary must know what it can count on."""
+    report = report_of(o)
+    return None if _says_the_same(o, report) else Step(report.says, (WriteReport(report),))
+
+
+def is_voter(o: Observation) -> Step:
+    """All is as it should be."""
+    c = _cluster(o)
+    if c.primary_down or o.silent_s >= o.rules.suspect_s:
+        return Step(f"{c.primary} is gone, and nobody can take over: {_why_no_election(o)}")
+    return Step(f"voter of {c.primary}")
+
+
+# --- replica -------------------------------------------------------------------------------------------------------------
+def acknowledges_nothing(o: Observation) -> Step | None:
+    """Who is not published must not release a write."""
+    return Step("acknowledges nothing any more", (Acknowledge(on=False),)) if o.server.acknowledges else None
+
+
+def discards_what_nobody_has(o: Observation) -> Step | None:
+    """A former primary has writes that its successor never had: they are saved as SQL, and the data are copied anew."""
+    c, s = _cluster(o), o.server
+    source = s.source.node if s.source else ""
+    ends = c.deposed.get(o.me)
+    has_beyond = ends is not None and (not ends.covers(s.written) or ends.contradicts(s.written))
+    if not has_beyond or source == c.primary:
+        return None
+    return Step(f"has writes that {c.primary} never had: saves them, copies all", (CopyFrom(_donor(o)),))
+
+
+def follows(o: Observation) -> Step | None:
+    """It takes changes from the primary; what it received and did not apply the primary has too."""
+    c, source = _cluster(o), o.server.source
+    is_right = source is not None and source.node == c.primary and source.is_ours and not source.was_refused
+    if is_right and source is not None and source.is_asking and source.is_applying:
+        return None
+    again = f" again after: {source.error}" if is_right and source is not None and source.error else ""
+    return Step(f"follows {c.primary}{again}", (Follow(c.primary, acknowledges=False, may_forget=True),))
+
+
+def is_replica(o: Observation) -> Step:
+    """All is as it should be."""
+    return Step(f"replica of {_cluster(o).primary}")
+
+
+TABLE: Mapping[State, tuple[Rule, ...]] = {
+    State.BLIND: (waits_for_etcd,),
+    State.UNBORN: (waits_for_etcd, refuses_to_begin_again, begins, waits_for_the_first),
+    State.CRASHED: (waits_for_etcd, starts_in_place, announces_its_crash, waits_to_be_replaced, claims_next_term),
+    State.PRIMARY: (
+        ends_what_hangs,
+        ends_itself_when_alone,
+        holds_still,
+        leaves_the_election_alone,
+        takes_its_place,
+        removes_a_lost_voter,
+        degrades,
+        readmits_its_last_voter,
+        goes_back_from_joining,
+        completes_joining,
+        welcomes_back,
+        admits_a_voter,
+        lets_in_again,
+        reports,
+        is_primary,
+    ),
+    State.HANDING_OVER: (
+        ends_itself_when_alone,
+        holds_still,
+        leaves_the_election_alone,
+        gives_the_handover_up,
+        freezes,
+        tells_its_last_position,
+        waits_for_the_target,
+    ),
+    State.DEPOSED: (steps_down, ends_the_deposed),
+    State.STOPPED: (waits_for_etcd, copies_everything, starts_as_replica),
+    State.ELECTION: (
+        waits_for_etcd,
+        refuses_while_it_hears,
+        heeds_a_refusal,
+        stops_receiving,
+        casts_its_vote,
+        stops_at_two_histories,
+        fetches_what_it_lacks,
+        takes_over,
+        closes_in_vain,
+        waits_for_the_election,
+    ),
+    State.VOTER: (
+        waits_for_etcd,
+        opens_an_election,
+        receives_the_primary_role,
+        lets_everybody_in,
+        gives_up_its_data,
+        follows_as_voter,
+        acknowledges,
+        receives_again,
+        reports,
+        is_voter,
+    ),
+    State.REPLICA: (
+        waits_for_etcd,
+        lets_everybody_in,
+        acknowledges_nothing,
+        discards_what_nobody_has,
+        gives_up_its_data,
+        follows,
+        reports,
+        is_replica,
+    ),
+}
+
+
+# --- what several rules ask ------------------------------------------------------------------------------------------------
+def choose(cluster: Cluster, votes: Mapping[str, Vote], rules: Rules) -> str | None:
+    """Say who is to be promoted: the same on every host. None while a vote of a published voter is missing or refused.
+
+    Not a witness while anybody else can; among these who received most, then who has least to apply, then by name.
+    """
+    if not _has_all_votes(cluster, votes):
+        return None
+    most = max((vote.received for vote in votes.values()), key=_total)
+    candidates = sorted(votes.values(), key=lambda vote: (
+        rules.is_witness(vote.node), vote.received.distance(most), vote.applied.distance(vote.received), vote.node
+    ))  # fmt: skip
+    return candidates[0].node
+
+
+def report_of(o: Observation) -> Report:
+    """Say what the primary must know of this host."""
+    c, s = _cluster(o), o.server
+    source = s.source
+    is_following = source is not None and source.node == c.primary and source.is_receiving and source.is_applying
+    is_fit = is_following and not s.acknowledges and s.applied.distance(s.received) <= NEAR
+    says = "is primary" if c.primary == o.me else "could be a voter" if is_fit else "says how far it is"
+    return Report(o.me, s.incarnation, c.revision, s.acknowledges, is_fit, s.received, says)
+
+
+def _says_the_same(o: Observation, report: Report) -> bool:
+    """Whether the last report still holds. Where nobody waits for it, how far a replica is need not be told at each write."""
+    c, last = _cluster(o), o.reports.get(o.me)
+    if last is None or not o.server.answers:
+        return last is not None or not o.server.answers
+    if c.primary == o.me or (c.sync is Sync.OK and c.voters.get(o.me) == report.incarnation):
+        report = replace(report, received=last.received)
+    is_full = c.sync is Sync.OK and len(c.voters) >= o.rules.most_voters and o.me not in c.voters
+    return replace(report, received=last.received) == last if is_full else report == last
+
+
+def _cluster(o: Observation) -> Cluster:
+    assert o.cluster is not None  # noqa: S101 - every state but BLIND has one
+    return o.cluster
+
+
+def _election(o: Observation) -> Election:
+    election = _cluster(o).election
+    assert election is not None  # noqa: S101 - so says the state
+    return election
+
+
+def _handover(o: Observation) -> Handover:
+    handover = _cluster(o).handover
+    assert handover is not None  # noqa: S101 - so says the state
+    return handover
+
+
+def _change(o: Observation, says: str, **changes: object) -> Step:
+    return Step(says, (Change(replace(_cluster(o), **changes)),))  # type: ignore[arg-type]
+
+
+def _promoted(o: Observation, others: Mapping[str, str], last: Promotion) -> Cluster:
+    """The cluster with this host as its primary, and `others` as its voters."""
+    c = _cluster(o)
+    voters = dict(sorted(others.items())[: o.rules.most_voters])
+    return replace(
+        c,
+        term=c.term + 1,
+        primary=o.me,
+        sync=Sync.OK if voters else Sync.DEGRADED,
+        voters=voters,
+        is_new=False,
+        primary_down=False,
+        election=None,
+        handover=None,
+        last=last,
+        claimed_by="",
+        deposed={**_without(c.deposed, o.me), c.primary: last.position},
+    )
+
+
+def _knows(o: Observation) -> bool:
+    return o.etcd_silent_s < FRESH_S
+
+
+def _is_paused(o: Observation) -> bool:
+    return _cluster(o).paused_until > o.epoch_s
+
+
+def _claim(o: Observation) -> str:
+    """Names one stop of the server, seen by one run of the agent."""
+    return f"{o.run}/{o.memory.down_since_s}"
+
+
+def _can_elect(o: Observation) -> bool:
+    """Whether every voter is still the one that was published, as far as is known."""
+    c = _cluster(o)
+    if c.sync is not Sync.OK or not c.voters:
+        return False
+    return all(node not in o.reports or o.reports[node].incarnation == known for node, known in c.voters.items())
+
+
+def _why_no_election(o: Observation) -> str:
+    c = _cluster(o)
+    if _is_paused(o):
+        return f"paused by {c.paused_by}"
+    if c.sync is not Sync.OK:
+        return f"no copy is known to have every acknowledged write ({c.sync.value})"
+    gone = [node for node, known in c.voters.items() if node in o.reports and o.reports[node].incarnation != known]
+    if gone:
+        return f"{_listed(gone)} restarted and may have forgotten what it acknowledged"
+    return "a new election is opened soon"
+
+
+def _is_at_revision_for_s(o: Observation) -> float:
+    return o.now_s - o.memory.revision_since_s
+
+
+def _waits_for_voters(o: Observation) -> bool:
+    return _cluster(o).sync is not Sync.DEGRADED
+
+
+def _may_take_writes(o: Observation) -> bool:
+    return _cluster(o).sync is Sync.OK or o.rules.mode is Mode.AVAILABLE or _cluster(o).is_new
+
+
+def _lost_voters(o: Observation) -> set[str]:
+    """Published voters that are not fed, or are no longer what they were when they were published."""
+    lost = set()
+    for node, known in _cluster(o).voters.items():
+        since_s = o.memory.feed_lost_s.get(node)
+        is_another = node in o.reports and o.reports[node].incarnation != known
+        if is_another or (since_s is not None and o.now_s - since_s >= o.rules.suspect_s):
+            lost.add(node)
+    return lost
+
+
+def _is_fit(o: Observation, report: Report) -> bool:
+    """Whether the report was made under the present state of the cluster, and says that this host could be a voter."""
+    return report.revision == _cluster(o).revision and report.is_fit_to_vote and not report.acknowledges
+
+
+def _must_stay_blocked(o: Observation, node: str) -> bool:
+    report = o.reports.get(node)
+    if node in _cluster(o).voters:
+        return node in _lost_voters(o) and _cluster(o).sync is Sync.OK and len(_cluster(o).voters) > 1
+    return report is None or report.acknowledges or report.revision < _cluster(o).revision
+
+
+def _donor(o: Observation) -> str:
+    """Who is copied from: a voter, so that the primary has no more to do; else the primary."""
+    c = _cluster(o)
+    return min(
+        (node for node in c.voters if node != o.me), default=c.primary, key=lambda node: (not o.rules.is_witness(node), node)
+    )
+
+
+def _hears(o: Observation) -> bool:
+    source = o.server.source
+    is_connected = source is not None and source.node == _cluster(o).primary and source.is_receiving
+    return is_connected and o.silent_s < o.rules.agree_s and not _cluster(o).primary_down
+
+
+def _is_usable(o: Observation) -> bool:
+    return o.server.answers and o.server.source is not None
+
+
+def _votes(o: Observation, refusal: str) -> Step | None:
+    vote = Vote(o.me, o.server.incarnation, o.server.received, o.server.applied, refusal)
+    if not o.server.answers or o.votes.get(o.me) == vote:
+        return None
+    says = f"refuses its vote: {refusal}" if refusal else f"votes: has {o.server.received}"
+    return Step(says, (CastVote(_cluster(o).revision, vote),))
+
+
+def _has_all_votes(cluster: Cluster, votes: Mapping[str, Vote]) -> bool:
+    return bool(cluster.voters) and all(
+        node in votes and votes[node].incarnation == known and not votes[node].refusal for node, known in cluster.voters.items()
+    )
+
+
+def _contradict(votes: Mapping[str, Vote]) -> bool:
+    received = [vote.received for vote in votes.values()]
+    return any(one.contradicts(other) for one in received for other in received)
+
+
+def _wins(o: Observation) -> bool:
+    return o.server.answers and choose(_cluster(o), o.votes, o.rules) == o.me
+
+
+def _ahead(o: Observation) -> str:
+    """The voter that received most."""
+    return max(sorted(o.votes), key=lambda node: _total(o.votes[node].received))
+
+
+def _is_ahead(o: Observation) -> bool:
+    """Whether another voter received what is missing here, and this host is to be promoted."""
+    return _wins(o) and not all(o.server.received.covers(vote.received) for vote in o.votes.values())
+
+
+def _drains(o: Observation) -> str:
+    return f"applies what it received: {o.server.applied.distance(o.server.received)} transactions are left"
+
+
+def _total(position: Position) -> int:
+    return sum(number for _, number in position.numbers)
+
+
+def _without(positions: Mapping[str, Position], node: str) -> dict[str, Position]:
+    return {name: position for name, position in positions.items() if name != node}
+
+
+def _listed(nodes: Mapping[str, str] | frozenset[str] | set[str] | list[str]) -> str:
+    return " and ".join(sorted(nodes)) or "nobody"

@@ -1,0 +1,82 @@
+"""What is carried from one look to the next: since when something is so. Pure, like `decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from nospof.onhost.agent.decide import FIRST_FEED_S
+from nospof.onhost.agent.model import Cluster, Memory, Observation, Position, Sync
+
+# A row takes so long to be written on a busy disk without anything being wrong.
+SLOW_WRITE_S = 0.5
+
+
+def remember(memory: Memory, o: Observation) -> Memory:
+    """Bring `memory` up to the look `o`, whose own memory is not used."""
+    memory = replace(
+        memory,
+        down_since_s=None if o.server.is_running else _since(memory.down_since_s, o.now_s),
+        hangs_since_s=_since(memory.hangs_since_s, o.now_s) if _hangs(o) else None,
+    )
+    if o.cluster is None:
+        return memory
+    memory = _of_cluster(memory, o, o.cluster)
+    return _of_feeds(memory, o, o.cluster) if o.cluster.primary == o.me else _of_no_feeds(memory)
+
+
+def _of_cluster(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
+    if cluster.revision != memory.revision:
+        memory = replace(memory, revision=cluster.revision, revision_since_s=o.now_s)
+    handover = cluster.handover.id if cluster.handover else ""
+    if handover != memory.handover:
+        memory = replace(memory, handover=handover, handover_since_s=o.now_s)
+    is_own = cluster.election is not None and cluster.election.by == o.me
+    if memory.own_election and cluster.election is None:
+        memory = replace(memory, closed_election_s=o.now_s)
+    return replace(memory, own_election=is_own, barrier=memory.barrier if cluster.sync is Sync.JOINING else None)
+
+
+def _of_feeds(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
+    feeds = o.server.feeds
+    fed = memory.fed if memory.fed_term == cluster.term else frozenset()
+    lost: dict[str, float] = {}
+    for node in cluster.voters:
+        if node not in feeds:
+            lost[node] = memory.feed_lost_s.get(node, o.now_s if node in fed else o.now_s + FIRST_FEED_S)
+    blocked_at = {
+        node: memory.blocked_at.get(node, o.server.written) for node in o.blocked if node not in feeds and o.server.answers
+    }
+    confirmed = {node: feeds[node] for node in cluster.voters if node in feeds}
+    return replace(
+        memory,
+        fed_term=cluster.term,
+        fed=fed | set(confirmed),
+        feed_lost_s=lost,
+        blocked_at=blocked_at,
+        confirmed=confirmed,
+        unconfirmed_since_s=None if _is_confirmed(memory, o, confirmed) else _since(memory.unconfirmed_since_s, o.now_s),
+    )
+
+
+def _of_no_feeds(memory: Memory) -> Memory:
+    return replace(memory, feed_lost_s={}, blocked_at={}, confirmed={}, unconfirmed_since_s=None, fed=frozenset())
+
+
+def _is_confirmed(memory: Memory, o: Observation, confirmed: Mapping[str, Position]) -> bool:
+    """Whether a voter has everything, or has confirmed something new since the last look."""
+    has_all = any(position.covers(o.server.written) for position in confirmed.values())
+    has_more = any(node in memory.confirmed and memory.confirmed[node] != position for node, position in confirmed.items())
+    return has_all or has_more
+
+
+def _hangs(o: Observation) -> bool:
+    """Whether the server is there and does not work: no answer, or a row that is not written though no voter lacks anything."""
+    if not o.server.is_running:
+        return False
+    has_all = any(position.covers(o.server.written) for position in o.server.feeds.values())
+    return not o.server.answers or (o.write_hangs_s >= SLOW_WRITE_S and has_all)
+
+
+def _since(before_s: float | None, now_s: float) -> float:
+    return now_s if before_s is None else before_s
