@@ -675,6 +675,19 @@ def choose(cluster: Cluster, votes: Mapping[str, Vote], rules: Rules) -> str | N
     return candidates[0].node
 
 
+def promoted_alone(o: Observation, last: Promotion) -> Cluster:
+    """The cluster with this host as its primary and no voter, as if it were new: who comes back counts from then on."""
+    return replace(_promoted(o, {}, last), is_new=True)
+
+
+def why_not_near(o: Observation, node: str) -> str:
+    """Say why `node` could not take over at once; "" it can."""
+    behind = o.server.feeds[node].distance(o.server.written) if node in o.server.feeds else None
+    if behind is None:
+        return f"{node} is not connected"
+    return f"{node} is {behind} transactions behind" if behind > NEAR else ""
+
+
 def report_of(o: Observation) -> Report:
     """Say what the primary must know of this host."""
     c, s = _cluster(o), o.server
@@ -733,7 +746,7 @@ def _promoted(o: Observation, others: Mapping[str, str], last: Promotion) -> Clu
         handover=None,
         last=last,
         claimed_by="",
-        deposed={**_without(c.deposed, o.me), c.primary: last.position},
+        deposed={**_without(c.deposed, o.me), **({c.primary: last.position} if c.primary else {})},
     )
 
 

@@ -30,6 +30,9 @@ class Engine(Protocol):
     def heard(self) -> object:
         """Something that differs whenever anything came from the primary since the last call, heartbeats included; cheap."""
 
+    def has_data(self) -> bool:
+        """Whether there is a data directory to start with. Cheap."""
+
     # --- starting and ending -------------------------------------------------------------------------------------
     def start(self, role: Role) -> None:
         """Start the server read-only, with no replication running, and wait until it answers (bounded by minutes: recovery)."""
@@ -70,7 +73,10 @@ class Engine(Protocol):
         """End what is sent to these replicas."""
 
     def beat(self) -> None:
-        """Write a row over a connection that stays open, as a test that writing works. Raises EngineError after 1 s."""
+        """Write a row over a connection that stays open; returns when it is acknowledged, however long that takes.
+
+        A thread of its own calls it. Raises EngineError when the connection ends.
+        """
 
     # --- coming back ---------------------------------------------------------------------------------------------
     def save_beyond(self, keeps: Position, into: Path) -> int:

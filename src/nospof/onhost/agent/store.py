@@ -1,0 +1,164 @@
+"""What all agents of a tier know together, kept in etcd: one key for the cluster's state, one per host for votes and reports.
+
+A thread watches, another asks every second, so that it is known for how long etcd has been silent. The view never goes back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Protocol
+
+from nospof.onhost.agent import documents
+from nospof.onhost.agent.model import BEGINNING, NEVER, Cause, Cluster, Promotion, Report, Sync, Vote
+from nospof.onhost.etcd import Done, Etcd, EtcdError, Refused, Value
+
+ASK_EVERY_S = 1.0
+NO_CLUSTER = Cluster(0, 0, "", Sync.DEGRADED, last=Promotion("", BEGINNING, Cause.FIRST))
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known now. `cluster` None: never read. `votes` are for exactly its revision."""
+
+    cluster: Cluster | None = None
+    all_votes: Mapping[str, tuple[int, Vote]] = field(default_factory=lambda: MappingProxyType({}))
+    reports: Mapping[str, Report] = field(default_factory=lambda: MappingProxyType({}))
+    history: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    answered_at_s: float = -NEVER
+
+    @property
+    def votes(self) -> dict[str, Vote]:
+        now = -1 if self.cluster is None else self.cluster.revision
+        return {node: vote for node, (revision, vote) in self.all_votes.items() if revision == now}
+
+
+class Store(Protocol):
+    """Where the cluster's state is kept."""
+
+    view: View
+
+    def change(self, cluster: Cluster) -> bool:
+        """Replace the state if it is still at the revision of `cluster`; False if not, or if that is not known."""
+
+    def vote(self, revision: int, vote: Vote) -> None: ...
+
+    def report(self, report: Report) -> None: ...
+
+    def record(self, term: int, text: str) -> None:
+        """Add to the history of changes of the primary."""
+
+
+class EtcdStore:
+    """The store in etcd, under `prefix` ("/nospof/shop/database/"). `wake` is called whenever the view changed."""
+
+    def __init__(self, connect: Callable[[], Etcd], prefix: str, wake: Callable[[], None], said: Callable[[str], None]) -> None:
+        self._connect, self._prefix, self._wake, self._said = connect, prefix, wake, said
+        self._acting, self._asking, self._lock = connect(), connect(), threading.Lock()
+        self.view = View()
+
+    def start(self, stop: threading.Event) -> None:
+        """Begin to watch and to ask, in threads of their own, until `stop`."""
+        threading.Thread(target=self._watch, args=(stop,), daemon=True).start()
+        threading.Thread(target=self._ask, args=(stop,), daemon=True).start()
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+    def change(self, cluster: Cluster) -> bool:
+        key, text = f"{self._prefix}cluster", documents.write_cluster(cluster)
+        try:
+            outcome = self._acting.swap(key, text, cluster.revision)
+        except EtcdError as error:
+            # It may have happened: the watch or the next question tells.
+            self._said(f"etcd: {error}")
+            return False
+        if isinstance(outcome, Done):
+            self._see(key, Value(text, outcome.revision))
+            return True
+        if isinstance(outcome, Refused) and outcome.present is not None:
+            self._see(key, outcome.present)
+        return False
+
+    def vote(self, revision: int, vote: Vote) -> None:
+        self._put(f"votes/{vote.node}", documents.write_vote(vote, revision))
+
+    def report(self, report: Report) -> None:
+        self._put(f"reports/{report.node}", documents.write_report(report))
+
+    def record(self, term: int, text: str) -> None:
+        self._put(f"history/{term:08}", text)
+
+    def _put(self, name: str, text: str) -> None:
+        try:
+            revision = self._acting.put(self._prefix + name, text)
+        except EtcdError as error:
+            self._said(f"etcd: {error}")
+            return
+        self._see(self._prefix + name, Value(text, revision))
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+    def _ask(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            asked_at_s = time.monotonic()
+            try:
+                value = self._asking.get(f"{self._prefix}cluster")
+                if value is not None:
+                    self._see(f"{self._prefix}cluster", value)
+                with self._lock:
+                    self.view = replace(self.view, cluster=self.view.cluster or NO_CLUSTER, answered_at_s=asked_at_s)
+            except EtcdError:
+                pass  # for how long it is silent is what counts
+            stop.wait(ASK_EVERY_S if self.view.answered_at_s > 0 else 0.1)
+
+    def _read_everything(self, etcd: Etcd) -> int:
+        """Returns the revision from which on changes are to be watched."""
+        revision, found = etcd.get_prefix(self._prefix)
+        for key, value in found.items():
+            self._see(key, value)
+        return revision + 1
+
+    def _watch(self, stop: threading.Event) -> None:
+        watching = self._connect()
+        while not stop.is_set():
+            try:
+                watching.watch(
+                    self._prefix, self._read_everything(watching), self._event, lambda: self._read_everything(watching), stop
+                )
+            except EtcdError:
+                stop.wait(0.2)
+
+    def _event(self, key: str, value: Value | None, _revision: int) -> None:
+        if value is not None:
+            self._see(key, value)
+
+    def _see(self, key: str, value: Value) -> None:
+        name = key.removeprefix(self._prefix)
+        try:
+            with self._lock:
+                before = self.view
+                self.view = self._with(before, name, value)
+                is_new = self.view is not before
+        except documents.Misunderstood as error:
+            self._said(f"{key}: {error}")
+            return
+        if is_new:
+            self._wake()
+
+    def _with(self, view: View, name: str, value: Value) -> View:
+        """The view with one key brought up to date; the same view when that is no news."""
+        kind, _, who = name.partition("/")
+        if kind == "cluster":
+            if view.cluster is not None and view.cluster.revision >= value.mod_revision:
+                return view
+            return replace(view, cluster=documents.read_cluster(value.text, value.mod_revision))
+        if kind == "votes":
+            told = documents.read_vote(value.text)
+            return view if view.all_votes.get(who) == told else replace(view, all_votes={**view.all_votes, who: told})
+        if kind == "reports":
+            report = documents.read_report(value.text)
+            return view if view.reports.get(who) == report else replace(view, reports={**view.reports, who: report})
+        if kind == "history":
+            return replace(view, history={**view.history, who: value.text})
+        return view
