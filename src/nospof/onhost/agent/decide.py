@@ -416,7 +416,8 @@ def heeds_a_refusal(o: Observation) -> Step | None:
 def stops_receiving(o: Observation) -> Step | None:
     """Before it votes: what it has then is all that it will ever have of this primary."""
     source = o.server.source
-    if source is None or not source.is_asking or (_is_ahead(o) and source.node == _ahead(o)):
+    is_fetching = _wins(o) and source is not None and source.node != _cluster(o).primary
+    if source is None or not source.is_asking or is_fetching:
         return None
     return Step(f"stops receiving from {source.node}", (StopReceiving(),))
 

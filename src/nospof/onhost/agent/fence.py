@@ -1,8 +1,8 @@
 """What the agent refuses on the network, in a table of its own that applying never touches.
 
 Two lists: replicas that may not fetch from the primary here until they acknowledge nothing (`blocked`), and a silent primary
-whose host is refused at once, so that nothing here waits for it. The first outlives agent and host, on disk: a replica that does
-not know yet that it is no voter would acknowledge as soon as it is let in. So `restore` comes before the server starts.
+whose host is refused at once, so that nothing here waits for it. The first outlives agent and host, on disk: a replica that did
+not hear yet that it is no voter would acknowledge as soon as it is let in. So `restore` comes before the server starts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The agent's loop on a host: look, remember, decide, act, and write a note for the role server.
 
 Threads: one looks at the server, one waits for its end, one writes a row twice a second while this host is primary, two listen
-to etcd (store.py), one hears people (control.py). Only the loop acts. A step that fails is tried again ever more slowly; whether
-it happened is seen at the next look, never assumed.
+to etcd (store.py), one hears people (control.py). Only the loop acts. A step that fails is tried again, ever more slowly; if
+it happened after all is seen at the next look, never assumed.
 """
 
 from __future__ import annotations
@@ -127,6 +127,11 @@ class Agent:
         self._told: dict[str, object] = {}
         self._last_loop_s = self.clock()
         self._lock = threading.Lock()
+
+    def end(self) -> None:
+        """Have `run` return; the server goes on."""
+        self.stop.set()
+        self.wake.set()
 
     # --- the loop ----------------------------------------------------------------------------------------------------
     def run(self) -> None:

@@ -5,10 +5,13 @@ A thread watches, another asks every second, so that it is known for how long et
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -39,7 +42,9 @@ class View:
 class Store(Protocol):
     """Where the cluster's state is kept."""
 
-    view: View
+    @property
+    def view(self) -> View:
+        """What is known now."""
 
     def change(self, cluster: Cluster) -> bool:
         """Replace the state if it is still at the revision of `cluster`; False if not, or if that is not known."""
@@ -58,7 +63,12 @@ class EtcdStore:
     def __init__(self, connect: Callable[[], Etcd], prefix: str, wake: Callable[[], None], said: Callable[[str], None]) -> None:
         self._connect, self._prefix, self._wake, self._said = connect, prefix, wake, said
         self._acting, self._asking, self._lock = connect(), connect(), threading.Lock()
-        self.view = View()
+        self._view = View()
+
+    @property
+    def view(self) -> View:
+        """What is known now."""
+        return self._view
 
     def start(self, stop: threading.Event) -> None:
         """Begin to watch and to ask, in threads of their own, until `stop`."""
@@ -107,7 +117,7 @@ class EtcdStore:
                 if value is not None:
                     self._see(f"{self._prefix}cluster", value)
                 with self._lock:
-                    self.view = replace(self.view, cluster=self.view.cluster or NO_CLUSTER, answered_at_s=asked_at_s)
+                    self._view = replace(self.view, cluster=self.view.cluster or NO_CLUSTER, answered_at_s=asked_at_s)
             except EtcdError:
                 pass  # for how long it is silent is what counts
             stop.wait(ASK_EVERY_S if self.view.answered_at_s > 0 else 0.1)
@@ -138,7 +148,7 @@ class EtcdStore:
         try:
             with self._lock:
                 before = self.view
-                self.view = self._with(before, name, value)
+                self._view = self._with(before, name, value)
                 is_new = self.view is not before
         except documents.Misunderstood as error:
             self._said(f"{key}: {error}")
@@ -162,3 +172,48 @@ class EtcdStore:
         if kind == "history":
             return replace(view, history={**view.history, who: value.text})
         return view
+
+
+class FileStore:
+    """The store of a tier with a single server, which has nobody to agree with: a file on its disk."""
+
+    def __init__(self, path: Path, wake: Callable[[], None]) -> None:
+        self._path, self._wake, self._lock = path, wake, threading.Lock()
+        self._view = View(self._read())
+
+    @property
+    def view(self) -> View:
+        """What is known; a disk answers always."""
+        return replace(self._view, answered_at_s=time.monotonic())
+
+    def change(self, cluster: Cluster) -> bool:
+        with self._lock:
+            known = self._view.cluster
+            if known is None or known.revision != cluster.revision:
+                return False
+            changed = replace(cluster, revision=cluster.revision + 1)
+            text = json.dumps({"revision": changed.revision, "cluster": documents.write_cluster(changed)})
+            new = self._path.with_suffix(".new")
+            with new.open("w") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(self._path)
+            self._view = replace(self._view, cluster=changed)
+        self._wake()
+        return True
+
+    def vote(self, revision: int, vote: Vote) -> None:
+        self._view = replace(self._view, all_votes={vote.node: (revision, vote)})
+
+    def report(self, report: Report) -> None:
+        self._view = replace(self._view, reports={report.node: report})
+
+    def record(self, term: int, text: str) -> None:
+        self._view = replace(self._view, history={**self._view.history, f"{term:08}": text})
+
+    def _read(self) -> Cluster:
+        if not self._path.exists():
+            return NO_CLUSTER
+        told = json.loads(self._path.read_text())
+        return documents.read_cluster(told["cluster"], told["revision"])

@@ -1,0 +1,304 @@
+"""The agent's table: no gaps, and each rule where it matters. What follows from many of them together: tests/simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nospof.onhost.agent import decide as table
+from nospof.onhost.agent import model as m
+from nospof.onhost.agent.decide import TABLE, State, choose, decide, report_of, state_of
+from nospof.onhost.agent.remember import remember
+
+MEMBERS = (m.Member("db1"), m.Member("db2"), m.Member("w1", is_witness=True))
+RULES = m.Rules(MEMBERS, first_primary="db1")
+AVAILABLE = replace(RULES, mode=m.Mode.AVAILABLE)
+
+
+def at(number: int, writer: str = "1") -> m.Position:
+    return m.Position((("0", number),), writer)
+
+
+def cluster(**changes: object) -> m.Cluster:
+    ok = m.Cluster(7, 3, "db1", m.Sync.OK, {"db2": "b", "w1": "w"})
+    return replace(ok, **changes)  # type: ignore[arg-type]
+
+
+def replica_of(node: str, number: int = 10, **changes: object) -> m.Server:
+    source = m.Source(node, is_receiving=True, is_asking=True, is_applying=True)
+    server = m.Server(
+        is_running=True, answers=True, incarnation="b", acknowledges=True, source=source,
+        written=at(number), received=at(number), applied=at(number),
+    )  # fmt: skip
+    return replace(server, **changes)  # type: ignore[arg-type]
+
+
+def primary(number: int = 10, **changes: object) -> m.Server:
+    server = m.Server(
+        is_running=True, answers=True, incarnation="a", is_read_only=False, waits_for_voters=True,
+        written=at(number), received=at(number), applied=at(number), feeds={"db2": at(number), "w1": at(number)},
+    )  # fmt: skip
+    return replace(server, **changes)  # type: ignore[arg-type]
+
+
+def seen(me: str, server: m.Server, c: m.Cluster | None = None, **changes: object) -> m.Observation:
+    o = m.Observation(
+        me=me, rules=RULES, now_s=100.0, cluster=c or cluster(), etcd_silent_s=0.1, server=server,
+        memory=m.Memory(revision=7, revision_since_s=99.0), silent_s=0.1, run="r",
+        reports={"db2": m.Report("db2", "b", 7, True, False), "w1": m.Report("w1", "w", 7, True, False)},
+    )  # fmt: skip
+    return replace(o, **changes)  # type: ignore[arg-type]
+
+
+def rule_of(o: m.Observation) -> str:
+    return decide(o).rule
+
+
+def changed(o: m.Observation) -> m.Cluster:
+    (action,) = decide(o).actions
+    assert isinstance(action, m.Change)
+    return action.cluster
+
+
+def test_every_state_has_rules_and_every_rule_says_what_it_is_for() -> None:
+    assert set(TABLE) == set(State)
+    for rules in TABLE.values():
+        for rule in rules:
+            assert rule.__doc__, rule.__name__
+
+
+positions = st.builds(at, st.integers(0, 5), st.sampled_from(["1", "2"]))
+nodes = st.sampled_from(["db1", "db2", "w1"])
+incarnations = st.sampled_from(["a", "b", "w", ""])
+sources = st.none() | st.builds(m.Source, nodes, st.booleans(), st.booleans(), st.booleans(), needs_copy=st.booleans())
+servers = st.builds(
+    m.Server, st.booleans(), st.booleans(), st.booleans(), incarnations, st.booleans(), st.booleans(), st.booleans(), sources,
+    positions, positions, positions, st.dictionaries(nodes, positions),
+)  # fmt: skip
+elections = st.none() | st.builds(m.Election, nodes, st.sampled_from(m.Cause), st.just("why"))
+handovers = st.none() | st.builds(m.Handover, nodes, st.just("h"), st.none() | positions)
+clusters = st.builds(
+    m.Cluster, st.integers(1, 9), st.integers(1, 9), nodes | st.just(""), st.sampled_from(m.Sync),
+    st.dictionaries(nodes, incarnations), st.booleans(), st.booleans(), elections, handovers,
+    st.builds(m.Promotion, nodes, positions, st.sampled_from(m.Cause)), st.just(""), st.dictionaries(nodes, positions),
+)  # fmt: skip
+votes = st.dictionaries(nodes, st.builds(m.Vote, nodes, incarnations, positions, positions, st.sampled_from(["", "no"])))
+reports = st.dictionaries(
+    nodes, st.builds(m.Report, nodes, incarnations, st.integers(0, 9), st.booleans(), st.booleans(), positions)
+)
+observations = st.builds(
+    m.Observation, nodes, st.sampled_from([RULES, AVAILABLE]), st.floats(0, 200), st.none() | clusters,
+    st.sampled_from([0.1, 5.0, m.NEVER]), servers, st.builds(m.Memory), votes, reports, st.sampled_from([0.1, 0.8, 3.0]),
+    blocked=st.frozensets(nodes), run=st.just("r"),
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(observations)
+def test_whatever_is_seen_these_hold(o: m.Observation) -> None:
+    o = replace(o, memory=remember(o.memory, o))
+    decision = decide(o)
+    assert decide(o) == decision, "the same each time"
+    assert len(decision.actions) <= 1, "one step at a time"
+    blind = decide(replace(o, etcd_silent_s=60.0)).actions
+    assert not any(isinstance(action, m.StartServer | m.BePrimary | m.Change) for action in blind), "nothing without etcd"
+    for action in decision.actions:
+        if isinstance(action, m.Change) and o.cluster is not None and o.cluster.primary:
+            assert action.cluster.revision == o.cluster.revision
+            assert action.cluster.term >= o.cluster.term
+            if action.cluster.primary != o.cluster.primary:
+                is_elected = choose(o.cluster, o.votes, o.rules) == o.me and o.server.is_drained
+                assert is_elected or (o.cluster.handover is not None and o.cluster.handover.position is not None)
+
+
+def ballots(**numbers: int) -> dict[str, m.Vote]:
+    names = {"db2": "b", "w1": "w"}
+    return {node: m.Vote(node, names[node], at(number), at(number)) for node, number in numbers.items()}
+
+
+def test_nobody_is_chosen_while_a_vote_is_missing_refused_or_of_another_incarnation() -> None:
+    assert choose(cluster(), ballots(db2=9), RULES) is None
+    refused = {**ballots(db2=9, w1=9), "w1": m.Vote("w1", "w", at(9), at(9), "still hears db1")}
+    assert choose(cluster(), refused, RULES) is None
+    restarted = {**ballots(db2=9, w1=9), "w1": m.Vote("w1", "other", at(9), at(9))}
+    assert choose(cluster(), restarted, RULES) is None
+
+
+def test_a_witness_is_chosen_only_when_nobody_else_is_left() -> None:
+    assert choose(cluster(), ballots(db2=5, w1=9), RULES) == "db2"
+    assert choose(cluster(voters={"w1": "w"}), ballots(w1=9), RULES) == "w1"
+
+
+def test_winner_that_lacks_something_fetches_it_before_it_takes_over() -> None:
+    c = cluster(election=m.Election("db2", m.Cause.SILENT, "silence"))
+    stopped = m.Source("db1", is_receiving=False, is_asking=False, is_applying=True)
+    o = seen("db2", replica_of("db1", 5, source=stopped), c, votes=ballots(db2=5, w1=9), silent_s=3.0)
+    assert decide(o).actions == (m.Follow("w1", acknowledges=False, may_forget=False),)
+    fetched = replica_of("w1", 9)
+    promoted = changed(replace(o, server=fetched))
+    assert (promoted.primary, promoted.term, promoted.voters) == ("db2", 4, {"w1": "w"})
+    assert promoted.deposed == {"db1": at(9)}
+
+
+def test_winner_takes_over_only_when_all_it_received_is_applied() -> None:
+    c = cluster(election=m.Election("db2", m.Cause.SILENT, "silence"))
+    stopped = m.Source("db1", is_receiving=False, is_asking=False, is_applying=True)
+    o = seen("db2", replica_of("db1", 9, source=stopped, applied=at(7)), c, votes=ballots(db2=9, w1=9), silent_s=3.0)
+    assert decide(o).actions == ()
+    assert "2 transactions are left" in decide(o).says
+
+
+def test_voter_that_hears_the_primary_refuses() -> None:
+    c = cluster(election=m.Election("w1", m.Cause.SILENT, "silence"))
+    (action,) = decide(seen("db2", replica_of("db1"), c)).actions
+    assert isinstance(action, m.CastVote)
+    assert action.vote.refusal == "still hears db1"
+
+
+def test_voter_stops_receiving_before_it_votes() -> None:
+    c = cluster(election=m.Election("w1", m.Cause.SILENT, "silence"))
+    o = seen("db2", replica_of("db1"), c, silent_s=2.0)
+    assert decide(o).actions == (m.StopReceiving(),)
+    stopped = m.Source("db1", is_receiving=False, is_asking=False, is_applying=True)
+    (action,) = decide(replace(o, server=replica_of("db1", source=stopped))).actions
+    assert action == m.CastVote(7, m.Vote("db2", "b", at(10), at(10)))
+
+
+def test_replica_that_restarted_has_no_vote() -> None:
+    c = cluster(election=m.Election("w1", m.Cause.SILENT, "silence"))
+    o = seen("db2", replica_of("db1", incarnation="b2"), c, silent_s=2.0)
+    assert state_of(o) is State.REPLICA
+    assert not any(isinstance(action, m.CastVote) for action in decide(o).actions)
+
+
+@pytest.mark.parametrize(
+    ("why", "o"),
+    [
+        ("the primary is heard", lambda: seen("db2", replica_of("db1"), silent_s=0.4)),
+        ("this look came late", lambda: seen("db2", replica_of("db1"), silent_s=2.0, late_s=0.5)),
+        ("no copy has everything", lambda: seen("db2", replica_of("db1"), cluster(sync=m.Sync.JOINING), silent_s=2.0)),
+        ("paused", lambda: seen("db2", replica_of("db1"), cluster(paused_until=5.0), silent_s=2.0)),
+        (
+            "another voter restarted",
+            lambda: seen("db2", replica_of("db1"), silent_s=2.0, reports={"w1": m.Report("w1", "w2", 7, False, False)}),
+        ),
+    ],
+)
+def test_no_election_is_opened_while(why: str, o: Callable[[], m.Observation]) -> None:
+    assert rule_of(o()) != "opens_an_election", why
+
+
+def test_silence_opens_an_election() -> None:
+    opened = changed(seen("db2", replica_of("db1"), silent_s=1.2)).election
+    assert opened is not None
+    assert (opened.by, opened.cause) == ("db2", m.Cause.SILENT)
+
+
+def test_crashed_primary_starts_again_only_with_a_term_claimed_for_this_crash() -> None:
+    down = m.Server(is_running=False)
+    o = seen("db1", down, cluster(voters={}), memory=m.Memory(revision=7, down_since_s=90.0))
+    claimed = changed(o)
+    assert (claimed.term, claimed.claimed_by) == (4, "r/90.0")
+    assert decide(replace(o, cluster=claimed)).actions == (m.StartServer(m.Role.MASTER, m.BEGINNING),)
+    again = replace(o, cluster=claimed, memory=m.Memory(revision=7, down_since_s=95.0))
+    assert rule_of(again) == "claims_next_term"
+
+
+def test_crashed_primary_waits_to_be_replaced_by_voters_that_can() -> None:
+    down = m.Server(is_running=False)
+    o = seen("db1", down, memory=m.Memory(revision=7, down_since_s=99.9))
+    announced = changed(o)
+    assert announced.primary_down
+    assert announced.election is not None
+    assert rule_of(replace(o, cluster=announced)) == "waits_to_be_replaced"
+    restarted = {"w1": m.Report("w1", "w2", 7, False, False)}
+    assert rule_of(replace(o, cluster=announced, reports=restarted)) == "claims_next_term"
+
+
+def test_silent_voter_is_blocked_before_it_is_unpublished() -> None:
+    server = primary(12, feeds={"db2": at(11)})
+    o = seen("db1", server, memory=m.Memory(revision=7, feed_lost_s={"w1": 98.0}))
+    assert decide(o).actions == (m.Block(frozenset({"w1"})),)
+    blocked = replace(o, blocked=frozenset({"w1"}), memory=replace(o.memory, blocked_at={"w1": at(12)}))
+    assert decide(blocked).actions == ()
+    caught_up = replace(blocked, server=replace(server, feeds={"db2": at(12)}))
+    assert changed(caught_up).voters == {"db2": "b"}
+
+
+def test_last_voter_gone_stops_writes_or_degrades_as_the_mode_says() -> None:
+    o = seen("db1", primary(feeds={}), cluster(voters={"db2": "b"}), memory=m.Memory(feed_lost_s={"db2": 98.0}))
+    o = replace(o, reports={**o.reports, "db1": report_of(o)})
+    assert "writes wait" in decide(o).says
+    degraded = changed(replace(o, rules=AVAILABLE))
+    assert (degraded.sync, degraded.voters) == (m.Sync.DEGRADED, {})
+
+
+def test_lossless_primary_without_a_voter_takes_no_writes() -> None:
+    o = seen("db1", primary(), cluster(sync=m.Sync.DEGRADED, voters={}))
+    assert decide(o).actions == (m.BePrimary(waits_for_voters=False, takes_writes=False),)
+    new = seen("db1", primary(is_read_only=True), cluster(sync=m.Sync.DEGRADED, voters={}, is_new=True))
+    assert decide(new).actions == (m.BePrimary(waits_for_voters=False, takes_writes=True),)
+
+
+def test_first_voter_counts_only_after_the_barrier() -> None:
+    c = cluster(sync=m.Sync.JOINING, voters={"db2": "b"})
+    report = {"db2": m.Report("db2", "b", 7, True, False, at(11))}
+    o = seen("db1", primary(12, is_read_only=True, feeds={"db2": at(10)}), c, reports=report)
+    assert decide(o).actions == (m.TakeBarrier(),)
+    waits = replace(o, memory=replace(o.memory, barrier=at(12)))
+    assert decide(waits).actions == ()
+    there = replace(waits, server=replace(o.server, feeds={"db2": at(12)}))
+    assert changed(there).sync is m.Sync.OK
+
+
+def test_deposed_primary_is_killed_and_one_that_handed_over_follows() -> None:
+    c = cluster(primary="db2", voters={"w1": "w"}, last=m.Promotion("db1", at(10), m.Cause.SILENT))
+    assert decide(seen("db1", primary(), c)).actions == (m.KillServer(),)
+    handed = replace(c, voters={"db1": "a", "w1": "w"}, last=m.Promotion("db1", at(10), m.Cause.HANDOVER))
+    frozen = primary(10, is_read_only=True)
+    assert decide(seen("db1", frozen, handed)).actions == (m.Follow("db2", acknowledges=True, may_forget=False),)
+    assert decide(seen("db1", primary(11, is_read_only=True), handed)).actions == (m.KillServer(),)
+
+
+def test_former_primary_with_writes_of_its_own_is_copied_anew() -> None:
+    c = cluster(primary="db2", voters={"w1": "w"}, deposed={"db1": at(10)})
+    idle = m.Server(is_running=True, answers=True, incarnation="a", written=at(11))
+    assert decide(seen("db1", idle, c)).actions == (m.CopyFrom("w1"),)
+    assert decide(seen("db1", replace(idle, written=at(10)), c)).actions == (
+        m.Follow("db2", acknowledges=False, may_forget=True),
+    )
+
+
+def test_handover_freezes_tells_its_position_and_is_undone_in_time() -> None:
+    c = cluster(handover=m.Handover("db2", "h"))
+    memory = m.Memory(revision=7, revision_since_s=99.0, handover="h", handover_since_s=99.9)
+    o = seen("db1", primary(), c, memory=memory)
+    assert decide(o).actions == (m.Freeze(),)
+    assert changed(replace(o, server=primary(is_read_only=True))).handover == m.Handover("db2", "h", at(10))
+    late = replace(o, memory=replace(memory, handover_since_s=98.0))
+    assert changed(late).handover is None
+
+
+def test_target_takes_over_with_everything_and_the_old_primary_as_its_voter() -> None:
+    c = cluster(handover=m.Handover("db2", "h", at(10)))
+    reports = {"db1": m.Report("db1", "a", 7, False, False)}
+    o = seen("db2", replica_of("db1", 9), c, reports=reports)
+    assert decide(o).actions == ()
+    promoted = changed(replace(o, server=replica_of("db1", 10)))
+    assert (promoted.primary, promoted.voters) == ("db2", {"db1": "a", "w1": "w"})
+
+
+def test_memory_of_etcd_that_is_gone_begins_no_second_cluster() -> None:
+    none = m.Cluster(0, 0, "", m.Sync.DEGRADED)
+    o = seen("db1", m.Server(), none)
+    assert changed(o).primary == "db1"
+    assert rule_of(replace(o, knew_cluster=True)) == "refuses_to_begin_again"
+    assert rule_of(seen("db2", m.Server(), none)) == "waits_for_the_first"
+
+
+def test_names_of_rules_are_unique_words_for_status_and_log() -> None:
+    assert all(rule.__name__ == getattr(table, rule.__name__).__name__ for rules in TABLE.values() for rule in rules)
