@@ -19,6 +19,7 @@ import nospof.errors
 from nospof.analysis.codes import CODES as FINDINGS
 from nospof.cli.main import app
 from nospof.component import Component
+from nospof.onhost.agent.decide import TABLE
 from nospof.stack.codes import CODES as PROBLEMS
 from nospof.stack.codes import RESOLVE_CODES
 from nospof.stack.schema import json_schema
@@ -47,6 +48,7 @@ def pages() -> dict[str, str]:
         "components.md": _components(schema),
         "codes.md": _codes(),
         "commands.md": _commands(),
+        "failover.md": _failover(),
         "stack.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
     }
 
@@ -158,6 +160,24 @@ def _commands() -> str:
         "0 is good, notes allowed. `check` ends with 1 when it found something from *warning* up; `status` and `plan` with 3\n"
         f"when a host did not answer. Errors, by their names in the code:\n\n```\n{inspect.cleandoc(errors)}\n```\n"
     )
+
+
+def _failover() -> str:
+    sections = []
+    for state, rules in TABLE.items():
+        rows = [(str(number), rule.__name__.replace("_", " "), _said(rule)) for number, rule in enumerate(rules, 1)]
+        table = _markdown_table(("", "rule", "why"), rows)
+        sections.append(f"## {state.word}\n\n{state.meaning[0].upper()}{state.meaning[1:]}.\n\n{table}")
+    return (
+        f"{MADE}# Failover of the database: states and rules\n\n"
+        "Five times a second, and at once when something happens, the agent of a database host looks at its server and at what etcd\n"
+        "knows, and applies the first rule of its state that has something to say. This is the table that it executes;\n"
+        "`nospof status` shows state and rule. Reasons: [0009](../decisions/0009-failover.md).\n\n" + "\n".join(sections)
+    )
+
+
+def _said(rule: object) -> str:
+    return " ".join((inspect.getdoc(rule) or "").split())
 
 
 def _flat(group: Any, path: str) -> Iterable[tuple[str, Any]]:

@@ -63,22 +63,19 @@ NO_NODES: frozenset[str] = frozenset()
 class State(Enum):
     """Where this host stands; follows from the observation alone."""
 
-    BLIND = "blind"
-    """etcd was never read."""
-    UNBORN = "unborn"
-    """etcd knows no cluster."""
-    CRASHED = "crashed"
-    """This host is the primary, and its server is gone."""
-    PRIMARY = "primary"
-    HANDING_OVER = "handing over"
-    DEPOSED = "deposed"
-    """Another host is primary, and this server still acts as one."""
-    STOPPED = "stopped"
-    """Another host is primary, and the server here does not run."""
-    ELECTION = "election"
-    """This voter is asked what it has."""
-    VOTER = "voter"
-    REPLICA = "replica"
+    def __init__(self, word: str, meaning: str) -> None:
+        self.word, self.meaning = word, meaning
+
+    BLIND = "blind", "etcd was never read"
+    UNBORN = "unborn", "etcd knows no cluster"
+    CRASHED = "crashed", "this host is the primary, and its server does not run"
+    PRIMARY = "primary", "this host is the primary"
+    HANDING_OVER = "handing over", "this host is the primary, and passes that on"
+    DEPOSED = "deposed", "another host is the primary, and the server here still acts as one"
+    STOPPED = "stopped", "another host is the primary, and the server here does not run"
+    ELECTION = "election", "this host is a published voter, and is asked what it has"
+    VOTER = "voter", "this host is a published voter: its acknowledgement counts"
+    REPLICA = "replica", "this host follows, and its acknowledgement does not count"
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,8 @@ def decide(o: Observation) -> Decision:
     for rule in TABLE[state]:
         step = rule(o)
         if step is not None:
-            return Decision(state.value, rule.__name__, step.says, step.actions)
-    raise AssertionError(f"no rule for state {state.value}")  # the last rule of each state always applies
+            return Decision(state.word, rule.__name__, step.says, step.actions)
+    raise AssertionError(f"no rule for state {state.word}")  # the last rule of each state always applies
 
 
 def state_of(o: Observation) -> State:
