@@ -146,7 +146,7 @@ class Cluster:
     def join(self, through: tuple[str, ...]) -> str:
         """Make this voter a member, in place of itself or of one that is gone; asked again until it works or time is up."""
         voter = self.voter
-        endpoints = [(host, voter.client_port) for host in through]
+        endpoints = [(voter.members[host], voter.client_port) for host in through]
         etcd = Etcd(endpoints, voter.ca, voter.certificate, voter.key, timeout_s=CALL_S)
         end_s = time.monotonic() + self.wait_s
         while True:
