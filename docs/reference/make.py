@@ -170,8 +170,8 @@ def _failover() -> str:
         sections.append(f"## {state.word}\n\n{state.meaning[0].upper()}{state.meaning[1:]}.\n\n{table}")
     return (
         f"{MADE}# Failover of the database: states and rules\n\n"
-        "Five times a second, and at once when something happens, the agent of a database host looks at its server and at what etcd\n"
-        "knows, and applies the first rule of its state that has something to say. This is the table that it executes;\n"
+        "Five times a second, and at once when something happens, the agent of a database host looks at its server and at\n"
+        "what etcd knows, and applies the first rule of its state that has something to say. This is the table it executes;\n"
         "`nospof status` shows state and rule. Reasons: [0009](../decisions/0009-failover.md).\n\n" + "\n".join(sections)
     )
 
