@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TypeVar
 
 from nospof.onhost.agent.model import (
     BEGINNING,
@@ -58,6 +59,7 @@ FIRST_FEED_S = 4.0
 # With all its votes in, an election waits so much longer for what was received to be applied.
 DRAIN_S = 8.0
 NO_NODES: frozenset[str] = frozenset()
+V = TypeVar("V")
 
 
 class State(Enum):
@@ -216,6 +218,14 @@ def leaves_the_election_alone(o: Observation) -> Step | None:
     return _change(o, "closes an election that came to nothing", election=None, primary_down=False)
 
 
+def shuts_out_former_voters(o: Observation) -> Step | None:
+    """A former voter that has not heard of its removal would go on confirming writes, and no election would ask it."""
+    missing = frozenset(_unaware(o)) - o.blocked
+    if not missing:
+        return None
+    return Step(f"{_listed(missing)} has not said yet that it acknowledges nothing: blocks it", (Block(o.blocked | missing),))
+
+
 def takes_its_place(o: Observation) -> Step | None:
     """The server waits for voters unless there are none, and takes writes only as the mode allows."""
     s, waits, writes = o.server, _waits_for_voters(o), _may_take_writes(o)
@@ -237,7 +247,7 @@ def removes_a_lost_voter(o: Observation) -> Step | None:
     for moment in moments:
         if moment is None or not all(o.server.feeds.get(node, BEGINNING).covers(moment) for node in others):
             return Step(f"{_listed(lost)} is blocked; waits until {_listed(others)} has all that it may have confirmed")
-    return _change(o, f"{_listed(lost)} is no voter any more", voters=others)
+    return _change(o, f"{_listed(lost)} is no voter any more", voters=others, removed=_removed(c, lost))
 
 
 def degrades(o: Observation) -> Step | None:
@@ -245,7 +255,8 @@ def degrades(o: Observation) -> Step | None:
     c = _cluster(o)
     if o.rules.mode is not Mode.AVAILABLE or c.sync is not Sync.OK or not c.voters or _lost_voters(o) != set(c.voters):
         return None
-    return _change(o, f"{_listed(c.voters)} is gone: goes on alone", sync=Sync.DEGRADED, voters={})
+    says = f"{_listed(c.voters)} is gone: goes on alone"
+    return _change(o, says, sync=Sync.DEGRADED, voters={}, removed=_removed(c, set(c.voters)))
 
 
 def readmits_its_last_voter(o: Observation) -> Step | None:
@@ -264,9 +275,10 @@ def readmits_its_last_voter(o: Observation) -> Step | None:
 
 def goes_back_from_joining(o: Observation) -> Step | None:
     """The voter that was joining is gone again."""
-    if _cluster(o).sync is not Sync.JOINING or not _lost_voters(o):
+    c, lost = _cluster(o), _lost_voters(o)
+    if c.sync is not Sync.JOINING or not lost:
         return None
-    return _change(o, f"{_listed(_lost_voters(o))} did not stay", sync=Sync.DEGRADED, voters={})
+    return _change(o, f"{_listed(lost)} did not stay", sync=Sync.DEGRADED, voters={}, removed=_removed(c, set(c.voters)))
 
 
 def completes_joining(o: Observation) -> Step | None:
@@ -295,18 +307,21 @@ def admits_a_voter(o: Observation) -> Step | None:
     for report in sorted(fit, key=lambda report: (o.rules.is_witness(report.node), report.node)):
         voters = {**c.voters, report.node: report.incarnation}
         sync = Sync.OK if c.sync is Sync.OK and c.voters else Sync.JOINING
-        return _change(o, f"{report.node} becomes a voter", voters=voters, sync=sync)
+        removed = _without(c.removed, report.node)
+        return _change(o, f"{report.node} becomes a voter", voters=voters, sync=sync, removed=removed)
     return None
 
 
 def welcomes_back(o: Observation) -> Step | None:
-    """A former primary follows again: what it wrote from now on is the primary's."""
+    """A former primary follows again, and what it writes from now on is the primary's; a former voter acknowledges nothing."""
     c = _cluster(o)
-    back = [node for node in sorted(c.deposed) if node in o.reports and _is_fit(o, o.reports[node])]
-    if not back:
+    back = {node for node in c.deposed if node in o.reports and _is_fit(o, o.reports[node])}
+    aware = set(c.removed) - _unaware(o)
+    if not back and not aware:
         return None
     deposed = {node: position for node, position in c.deposed.items() if node not in back}
-    return _change(o, f"{_listed(back)} follows again", deposed=deposed)
+    removed = {node: revision for node, revision in c.removed.items() if node not in aware}
+    return _change(o, f"{_listed(back | aware)} knows its place again", deposed=deposed, removed=removed)
 
 
 def lets_in_again(o: Observation) -> Step | None:
@@ -430,12 +445,16 @@ def casts_its_vote(o: Observation) -> Step | None:
 def closes_in_vain(o: Observation) -> Step | None:
     """A vote is missing or the winner does not come: the voters go on as before, and try again."""
     c = _cluster(o)
-    limit_s = o.rules.election_s + (DRAIN_S if _has_all_votes(c, o.votes) else 0.0)
+    limit_s = o.rules.election_s + (DRAIN_S if choose(c, o.votes, o.rules) else 0.0)
     patience_s = 0.0 if _election(o).by == o.me else o.rules.election_s
     if _is_at_revision_for_s(o) < limit_s + patience_s:
         return None
     missing = [node for node in sorted(c.voters) if node not in o.votes]
-    why = f"no safe candidate: waits for {_listed(missing)}" if missing else "the winner did not take over in time"
+    why = "the winner did not take over in time"
+    if missing:
+        why = f"no safe candidate: waits for {_listed(missing)}"
+    elif choose(c, o.votes, o.rules) is None:
+        why = f"no safe candidate: nobody has all that {c.primary} began with"
     return _change(o, why, election=None)
 
 
@@ -475,7 +494,8 @@ def waits_for_the_election(o: Observation) -> Step:
     missing = [node for node in sorted(_cluster(o).voters) if node not in o.votes]
     if missing:
         return Step(f"waits for the vote of {_listed(missing)}")
-    return Step(f"waits for {choose(_cluster(o), o.votes, o.rules)} to take over")
+    winner = choose(_cluster(o), o.votes, o.rules)
+    return Step(f"waits for {winner} to take over" if winner else f"nobody has all that {_cluster(o).primary} began with")
 
 
 # --- voter ---------------------------------------------------------------------------------------------------------------
@@ -566,10 +586,9 @@ def acknowledges_nothing(o: Observation) -> Step | None:
 def discards_what_nobody_has(o: Observation) -> Step | None:
     """A former primary has writes that its successor never had: they are saved as SQL, and the data are copied anew."""
     c, s = _cluster(o), o.server
-    source = s.source.node if s.source else ""
     ends = c.deposed.get(o.me)
     has_beyond = ends is not None and (not ends.covers(s.written) or ends.contradicts(s.written))
-    if not has_beyond or source == c.primary:
+    if not has_beyond or s.source is not None or s.is_copy:
         return None
     return Step(f"has writes that {c.primary} never had: saves them, copies all", (CopyFrom(_donor(o)),))
 
@@ -598,6 +617,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         ends_itself_when_alone,
         holds_still,
         leaves_the_election_alone,
+        shuts_out_former_voters,
         takes_its_place,
         removes_a_lost_voter,
         degrades,
@@ -662,11 +682,14 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
 def choose(cluster: Cluster, votes: Mapping[str, Vote], rules: Rules) -> str | None:
     """Say who is to be promoted: the same on every host. None while a vote of a published voter is missing or refused.
 
-    Not a witness while anybody else can; among these who received most, then who has least to apply, then by name.
+    Nor while nobody has all that the present primary began with, which no voter confirmed under it. Not a witness while anybody
+    else can; among these who received most, then who has least to apply, then by name.
     """
     if not _has_all_votes(cluster, votes):
         return None
     most = max((vote.received for vote in votes.values()), key=_total)
+    if not most.covers(cluster.last.position):
+        return None
     candidates = sorted(votes.values(), key=lambda vote: (
         rules.is_witness(vote.node), vote.received.distance(most), vote.applied.distance(vote.received), vote.node
     ))  # fmt: skip
@@ -732,6 +755,7 @@ def _promoted(o: Observation, others: Mapping[str, str], last: Promotion) -> Clu
     """The cluster with this host as its primary, and `others` as its voters."""
     c = _cluster(o)
     voters = dict(sorted(others.items())[: o.rules.most_voters])
+    gone = set(c.voters) - set(voters) - {o.me}
     return replace(
         c,
         term=c.term + 1,
@@ -744,6 +768,7 @@ def _promoted(o: Observation, others: Mapping[str, str], last: Promotion) -> Clu
         handover=None,
         last=last,
         claimed_by="",
+        removed=_removed(replace(c, removed=_without(c.removed, o.me)), gone),
         deposed={**_without(c.deposed, o.me), **({c.primary: last.position} if c.primary else {})},
     )
 
@@ -809,11 +834,26 @@ def _is_fit(o: Observation, report: Report) -> bool:
     return report.revision == _cluster(o).revision and report.is_fit_to_vote and not report.acknowledges
 
 
+def _removed(c: Cluster, nodes: set[str]) -> dict[str, int]:
+    return {**c.removed, **dict.fromkeys(sorted(nodes), c.revision)}
+
+
+def _unaware(o: Observation) -> set[str]:
+    """Former voters that have not said, knowing of their removal, that they acknowledge nothing."""
+    c = _cluster(o)
+    aware = {
+        node
+        for node, revision in c.removed.items()
+        if node in o.reports and o.reports[node].revision > revision and not o.reports[node].acknowledges
+    }
+    return {node for node in c.removed if node not in aware and node not in c.voters and node != o.me}
+
+
 def _must_stay_blocked(o: Observation, node: str) -> bool:
-    report = o.reports.get(node)
-    if node in _cluster(o).voters:
-        return node in _lost_voters(o) and _cluster(o).sync is Sync.OK and len(_cluster(o).voters) > 1
-    return report is None or report.acknowledges or report.revision < _cluster(o).revision
+    """While it is being removed, and until it knows."""
+    c = _cluster(o)
+    is_leaving = node in c.voters and node in _lost_voters(o) and c.sync is Sync.OK and len(c.voters) > 1
+    return is_leaving or node in _unaware(o)
 
 
 def _donor(o: Observation) -> str:
@@ -875,8 +915,8 @@ def _total(position: Position) -> int:
     return sum(number for _, number in position.numbers)
 
 
-def _without(positions: Mapping[str, Position], node: str) -> dict[str, Position]:
-    return {name: position for name, position in positions.items() if name != node}
+def _without(entries: Mapping[str, V], node: str) -> dict[str, V]:
+    return {name: entry for name, entry in entries.items() if name != node}
 
 
 def _listed(nodes: Mapping[str, str] | frozenset[str] | set[str] | list[str]) -> str:

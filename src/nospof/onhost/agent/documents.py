@@ -50,6 +50,7 @@ def read_cluster(text: str, revision: int) -> Cluster:
             last=_promotion(told["last"]),
             claimed_by=str(told["claimed_by"]),
             deposed={node: _position(position) or BEGINNING for node, position in told["deposed"].items()},
+            removed={node: int(revision) for node, revision in told["removed"].items()},
             paused_until=float(told["paused_until"]),
             paused_by=str(told["paused_by"]),
         )

@@ -90,7 +90,10 @@ class Handover:
 
 @dataclass(frozen=True)
 class Promotion:
-    """The last change of the primary, from `origin`. `position`: all that the new one had."""
+    """The last change of the primary, from `origin`.
+
+    `position`: all that the new one had. Whoever is promoted next must have that much: what its voters confirm lies beyond it.
+    """
 
     origin: str
     position: Position
@@ -120,6 +123,8 @@ class Cluster:
     """Which stop of the primary's server was ended by claiming a term: only then does it start as MASTER."""
     deposed: Mapping[str, Position] = field(default_factory=dict)
     """Former primary that is not back yet → where its history ended; what it has beyond is no history."""
+    removed: Mapping[str, int] = field(default_factory=dict)
+    """Former voter → revision after which it was removed; refused until it says, knowing that, that it acknowledges nothing."""
     paused_until: float = 0.0
     paused_by: str = ""
 
@@ -192,6 +197,8 @@ class Server:
     """It answered the last look in time."""
     has_data: bool = True
     """False: a data directory must be made or copied first."""
+    is_copy: bool = False
+    """Its data came whole from another host since it last was primary."""
     incarnation: str = ""
     """Changes whenever something that was received may have been forgotten."""
     is_read_only: bool = True

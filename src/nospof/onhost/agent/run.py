@@ -229,6 +229,7 @@ class Agent:
             case m.Acknowledge(on):
                 self.engine.acknowledge(on=on)
             case m.BePrimary(waits_for_voters, takes_writes):
+                (self.places.keep / "copied").unlink(missing_ok=True)
                 self.engine.be_primary(waits_for_voters=waits_for_voters, takes_writes=takes_writes)
             case m.Freeze():
                 if not self.engine.freeze(FREEZE_S):
@@ -274,6 +275,7 @@ class Agent:
             self._save_beyond(keeps)
         self._forget_incarnation()
         self.engine.copy_from(node, self._tell_progress)
+        _write(self.places.keep / "copied", f"{node}\n")
 
     def _save_beyond(self, keeps: m.Position) -> None:
         saved = self.engine.save_beyond(keeps, self.places.keep / "beyond")
@@ -324,7 +326,7 @@ class Agent:
         if not known.startswith(f"{process}/"):
             known = f"{process}/{os.urandom(4).hex()}"
             _write(path, known)
-        return replace(server, incarnation=known)
+        return replace(server, incarnation=known, is_copy=(self.places.keep / "copied").exists())
 
     def _forget_incarnation(self) -> None:
         (self.places.run / "incarnation").unlink(missing_ok=True)
