@@ -96,9 +96,10 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeServe
     return against
 
 
-def until(run: Running, server: FakeServer, writes: int) -> History:
+def until(run: Running, server: FakeServer, writes: int = 0, connections: int = 0) -> History:
+    """Let it run until the server has seen so many, and return the history."""
     end = time.monotonic() + 10
-    while server.seen < writes and time.monotonic() < end:
+    while (server.seen < writes or server.connections < connections) and time.monotonic() < end:
         time.sleep(0.01)
     return run.finish()
 
@@ -140,8 +141,9 @@ def test_write_to_a_read_only_server_has_failed_and_the_next_has_a_new_connectio
 @pytest.mark.parametrize("does", [Does.KEEP_AND_DIE, Does.DROP_AND_DIE, Does.HANG])
 def test_write_without_an_answer_is_unknown_whether_it_was_kept_or_not(load: Callable[..., Load], does: Does) -> None:
     with fake_server(sabotaged(10, does)) as server, running(load(server), here) as run:
-        history = until(run, server, 50)
+        history = until(run, server, 50, connections=4)
     (lost,) = history.bad
+    assert server.connections == 4, "the client did not go on"
     assert lost.outcome is Outcome.UNKNOWN
     assert (lost.token in server.held) is (does is Does.KEEP_AND_DIE)
     assert len(history.acknowledged) >= 45
@@ -194,11 +196,12 @@ def test_load_that_crashes_is_not_believed(load: Callable[..., Load]) -> None:
             pass
 
 
-@pytest.mark.parametrize("ended", [Unreachable("off"), Unknown("died"), Finished(1, b"", b"")])
+@pytest.mark.parametrize("ended", [Unreachable("off"), Unknown("died"), Finished(1, b"", b"crashed")])
 def test_load_whose_end_is_unknown_is_not_believed(load: Callable[..., Load], ended: Ended) -> None:
     def lying(argv: Sequence[str], stdin: bytes, limit_s: float) -> Ended:
         done = here(argv, stdin, limit_s)
-        return ended if stdin else done
+        whole = replace(ended, stdout=done.stdout) if isinstance(ended, Finished) and isinstance(done, Finished) else ended
+        return whole if stdin else done
 
     with (
         fake_server() as server,

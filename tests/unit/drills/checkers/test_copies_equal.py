@@ -27,6 +27,7 @@ def test_other_content_of_the_same_rows_is_seen_by_the_checksum() -> None:
 
 def test_table_that_one_node_lacks_makes_them_unequal() -> None:
     assert copies_equal({"db1": Copy((), {"t": 1}), "db2": Copy(())}).result is Result.FAIL
+    assert copies_equal({"db1": Copy(()), "db2": Copy((), {"t": 1})}).result is Result.FAIL
 
 
 def test_old_table_that_changed_everywhere_is_found() -> None:
