@@ -1,25 +1,37 @@
 """Database router: a local port on each calling host that leads to the database server with the right role.
 
-HAProxy in TCP mode asks every server of the tier for its role; callers use the tier's name and never see a role change but as a
-connection that ends. TLS goes through it, from the caller to the server. Figures: docs/decisions/0006-database.md.
+HAProxy in TCP mode carries the connections; the program `nospof.onhost.database_router` beside it hears from the database
+hosts who has which role and leads it. HAProxy's own checks are slow and the safety net: who fails them gets nothing, and they
+decide alone while the program does not run. Callers use the tier's name and never see a role change but as a connection that
+ends, or that takes a little longer to open. TLS goes through it, from the caller to the server. Figures:
+docs/decisions/0006-database.md.
 Source: https://docs.haproxy.org/3.0/configuration.html (option httpchk, server-state-file, nbsrv).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 
 from nospof import component as c
 
-STATE_PROGRAM = "/usr/lib/nospof/database-router-state"
+HAPROXY, PROGRAM = "nospof-database-router.service", "nospof-database-router-lead.service"
+CONFIG_FILE, ROUTES_FILE = "/etc/nospof/database-router.cfg", "/etc/nospof/database-router.json"
+PLACE, PROGRAM_PLACE = "/run/nospof-database-router", "/run/nospof-database-router-lead"
 
 
 class DatabaseRouterSettings(c.Settings):
     check_every_ms: int = c.Field(
-        200,
+        1000,
         ge=50,
         le=10_000,
-        description="Milliseconds between two questions for a server's role; a no is asked again at a quarter.",
+        description="Milliseconds between two checks of a server by HAProxy itself; a no is asked again at a quarter.",
+    )
+    hold_s: int = c.Field(
+        10,
+        ge=0,
+        le=60,
+        description="Seconds that new connections wait for a primary when there is none; then they are refused.",
     )
     max_connections: int = c.Field(2000, ge=10, description="Connections this host's callers may have open at once.")
 
@@ -38,7 +50,6 @@ class _Group:
 
     tier: str
     role_path: str
-    number: int
     servers: tuple[_Server, ...]
 
     @property
@@ -63,12 +74,12 @@ class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     def parts(self, here: c.Context) -> c.Parts:
         routes = self.needs(c.TcpRoute)
         wanted = {(route.tier, path) for route in routes for path in (route.role_path, route.or_else) if path}
-        groups = [_Group(tier, path, number, _servers(here, tier)) for number, (tier, path) in enumerate(sorted(wanted), 1)]
+        groups = [_Group(tier, path, _servers(here, tier)) for tier, path in sorted(wanted)]
         # It only asks, so it needs nothing but the CA.
         tls = here.tls()
         ca = next(file for file in tls.files if file.path == tls.ca)
         config = c.File(
-            "/etc/nospof/database-router.cfg",
+            CONFIG_FILE,
             here.template(
                 CONFIG,
                 routes=routes,
@@ -78,14 +89,44 @@ class DatabaseRouter(c.Component[DatabaseRouterSettings]):
                 route_name=_route_name,
                 group_name=_group_name,
                 names_of=_names_of,
+                place=PLACE,
             ),
-            check=("haproxy", "-c", "-f", "/etc/nospof/database-router.cfg"),
+            check=("haproxy", "-c", "-f", CONFIG_FILE),
+            for_units=(HAPROXY,),
         )
-        down = c.File("/etc/nospof/database-router.down", here.template(ALL_DOWN, groups=groups), for_units=())
-        state = c.File(STATE_PROGRAM, STATE, mode=0o755, for_units=())
-        unit = c.Unit("nospof-database-router.service", c.OnChange.RELOAD, text=here.template(UNIT, set=self.settings))
+        led = c.File(ROUTES_FILE, self._led(routes, groups, ca.path), for_units=(PROGRAM,))
+        # By its lasting name: sessions need not end because the program that writes a file is a new one.
+        errand = f"/usr/bin/python3 {c.ONHOST} database_router --config {ROUTES_FILE}"
+        texts = {"set": self.settings, "errand": errand, "place": PLACE, "config": CONFIG_FILE, "routes": ROUTES_FILE}
+        units = (
+            c.Unit(HAPROXY, c.OnChange.RELOAD, text=here.template(UNIT, **texts)),
+            c.Unit(PROGRAM, text=here.template(PROGRAM_UNIT, program=here.program("database_router"), **texts)),
+        )
         names = tuple((here.route(tier), tier) for tier in sorted({route.tier for route in routes}))
-        return c.Parts(files=(ca, config, down, state), units=(unit,), names=names)
+        return c.Parts(files=(ca, config, led), units=units, names=names)
+
+    def _led(self, routes: list[c.TcpRoute], groups: list[_Group], ca: str) -> str:
+        """What the program must know: the hosts to hear, and which of HAProxy's parts are to be led."""
+        told = {
+            "ca": ca,
+            "admin_socket": f"{PLACE}/admin.sock",
+            "pid_file": f"{PLACE}/pid",
+            "memory_file": f"{PROGRAM_PLACE}/memory.json",
+            "hold_s": self.settings.hold_s,
+            "tiers": [self._led_tier(tier, routes, groups) for tier in sorted({route.tier for route in routes})],
+        }
+        return json.dumps(told, indent=1) + "\n"
+
+    def _led_tier(self, tier: str, routes: list[c.TcpRoute], groups: list[_Group]) -> dict[str, object]:
+        paths = {group.role_path: group for group in groups if group.tier == tier}
+
+        def led(path: str) -> dict[str, object] | None:
+            names = [_route_name(route) for route in routes if (route.tier, route.role_path) == (tier, path)]
+            frontends = dict.fromkeys(names, self.settings.max_connections)
+            return {"backend": paths[path].name, "frontends": frontends} if path in paths else None
+
+        servers = [asdict(server) for server in next(iter(paths.values())).servers]
+        return {"name": tier, "servers": servers, "write": led("/primary"), "read": led("/replica")}
 
 
 def _group_name(tier: str, role_path: str) -> str:
@@ -118,8 +159,8 @@ def _role_port(here: c.Context, target: c.Endpoint) -> int:
 CONFIG = """\
 # Written by nospof.
 global
-    stats socket /run/nospof-database-router/admin.sock mode 600 level admin
-    server-state-file /run/nospof-database-router/state
+    stats socket {{ place }}/admin.sock mode 600 level admin
+    server-state-file {{ place }}/state
     maxconn {{ 2 * set.max_connections }}
     # A worker that was replaced asks nobody any more, so its sessions cannot be ended when a role changes: end them soon.
     hard-stop-after 10s
@@ -167,56 +208,6 @@ backend {{ group.name }}
 {% endfor %}
 """
 
-# HAProxy 3.0 takes a server for good until a check fails. With this file it starts with none, and takes each at its first yes.
-ALL_DOWN = """\
-1
-# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change \
-srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn \
-srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port
-{% for group in groups %}
-{% for server in group.servers %}
-{{ group.number }} {{ group.name }} {{ loop.index }} {{ server.host }} {{ server.address }} 0 0 1 1 0 1 0 0 6 0 0 0 - \
-{{ server.port }} - 0 {{ server.role_port }} - - 0
-{% endfor %}
-{% endfor %}
-"""
-
-STATE = """\
-#!/usr/bin/python3
-\"\"\"Write the state HAProxy starts with: no server is good, or, on a reload, those that are good now. Written by nospof.\"\"\"
-import pathlib
-import socket
-import sys
-
-PLACE = pathlib.Path("/run/nospof-database-router")
-
-
-def good_now():
-    with socket.socket(socket.AF_UNIX) as admin:
-        admin.settimeout(2)
-        admin.connect(str(PLACE / "admin.sock"))
-        admin.sendall(b"show servers state\\n")
-        lines = admin.makefile().read().splitlines()
-    servers = [line.split() for line in lines if line[:1].isdigit() and " " in line]
-    return {identity(server) for server in servers if server[5] == "2"}
-
-
-def identity(server):
-    return server[1], server[3], server[4], server[18]
-
-
-good = good_now() if "reload" in sys.argv else set()
-lines = []
-for line in pathlib.Path("/etc/nospof/database-router.down").read_text().splitlines():
-    fields = line.split()
-    if len(fields) > 18 and fields[0] != "#" and identity(fields) in good:
-        fields[5], fields[12] = "2", "2"
-    lines.append(" ".join(fields))
-new = PLACE / "state.new"
-new.write_text("\\n".join(lines) + "\\n")
-new.rename(PLACE / "state")
-"""
-
 UNIT = """\
 # Written by nospof.
 [Unit]
@@ -229,10 +220,11 @@ Type=notify
 User=haproxy
 Group=haproxy
 RuntimeDirectory=nospof-database-router
-ExecStartPre=/usr/lib/nospof/database-router-state
-ExecStart=/usr/sbin/haproxy -Ws -f /etc/nospof/database-router.cfg
-ExecReload=/usr/sbin/haproxy -c -q -f /etc/nospof/database-router.cfg
-ExecReload=/usr/lib/nospof/database-router-state reload
+# It starts as it was led last, or with no server until a check says yes: without this file it would take each for good.
+ExecStartPre={{ errand }} --write-state {{ place }}/state
+ExecStart=/usr/sbin/haproxy -Ws -p {{ place }}/pid -f {{ config }}
+ExecReload=/usr/sbin/haproxy -c -q -f {{ config }}
+ExecReload={{ errand }} --write-state {{ place }}/state
 ExecReload=/bin/kill -USR2 $MAINPID
 KillMode=mixed
 SuccessExitStatus=143
@@ -255,6 +247,37 @@ RestrictAddressFamilies=AF_UNIX AF_INET
 RestrictNamespaces=yes
 LockPersonality=yes
 SystemCallArchitectures=native
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+PROGRAM_UNIT = """\
+# Written by nospof.
+[Unit]
+Description=Leads the local ports to the database with the right role
+After=network-online.target nospof-database-router.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+User=haproxy
+Group=haproxy
+RuntimeDirectory=nospof-database-router-lead
+# The highest term that was heard of outlives a restart, so that an old primary is not believed after it.
+RuntimeDirectoryPreserve=restart
+ExecStart={{ program }} --config {{ routes }}
+# However it ended: nothing waits any more, and HAProxy's own checks decide until it runs again.
+ExecStopPost={{ errand }} --let-go
+Restart=always
+RestartSec=100ms
+TimeoutStopSec=3
+NotifyAccess=main
+WatchdogSec=3
+WatchdogSignal=SIGKILL
+Nice=-5
+OOMScoreAdjust=-500
+{{ hardening }}
 
 [Install]
 WantedBy=multi-user.target
