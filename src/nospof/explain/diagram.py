@@ -29,7 +29,7 @@ SIGNS = {
     "+": "a tier needs it",
     "↔": "among themselves",
     "↓": "on these hosts",
-    "•": "wherever it runs",
+    "•": "anywhere",
 }
 
 

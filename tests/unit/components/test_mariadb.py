@@ -102,7 +102,8 @@ def test_hosts_differ_in_name_address_and_number_only() -> None:
             f"bind_address = {address}\n", "bind_address = A\n"
         )
         same = same.replace(f"report_host = {host}\n", "report_host = H\n").replace(f'"host": "{host}"', '"host": "H"')
-        same = same.replace(f"https://{host}:8008/", "https://H:8008/")
+        same = same.replace(f"https://{host}:8008/", "https://H:8008/").replace(f'"number": {number}', '"number": N')
+        same = same.replace(f'"address": "{address}"', '"address": "A"').replace(f"ListenStream={address}:", "ListenStream=A:")
         texts.append(same.replace(f"certificate:database/{host}", "C").replace(f"key:database/{host}", "K"))
     assert texts[0] == texts[1]
 
@@ -131,11 +132,28 @@ def test_nothing_is_taken_from_the_network_without_encryption() -> None:
     assert (key.user, key.mode) == ("mysql", 0o400)
 
 
-def test_first_primary_is_written_once_and_the_same_everywhere() -> None:
-    seeds = [next(f for f in parts_of(host).files if f.path.endswith("/first-primary")) for host in ("db1", "db2", "w1")]
-    assert {seed.text for seed in seeds} == {"db1\n"}
-    assert {seed.ownership for seed in seeds} == {c.Ownership.SEED}
-    assert {seed.for_units for seed in seeds} == {()}
+def test_first_primary_is_the_same_everywhere() -> None:
+    told = [json.loads(text_of(parts_of(host), "/agent.json")) for host in ("db1", "db2", "w1")]
+    assert {one["first_primary"] for one in told} == {"db1"}
+
+
+def test_lossless_is_the_default_where_two_copies_acknowledge_and_written_down_otherwise() -> None:
+    def mode(**settings: object) -> str:
+        told = json.loads(text_of(parts_of("db1", database(**settings)), "/agent.json"))
+        return str(told["mode"])
+
+    assert mode() == "lossless"
+    assert mode(witness=None) == "available"
+    assert mode(failover="available") == "available"
+
+
+def test_agents_agree_through_etcd_and_a_single_server_needs_none() -> None:
+    told = json.loads(text_of(parts_of("db1"), "/agent.json"))
+    assert told["etcd"] == [["db1", 2379], ["db2", 2379], ["w1", 2379]]
+    single = Tier("database", "mariadb", ("db1",), MariadbSettings.model_validate({"mode": "single"}))
+    parts = parts_of("db1", single)
+    assert json.loads(text_of(parts, "/agent.json"))["etcd"] == []
+    assert not [unit for unit in parts.units if unit.name.endswith("copy.socket")]
 
 
 def test_a_new_certificate_or_password_restarts_no_server() -> None:
@@ -143,8 +161,14 @@ def test_a_new_certificate_or_password_restarts_no_server() -> None:
     for file in parts.files:
         if "mariadb.service" in file.for_units or file.for_units == ("*",):
             assert file.path == "/etc/mysql/mariadb.conf.d/99-nospof.cnf"
-    role = next(unit for unit in parts.units if unit.name == "nospof-database-role.service")
-    assert role.on_change is c.OnChange.RELOAD
+    changes = {unit.name: unit.on_change for unit in parts.units}
+    assert changes["nospof-database-agent.service"] is changes["nospof-database-roles.service"] is c.OnChange.RELOAD
+
+
+def test_the_agent_starts_the_server_and_restarts_it_in_an_order_of_its_own() -> None:
+    server = next(unit for unit in parts_of("db1").units if unit.name == "mariadb.service")
+    assert (server.is_started, server.on_change) == (False, c.OnChange.ASK)
+    assert server.ask[-4:] == ("--ask", "restart", "--socket", "/run/nospof/database/agent.sock")
 
 
 def test_accounts_name_the_callers_and_their_addresses_and_hold_tokens() -> None:

@@ -1,7 +1,8 @@
 """MariaDB: one primary that takes writes, replicas that acknowledge each of them, a witness that is one copy more.
 
-The configuration says nothing of roles: every server boots read-only, and `nospof.onhost.mariadb_role` beside it gives it its
-role and tells it to the routers. Reasons and figures: docs/decisions/0006-database.md.
+The configuration says nothing of roles: every server boots read-only, and the agent beside it starts it, gives it its role and
+replaces a lost primary; a small server of its own tells the role to the routers. Reasons and figures:
+docs/decisions/0006-database.md and 0009-failover.md.
 Source: https://mariadb.com/docs/server/ha-and-performance/standard-replication (semi-synchronous replication, GTID).
 """
 
@@ -11,11 +12,16 @@ import json
 from typing import Annotated, Literal
 
 from nospof import component as c
-from nospof.components.mariadb import texts
+from nospof.components.mariadb import texts, units
+from nospof.components.mariadb.copy_units import copy_units
 
 WRITE_PORT, READ_PORT = 3306, 3307
 # A lab's hosts share one machine's memory, and each sees all of it.
 LAB_BUFFER_POOL_MIB, MIN_BUFFER_POOL_MIB = 128, 64
+# So many copies beside the primary acknowledge its writes; a promotion must hear them all.
+MOST_VOTERS = 2
+# After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
+TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
 
 
 class MariadbSettings(c.Settings):
@@ -34,6 +40,23 @@ class MariadbSettings(c.Settings):
     durability: Literal["disk", "memory"] = c.Field(
         "disk", description="What a replica's acknowledgement says: the write is on its disk, or in its memory only (faster)."
     )
+    failover: Literal["lossless", "available"] | None = c.Field(
+        None,
+        description="When no copy acknowledges: lossless stops writes, available lets the primary go on alone. "
+        "Default: lossless where two copies acknowledge, so that one loss stops nothing.",
+    )
+    timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
+        "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
+    )
+    notify_webhook: str | None = c.Field(
+        None, description="URL that gets a JSON document when the primary or redundancy changes."
+    )
+    notify_mail: str | None = c.Field(None, description="Address that gets a mail when the primary or the redundancy changes.")
+    smtp: str = c.Field("localhost:25", description="Host and port that take such mails.")
+    copy_port: int = c.Field(
+        4444, ge=1, le=65535, description="Port where a host gives all its data to one that needs them anew."
+    )
+    copy_limit_mib_s: int | None = c.Field(None, ge=1, description="Most mebibytes a second of such a copy. Default: no limit.")
     read_lag_limit_s: int = c.Field(10, ge=1, description="A replica further behind, or longer cut off, serves no reads.")
     binlog_keep_days: int = c.Field(7, ge=1, description="How long a host may be away and still catch up by itself.")
 
@@ -42,8 +65,26 @@ class Mariadb(c.Component[MariadbSettings]):
     name = "mariadb"
     packages = ("mariadb-server", "mariadb-backup", "python3-pymysql")
     chooses_once = ("first-primary",)
-    # Not required: a primary goes on without its replicas, a replica answers reads without its primary.
-    connects = (c.Connect(c.Who.PEERS, c.Protocol.MYSQL, "replication", is_required=False),)
+
+    @property
+    def is_single(self) -> bool:
+        return self.settings.mode == "single"
+
+    @property
+    def wants(self) -> tuple[c.Wants, ...]:
+        """Who is primary is agreed by a majority of three; a single server has nobody to agree with."""
+        return () if self.is_single else (c.Wants(c.Consensus(), c.Place.THREE_ZONES),)
+
+    @property
+    def connects(self) -> tuple[c.Connect, ...]:
+        """None is required: a primary goes on without replicas and etcd, a replica answers reads without its primary."""
+        if self.is_single:
+            return ()
+        return (
+            c.Connect(c.Who.PEERS, c.Protocol.MYSQL, "replication", is_required=False),
+            c.Connect(c.Who.PEERS, c.Protocol.PEER, "copy", is_required=False),
+            c.Connect(c.ProviderOf(c.Consensus), c.Protocol.CONTROL, "consensus", is_required=False),
+        )
 
     @property
     def listens(self) -> tuple[c.Listen, ...]:
@@ -53,7 +94,9 @@ class Mariadb(c.Component[MariadbSettings]):
         sql = c.Listen(
             "sql", c.Protocol.MYSQL, self.settings.port, tls=c.Tls.SERVER, checked_at="role", reached_by=(write, read)
         )
-        return (sql, c.Listen("role", c.Protocol.CONTROL, self.settings.role_port, tls=c.Tls.SERVER))
+        role = c.Listen("role", c.Protocol.CONTROL, self.settings.role_port, tls=c.Tls.SERVER)
+        copy = c.Listen("copy", c.Protocol.PEER, self.settings.copy_port, tls=c.Tls.MUTUAL)
+        return (sql, role) if self.is_single else (sql, role, copy)
 
     @property
     def touch_last_if(self) -> tuple[str, ...]:
@@ -66,8 +109,10 @@ class Mariadb(c.Component[MariadbSettings]):
         return tuple(_objections(tier.hosts + tier.spare, settings))
 
     def parts(self, here: c.Context) -> c.Parts:
-        tier, role_unit = self.id.tier, f"nospof-{self.id.tier}-role.service"
-        tls = here.tls(user="mysql", for_units=(role_unit,))  # which has the server load them without a restart
+        tier = self.id.tier
+        agent, roles = f"nospof-{tier}-agent.service", f"nospof-{tier}-roles.service"
+        tls = here.tls(user="mysql", for_units=(agent, roles))  # the agent has the server load them without a restart
+        folder = f"/etc/nospof/{tier}"
         config = c.File(
             "/etc/mysql/mariadb.conf.d/99-nospof.cnf",
             here.template(texts.CONFIG, me=here.host, tls=tls, set=self.settings, buffer_pool_mib=self._buffer_pool_mib(here)),
@@ -75,28 +120,42 @@ class Mariadb(c.Component[MariadbSettings]):
             check=("mariadbd", "--user=mysql", "--help", "--verbose"),
             for_units=("mariadb.service",),
         )
-        seed = c.File(
-            f"/var/lib/nospof/{tier}/first-primary",
-            here.choice("first-primary") + "\n",
-            ownership=c.Ownership.SEED,
-            for_units=(),
+        files = (
+            config,
+            c.File(f"{folder}/agent.json", self._agent(here, tls), for_units=(agent,)),
+            c.File(f"{folder}/accounts.json", self._accounts(here), mode=0o600, for_units=(agent,)),
+            c.File(f"{folder}/roles.json", self._roles(here, tls), for_units=(roles,)),
         )
-        role = c.File(f"/etc/nospof/{tier}/role.json", self._role(here, tls), for_units=(role_unit,))
-        accounts = c.File(f"/etc/nospof/{tier}/accounts.json", self._accounts(here), mode=0o600, for_units=(role_unit,))
-        make_accounts = ("/usr/bin/python3", c.ONHOST, "mariadb_accounts", "--config", f"/etc/nospof/{tier}/role.json")
-        return c.Parts(
-            files=(*tls.files, config, seed, accounts, role),
-            units=(
-                c.Unit("mariadb.service", drop_in=texts.SERVER_DROP_IN),
-                c.Unit(
-                    role_unit,
-                    c.OnChange.RELOAD,
-                    text=here.template(texts.ROLE_UNIT, tier=tier, program=here.program("mariadb_role")),
-                ),
+        ask = ("/usr/bin/python3", c.ONHOST, "database_agent", "--ask", "restart", "--socket", self.asks_agent)
+        names = {"tier": tier, "agent_program": here.program("database_agent"), "roles_program": here.program("database_roles")}
+        parts = (
+            c.Unit(
+                "mariadb.service",
+                c.OnChange.ASK,
+                drop_in=here.template(texts.SERVER_DROP_IN, tier=tier),
+                ask=ask,
+                is_started=False,
             ),
-            steps=(c.Step("accounts", make_accounts, done_when=(*make_accounts, "--check")),),
-            healthy_when=(c.Probe("role", self._ask("health"), timeout_s=40),),
+            c.Unit(
+                agent,
+                c.OnChange.RELOAD,
+                text=here.template(units.AGENT_UNIT, onhost=c.ONHOST, socket=self.asks_agent, **names),
+            ),
+            c.Unit(roles, c.OnChange.RELOAD, text=here.template(units.ROLES_UNIT, **names)),
+            *(copy_units(here, tier, self.settings.copy_port, f"{folder}/agent.json") if not self.is_single else ()),
         )
+        make_accounts = ("/usr/bin/python3", c.ONHOST, "mariadb_accounts", "--config", f"{folder}/agent.json")
+        return c.Parts(
+            files=(*tls.files, *files),
+            units=parts,
+            steps=(c.Step("accounts", make_accounts, done_when=(*make_accounts, "--check")),),
+            healthy_when=(c.Probe("role", self._ask("health"), timeout_s=60),),
+        )
+
+    @property
+    def asks_agent(self) -> str | None:
+        """Where the agent that owns the server listens."""
+        return f"/run/nospof/{self.id.tier}/agent.sock"
 
     def _ask(self, question: str) -> tuple[str, ...]:
         """Asked often, so by a program that starts in no time."""
@@ -106,24 +165,53 @@ class Mariadb(c.Component[MariadbSettings]):
     def _buffer_pool_mib(self, here: c.Context) -> int:
         if self.settings.buffer_pool_mib is not None:
             return self.settings.buffer_pool_mib
-        is_alone = len({instance.id.tier for instance in here.topology.on_host(here.host.name)}) == 1
+        # What comes in by itself, etcd for one, is small.
+        is_alone = len({one.id.tier for one in here.topology.on_host(here.host.name) if not one.demands}) == 1
         share_mib = here.facts.memory_mib // (2 if is_alone else 4)
         return max(MIN_BUFFER_POOL_MIB, min(share_mib, LAB_BUFFER_POOL_MIB) if here.host.is_lab else share_mib)
 
-    def _role(self, here: c.Context, tls: c.TlsFiles) -> str:
+    def _agent(self, here: c.Context, tls: c.TlsFiles) -> str:
         tier = self.id.tier
+        members = here.topology.of_tier(tier)
+        suspect_s, agree_s = TIMERS[self.settings.timers]
         return _json(
             {
+                "stack": here.topology.stack,
                 "tier": tier,
                 "host": here.host.name,
-                "is_witness": self.rank is c.Rank.WITNESS,
-                "members": {instance.id.host: here.address(instance.id.host) for instance in here.topology.of_tier(tier)},
+                "number": here.host.number,
+                "members": {one.id.host: here.address(one.id.host) for one in members},
+                "witnesses": [one.id.host for one in members if one.rank is c.Rank.WITNESS],
+                "first_primary": here.choice("first-primary"),
+                "mode": self.settings.failover or ("lossless" if len(members) > MOST_VOTERS else "available"),
+                "most_voters": MOST_VOTERS,
+                "suspect_s": suspect_s,
+                "agree_s": agree_s,
                 "port": self.settings.port,
-                "role_port": self.settings.role_port,
+                "copy_port": self.settings.copy_port,
+                "copy_limit_mib_s": self.settings.copy_limit_mib_s,
                 "read_lag_limit_s": self.settings.read_lag_limit_s,
-                "first_primary_file": f"/var/lib/nospof/{tier}/first-primary",
+                "etcd": sorted([target.owner.host, target.listen.port] for target in here.targets("consensus")),
                 "accounts_file": f"/etc/nospof/{tier}/accounts.json",
+                "notify": {
+                    "webhook": self.settings.notify_webhook,
+                    "mail": self.settings.notify_mail,
+                    "smtp": self.settings.smtp,
+                },
                 "ca": tls.ca,
+                "certificate": tls.certificate,
+                "key": tls.key,
+            }
+        )
+
+    def _roles(self, here: c.Context, tls: c.TlsFiles) -> str:
+        return _json(
+            {
+                "tier": self.id.tier,
+                "host": here.host.name,
+                "address": here.host.address,
+                "role_port": self.settings.role_port,
+                "note_file": f"/run/nospof/{self.id.tier}/note.json",
                 "certificate": tls.certificate,
                 "key": tls.key,
             }

@@ -23,6 +23,7 @@ from nospof.onhost.agent import model as m
 from nospof.onhost.agent.decide import decide
 from nospof.onhost.agent.engine import Engine, EngineError
 from nospof.onhost.agent.fence import Fence
+from nospof.onhost.agent.hooks import Hooks
 from nospof.onhost.agent.remember import remember
 from nospof.onhost.agent.store import Store, View
 
@@ -112,8 +113,9 @@ class Retry:
 class Agent:
     """One database host's agent. `run` blocks until `stop`."""
 
-    def __init__(self, engine: Engine, store: Store, fence: Fence, rules: m.Rules, places: Places) -> None:
+    def __init__(self, engine: Engine, store: Store, fence: Fence, rules: m.Rules, places: Places, hooks: Hooks) -> None:
         self.engine, self.store, self.fence, self.rules, self.places = engine, store, fence, rules, places
+        self.hooks = hooks
         self.clock = time.monotonic
         self.stop, self.wake = threading.Event(), threading.Event()
         self.looks = Looks(engine, self.clock)
@@ -126,7 +128,7 @@ class Agent:
         self._version, self._told_at_s = 0, 0.0
         self._told: dict[str, object] = {}
         self._last_loop_s = self.clock()
-        self._lock = threading.Lock()
+        self._seen_cluster: m.Cluster | None = None
 
     def end(self) -> None:
         """Have `run` return; the server goes on."""
@@ -150,7 +152,9 @@ class Agent:
         decision = decide(observation)
         if (decision.rule, decision.says) != (self.decision.rule, self.decision.says):
             log.info("%s: %s", decision.state, decision.says)
-        self.decision = decision
+        if (observation.cluster, decision.rule) != (self._seen_cluster, self.decision.rule):
+            self.hooks.see(self._seen_cluster, observation.cluster, self.rules, decision.rule)
+        self.decision, self._seen_cluster = decision, observation.cluster
         self._mark(observation)
         self.tell(observation)
         now_s = self.clock()
