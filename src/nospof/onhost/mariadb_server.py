@@ -1,6 +1,6 @@
 """The local MariaDB server, as the programs beside it see it: over its unix socket, as root.
 
-Limits: one replication source per server; every call waits at most five seconds.
+Limits: one replication source per server; a call waits for at most as long as it is told, or for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import pymysql
 import pymysql.cursors
 
 SOCKET = "/run/mysqld/mysqld.sock"
+# STOP REPLICA may wait one second for a dead primary, all else takes some milliseconds.
+LIMIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Observed:
 class Server:
     """The local server, over its unix socket as root. Every call raises pymysql.Error when it fails or takes too long."""
 
-    def __init__(self, path: str = SOCKET) -> None:
-        self.path = path
+    def __init__(self, path: str = SOCKET, limit_s: float | None = LIMIT_S) -> None:
+        self.path, self.limit_s = path, limit_s
         self._connection: pymysql.Connection[pymysql.cursors.DictCursor] | None = None
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
@@ -66,9 +68,8 @@ class Server:
                 charset="utf8mb4",
                 autocommit=True,
                 connect_timeout=2,
-                # STOP SLAVE may wait one second for a dead primary; a look that takes this long is not told any more.
-                read_timeout=5,
-                write_timeout=5,
+                read_timeout=self.limit_s,
+                write_timeout=self.limit_s,
                 cursorclass=pymysql.cursors.DictCursor,
             )
         with self._connection.cursor() as cursor:

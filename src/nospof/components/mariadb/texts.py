@@ -46,10 +46,10 @@ slave_net_timeout = 2
 slave_parallel_mode = optimistic
 slave_parallel_threads = 4
 
-# Semi-synchronous: who does it is switched by role. Nobody takes over by himself yet, so a primary whose replicas are all gone
-# goes on alone after one second.
+# Semi-synchronous: who does it is switched by role. A write waits for a voter for as long as it takes (a day): what goes on alone
+# is decided by the agent, never by a clock.
 rpl_semi_sync_master_wait_point = AFTER_SYNC
-rpl_semi_sync_master_timeout = 1000
+rpl_semi_sync_master_timeout = 86400000
 rpl_semi_sync_master_wait_no_slave = ON
 rpl_semi_sync_slave_kill_conn_timeout = 1
 
@@ -68,13 +68,21 @@ SERVER_DROP_IN = """\
 # Written by nospof.
 [Unit]
 StartLimitIntervalSec=0
+# Only the agent starts the server, once it knows in which role: whoever else tries finds no such file, and nothing happens.
+ConditionPathExists=/run/nospof/{{ tier }}/server.env
 
 [Service]
-Restart=always
-RestartSec=100ms
-# A server that does not stop is killed: what it acknowledged is on disk.
-TimeoutStopSec=20
+EnvironmentFile=-/run/nospof/{{ tier }}/server.env
+ExecStart=
+ExecStart=/usr/sbin/mariadbd $NOSPOF_ROLE
+Restart=no
+# Reading back a log of half a GiB after a crash takes its time, on a slow disk some minutes.
+TimeoutStartSec=900
+# A server that is asked to end tells waiting clients that their writes are safe, which is not known. A killed one tells nothing,
+# and what it acknowledged is on disk.
+KillSignal=SIGKILL
 SendSIGKILL=yes
+TimeoutStopSec=20
 OOMScoreAdjust=-800
 # Debian's own start takes a third of a second more (for Galera, not used here) and then reads every system table. Of it remains
 # what is needed after an upgrade of the package; each server does it for itself, it is not replicated.

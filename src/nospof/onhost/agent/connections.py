@@ -1,0 +1,103 @@
+"""The kernel's table of TCP connections, read and changed over netlink: what came over each, and ending one at once.
+
+Works whatever state the program at their end is in, and costs a tenth of a millisecond. IPv4 only, as the stack is.
+Source: sock_diag(7); linux/inet_diag.h, linux/tcp.h (struct tcp_info, tcpi_bytes_received).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from dataclasses import dataclass
+
+NETLINK_SOCK_DIAG = 4
+SOCK_DIAG_BY_FAMILY, SOCK_DESTROY = 20, 21
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+REQUEST, ACKNOWLEDGE, DUMP = 0x1, 0x4, 0x300
+INET_DIAG_INFO = 2
+ALL_STATES = 0xFFF
+RECEIVED_AT = 128
+"""Where tcpi_bytes_received lies in struct tcp_info."""
+ANSWER_S = 0.5
+HEADER, BODY = struct.Struct("=IHHII"), struct.Struct("=BBBBI")
+ANY_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One connection of this host. `received`: bytes that came over it; `key` names it to the kernel, and no later one."""
+
+    local_port: int
+    peer: str
+    peer_port: int
+    uid: int
+    received: int
+    key: bytes
+
+
+def connections(*, local_port: int = 0, peer_port: int = 0) -> tuple[Connection, ...]:
+    """List the connections with these ports, 0 = any, in any state. Raises OSError."""
+    asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, ALL_STATES)
+    asked += struct.pack("!HH", local_port, peer_port) + bytes(32) + ANY_COOKIE
+    found = []
+    with _kernel() as kernel:
+        kernel.send(HEADER.pack(HEADER.size + len(asked), SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, 1, 0) + asked)
+        while True:
+            for kind, body in _messages(kernel.recv(1 << 18)):
+                if kind == NLMSG_DONE:
+                    return tuple(found)
+                _raise_error(kind, body)
+                found.append(_connection(body))
+
+
+def end(connection: Connection) -> bool:
+    """Reset it at once, as its peer would; False when it is gone already. Raises OSError where the kernel cannot."""
+    asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, ALL_STATES) + connection.key
+    with _kernel() as kernel:
+        kernel.send(HEADER.pack(HEADER.size + len(asked), SOCK_DESTROY, REQUEST | ACKNOWLEDGE, 1, 0) + asked)
+        try:
+            for kind, body in _messages(kernel.recv(1 << 16)):
+                _raise_error(kind, body)
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def _kernel() -> socket.socket:
+    kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+    kernel.settimeout(ANSWER_S)
+    return kernel
+
+
+def _messages(data: bytes) -> list[tuple[int, bytes]]:
+    found, at = [], 0
+    while at + HEADER.size <= len(data):
+        length, kind, *_ = HEADER.unpack_from(data, at)
+        found.append((kind, data[at + HEADER.size : at + length]))
+        at += max(HEADER.size, (length + 3) & ~3)
+    return found
+
+
+def _raise_error(kind: int, body: bytes) -> None:
+    if kind == NLMSG_ERROR:
+        code = -struct.unpack_from("=i", body)[0]
+        if code:
+            raise OSError(code, os.strerror(code))
+
+
+def _connection(body: bytes) -> Connection:
+    """Read struct inet_diag_msg (72 bytes) and the attributes behind it."""
+    local_port, peer_port = struct.unpack_from("!HH", body, 4)
+    uid = struct.unpack_from("=I", body, 64)[0]
+    return Connection(local_port, socket.inet_ntoa(body[24:28]), peer_port, uid, _received(body[72:]), body[4:52])
+
+
+def _received(attributes: bytes) -> int:
+    at = 0
+    while at + 4 <= len(attributes):
+        length, kind = struct.unpack_from("=HH", attributes, at)
+        if kind == INET_DIAG_INFO and length >= 4 + RECEIVED_AT + 8:
+            return int(struct.unpack_from("=Q", attributes, at + 4 + RECEIVED_AT)[0])
+        at += max(4, (length + 3) & ~3)
+    return 0
