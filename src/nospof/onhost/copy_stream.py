@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Mapping
 from enum import Enum
 
+MIB = 1 << 20
 PIECE = 1 << 18
 _HEAD, _TOTAL = struct.Struct("!cI"), struct.Struct("!Q")
 

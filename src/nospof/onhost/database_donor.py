@@ -38,13 +38,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from nospof.onhost.copy_stream import PIECE, Kind, frame, names_of, whole
+from nospof.onhost.copy_stream import MIB, PIECE, Kind, frame, names_of, whole
 
 IDLE_S = 60.0
 FIRST_INHERITED = 3
 """systemd gives the socket as this file descriptor (sd_listen_fds)."""
 MOST_CALLERS = 8
-ALIVE_EVERY_S = 5.0
+LOG_COPY_MS = 20
+"""How often the log of changes is read. At the end all writes wait for it: a second, at the default."""
 REDO_LOG_AND_TEMPORARY = ("ibtmp1", "ib_buffer_pool")
 
 log = logging.getLogger("nospof")
@@ -77,6 +78,8 @@ class Limits:
     """The caller takes nothing."""
     silence_s: float = 600.0
     """mariadb-backup gives nothing: it waits for a long statement that changes a table."""
+    alive_every_s: float = 5.0
+    """While it gives nothing, the caller is told at this pace that there is still somebody."""
     ask_s: float = 5.0
     """The server does not say where its data is."""
 
@@ -270,17 +273,17 @@ def _login(config: Config) -> tuple[str, str]:
 # --- giving --------------------------------------------------------------------------------------------------------------
 def give(send: Callable[[bytes], object], config: Config, limits: Limits) -> str:
     """Send a whole backup in frames and return what is to be said of it. Raises OSError when the caller is gone."""
-    pace = Pace(config.limit_mib_s)
+    begun_s = time.monotonic()
     with _backup(config) as (output, end, errors):
         sent, heard_s = 0, time.monotonic()
         while True:
-            if select.select([output], [], [], ALIVE_EVERY_S)[0]:
+            if select.select([output], [], [], limits.alive_every_s)[0]:
                 piece = os.read(output, PIECE)
                 if not piece:
                     break
                 send(frame(Kind.DATA, piece))
                 sent, heard_s = sent + len(piece), time.monotonic()
-                pace.wait(sent)
+                time.sleep(pause_s(sent, time.monotonic() - begun_s, config.limit_mib_s))
             elif time.monotonic() - heard_s > limits.silence_s:
                 return _fail(send, f"mariadb-backup gave nothing for {limits.silence_s:.0f} s: {_last_lines(errors)}")
             else:
@@ -289,7 +292,7 @@ def give(send: Callable[[bytes], object], config: Config, limits: Limits) -> str
         if code != 0:
             return _fail(send, f"mariadb-backup failed with {code}: {_last_lines(errors)}")
         send(whole(sent))
-        return f"whole, {sent} bytes in {pace.took_s:.1f} s"
+        return f"whole, {sent} bytes in {time.monotonic() - begun_s:.1f} s"
 
 
 def _fail(send: Callable[[bytes], object], why: str) -> str:
@@ -308,6 +311,7 @@ def _backup(config: Config) -> Iterator[tuple[int, Callable[[], int], IO[bytes]]
             *_login(config),
             f"--target-dir={folder}",
             f"--tmpdir={folder}",
+            f"--log-copy-interval={LOG_COPY_MS}",
         ]
         quiet = subprocess.DEVNULL
         with subprocess.Popen(argv, stdin=quiet, stdout=subprocess.PIPE, stderr=errors, start_new_session=True) as running:
@@ -324,21 +328,9 @@ def _backup(config: Config) -> Iterator[tuple[int, Callable[[], int], IO[bytes]]
                     os.killpg(running.pid, signal.SIGKILL)
 
 
-class Pace:
-    """Holds a stream to a rate."""
-
-    def __init__(self, limit_mib_s: float | None) -> None:
-        self._bytes_s = limit_mib_s * (1 << 20) if limit_mib_s else None
-        self._begun_s = time.monotonic()
-
-    @property
-    def took_s(self) -> float:
-        return time.monotonic() - self._begun_s
-
-    def wait(self, sent: int) -> None:
-        """Sleep until so many bytes may have been sent."""
-        if self._bytes_s is not None:
-            time.sleep(max(0.0, sent / self._bytes_s - self.took_s))
+def pause_s(sent: int, took_s: float, limit_mib_s: float | None) -> float:
+    """How long to wait after so many bytes in so many seconds, to stay within the limit. Pure."""
+    return max(0.0, sent / (limit_mib_s * MIB) - took_s) if limit_mib_s else 0.0
 
 
 def _last_lines(errors: IO[bytes], count: int = 3) -> str:

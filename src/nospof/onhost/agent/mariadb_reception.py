@@ -18,9 +18,7 @@ from pathlib import Path
 
 from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.programs import last_lines
-from nospof.onhost.copy_stream import Kind, Torn, check_whole, names_of, read_frame
-
-MIB = 1 << 20
+from nospof.onhost.copy_stream import MIB, Kind, Torn, check_whole, names_of, read_frame
 
 
 @dataclass(frozen=True)
