@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ class Control:
             request = None
         if not isinstance(request, dict):
             return failed(Outcome.REFUSED, "the request is not one line of JSON")
-        verb = request.get("do")
+        verb = str(request.get("do"))
         if verb == "status":
             return self._status()
         if verb not in self._changing:
@@ -394,26 +394,37 @@ class Said(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: deque[tuple[int, str, str]] = deque(maxlen=100)
+        self._lines: deque[Line] = deque(maxlen=100)
         self._count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line; the agent's own have the state of its decision first."""
         state = str(record.args[0]) if isinstance(record.args, tuple) and record.args else ""
         self._count += 1
-        self._lines.append((self._count, state, record.getMessage()))
+        self._lines.append(Line(self._count, state, record.getMessage(), record.levelno > logging.INFO))
 
     def mark(self) -> int:
         """Now, for `since`."""
         return self._count
 
     def since(self, mark: int, state: str) -> str:
-        """The last that was said in `state` since `mark`, without the state."""
-        lines = [text for number, of, text in list(self._lines) if number > mark and of == state]
-        return lines[-1].removeprefix(f"{state}: ") if lines else ""
+        """What did not work in `state` since `mark`, and what was said there last."""
+        lines = [line for line in self._lines.copy() if line.number > mark and line.state == state]
+        told = [line.text.removeprefix(f"{state}: ") for line in lines if line.is_warning or line is lines[-1]]
+        return "; ".join(dict.fromkeys(told))
 
     def last(self, count: int) -> list[str]:
-        return [text for _, _, text in list(self._lines)][-count:]
+        return [line.text for line in self._lines.copy()][-count:]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log. `state`: that of the agent's decision, or whatever came first."""
+
+    number: int
+    state: str
+    text: str
+    is_warning: bool
 
 
 def _told(cluster: Cluster) -> Json:
