@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 
 Json = dict[str, Any]
 MOST_BYTES = 1 << 20
+STARTS_WITHIN_S = 10.0
 # Longer than the agent itself takes at most (control.py), so that its own answer comes first.
-LIMITS_S = {"status": 1.0, "switchover": 14.0, "promote": 20.0, "pause": 9.0, "resume": 9.0, "restart": 115.0, "leave": 6.0}
+LIMITS_S = {"status": 1.0, "switchover": 14.0, "promote": 20.0, "pause": 9.0, "resume": 9.0, "restart": 105.0, "leave": 6.0}
 
 
 class Outcome(Enum):
@@ -31,8 +33,18 @@ class Outcome(Enum):
 def ask(path: Path, request: Mapping[str, object], limit_s: float | None = None) -> Json:
     """Ask the agent at `path`; never raises. Without "ok" the answer has "outcome" and "why".
 
-    `limit_s` None: what the verb may take.
+    `limit_s` None: what the verb may take. For a restart an agent that is just being started itself is waited for.
     """
+    patience_s = STARTS_WITHIN_S if request.get("do") == "restart" else 0.0
+    end_s = time.monotonic() + patience_s
+    while True:
+        answer = _ask(path, request, limit_s)
+        if answer.get("outcome") != Outcome.NOT_ASKED.value or time.monotonic() >= end_s:
+            return answer
+        time.sleep(0.1)
+
+
+def _ask(path: Path, request: Mapping[str, object], limit_s: float | None) -> Json:
     limit_s = LIMITS_S.get(str(request.get("do")), 5.0) if limit_s is None else limit_s
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(limit_s)

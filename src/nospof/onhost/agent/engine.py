@@ -78,6 +78,12 @@ class Engine(Protocol):
         A thread of its own calls it. Raises EngineError when the connection ends.
         """
 
+    def ask_replicas(self) -> None:
+        """Learn how far those are that are fed from here, for `feeds` of the next look. A thread of its own calls it."""
+
+    def release(self, received: Position) -> int:
+        """Let those clients go that wait for writes which are all within `received`; returns how many."""
+
     # --- coming back ---------------------------------------------------------------------------------------------
     def save_beyond(self, keeps: Position, into: Path) -> int:
         """With the server stopped: write what its log has beyond `keeps` as SQL into the folder; returns their number."""

@@ -24,7 +24,7 @@ import pymysql
 import pymysql.cursors
 
 from nospof.onhost.agent import mariadb_copy
-from nospof.onhost.agent.connections import Connection, connections, end
+from nospof.onhost.agent.connections import Connection, again, connections, end
 from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb_reception import Donor
 from nospof.onhost.agent.mariadb_seen import (
@@ -45,7 +45,7 @@ from nospof.onhost.agent.model import BEGINNING, Position, Role, Server
 from nospof.onhost.mariadb_server import SOCKET, quoted
 from nospof.onhost.mariadb_server import Server as Sql
 
-LOOK_S, ASK_S = 0.9, 0.3
+LOOK_S, ASK_S, APPLY_S = 0.9, 0.3, 0.1
 # Recovery reads the whole redo log back; a process that waits for a stalled disk does not end before the disk goes on.
 START_S, END_S = 900.0, 10.0
 DRAIN_S, BARRIER_S, READ_ONLY_S = 1.0, 1.0, 0.3
@@ -109,10 +109,11 @@ class MariadbEngine:
         self._looking = Sql(places.socket, LOOK_S)
         self._acting = Acting(places.socket)
         self._beating = Sql(places.socket, None)
+        self._asking = Sql(places.socket)
         self._looked_at: int | None = None
         self._replicas: dict[str, Replica] = {}
         self._confirmed: dict[str, tuple[str, Position]] = {}
-        self._received: dict[bytes, int] = {}
+        self._received: dict[bytes, Connection] = {}
         self._heard = 0
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -153,11 +154,12 @@ class MariadbEngine:
     def heard(self) -> object:
         """Count whenever bytes came over a connection of the server to a primary: its heartbeats, which come each 0.2 s."""
         try:
-            now = {one.key: one.received for one in self._to_primary() if one.received}
+            now = {one.key: one for one in map(again, self._received.values()) if one}
+            if not self._is_more(now):
+                now = {one.key: one for one in self._to_primary() if one.received}
         except OSError as error:
             raise EngineError(f"the kernel does not tell its connections: {error}") from error
-        if any(received != self._received.get(key) for key, received in now.items()):
-            self._heard += 1
+        self._heard += self._is_more(now)
         self._received = now
         return self._heard
 
@@ -319,7 +321,7 @@ class MariadbEngine:
                     _wait_until_gone(sql, int(feed["id"]), self.clock)
 
     def beat(self) -> None:
-        """Write a row, then ask who is fed how far it is."""
+        """Write a row, as an application would."""
         with _told("the row was not written", self._beating):
             try:
                 self._beating.rows(BEAT)
@@ -328,8 +330,13 @@ class MariadbEngine:
                     raise
                 for statement in PULSE:
                     self._beating.rows(statement)
-            feeds = feeds_of(self._beating.rows(FEEDS), self.settings)
-        self._ask_replicas(feeds)
+
+    def ask_replicas(self) -> None:
+        """Over connections to them that stay open: the server itself does not tell what a replica has."""
+        with _told("cannot say who is fed", self._asking):
+            feeds = feeds_of(self._asking.rows(FEEDS), self.settings)
+            written = self._asking.rows(VARIABLES)[0]["binlog_pos"]
+        self._ask_replicas(feeds, written)
 
     def release(self, received: Position) -> int:
         """Let those clients go whose writes are all within `received`; returns how many.
@@ -440,6 +447,10 @@ class MariadbEngine:
             "MASTER_USE_GTID = slave_pos, MASTER_HEARTBEAT_PERIOD = 0.2, MASTER_CONNECT_RETRY = 1"
         )
 
+    def _is_more(self, now: Mapping[bytes, Connection]) -> bool:
+        before = self._received
+        return any(key not in before or one.received > before[key].received for key, one in now.items())
+
     def _to_primary(self) -> list[Connection]:
         """The server's own connections to another one: replication uses nothing else."""
         pid = self.pid()
@@ -454,7 +465,7 @@ class MariadbEngine:
         known_place, position = self._confirmed.get(node, ("", BEGINNING))
         return position if known_place == place else BEGINNING
 
-    def _ask_replicas(self, feeds: Mapping[str, tuple[int, str]]) -> None:
+    def _ask_replicas(self, feeds: Mapping[str, tuple[int, str]], written: str) -> None:
         for node in set(self._replicas) - set(feeds):
             self._replicas.pop(node).forget()
         for node, (_, place) in feeds.items():
@@ -462,7 +473,7 @@ class MariadbEngine:
                 continue
             replica = self._replicas.setdefault(node, Replica(self.places.members[node], self.settings))
             with suppress(pymysql.Error, OSError):
-                self._confirmed[node] = (place, replica.applied())
+                self._confirmed[node] = (place, replica.applied(written))
 
 
 class Acting(Sql):
@@ -492,8 +503,11 @@ class Replica:
         self._address, self._settings = address, settings
         self._connection: pymysql.Connection[pymysql.cursors.Cursor] | None = None
 
-    def applied(self) -> Position:
-        """What it has applied and thereby has on its disk; needs no right. Raises pymysql.Error or OSError, within 0.3 s."""
+    def applied(self, wait_for: str) -> Position:
+        """What it has applied, and thereby on its disk, after it was given a moment for `wait_for`; needs no right.
+
+        Raises pymysql.Error or OSError, within 0.3 s.
+        """
         if self._connection is None:
             context = ssl.create_default_context(cafile=self._settings.ca)
             context.load_cert_chain(self._settings.certificate, self._settings.key)
@@ -510,6 +524,7 @@ class Replica:
             )
         try:
             with self._connection.cursor() as cursor:
+                cursor.execute("SELECT MASTER_GTID_WAIT(%s, %s)", (wait_for, APPLY_S))
                 cursor.execute("SELECT @@GLOBAL.gtid_slave_pos")
                 row = cursor.fetchone()
         except (pymysql.Error, OSError):

@@ -138,7 +138,7 @@ class Agent:
     # --- the loop ----------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """Look, decide and act until `stop`."""
-        for work in (self._look_for_ever, self._wait_for_the_end, self._beat):
+        for work in (self._look_for_ever, self._wait_for_the_end, self._beat, self._ask_replicas):
             threading.Thread(target=work, daemon=True).start()
         while not self.stop.is_set():
             self.wake.clear()
@@ -220,12 +220,10 @@ class Agent:
             case m.KillServer():
                 self.engine.kill()
             case m.StopReceiving():
-                self._stop_receiving()
+                self.engine.stop_receiving()
             case m.ResumeReceiving():
-                self.fence.reach_all()
                 self.engine.resume_receiving()
             case m.Follow(node, acknowledges, may_forget):
-                self.fence.reach_all()
                 if may_forget:
                     self._forget_incarnation()
                 self.engine.follow(node, acknowledges=acknowledges, may_forget=may_forget)
@@ -243,6 +241,8 @@ class Agent:
             case m.Block(nodes):
                 self.fence.block(nodes)
                 self.engine.end_feeds(nodes)
+            case m.Release(received):
+                log.warning("%d clients waited for what a voter has: released", self.engine.release(received))
             case m.CopyFrom(node):
                 self._copy_from(node)
             case _:
@@ -262,15 +262,6 @@ class Agent:
             self._save_beyond(keeps)
         self.fence.restore()
         self.engine.start(role)
-
-    def _stop_receiving(self) -> None:
-        """Without the refusal the server would wait a second for a primary's host that is dark."""
-        observation = self.observation
-        source = observation.server.source if observation else None
-        is_silent = observation is not None and observation.silent_s >= self.rules.agree_s
-        if source is not None and is_silent:
-            self.fence.refuse(source.node)
-        self.engine.stop_receiving()
 
     def _copy_from(self, node: str) -> None:
         self.engine.kill()
@@ -317,6 +308,14 @@ class Agent:
             with suppress(EngineError):
                 self.engine.beat()
             self._beat_begun_s = None
+
+    def _ask_replicas(self) -> None:
+        """Ask those who are fed how far they are, beside the row that may wait for them."""
+        while not self.stop.wait(BEAT_EVERY_S):
+            o = self.observation
+            if o is not None and o.cluster is not None and o.cluster.primary == o.me and o.server.is_running:
+                with suppress(EngineError):
+                    self.engine.ask_replicas()
 
     # --- what is remembered on the host ------------------------------------------------------------------------------
     def _with_incarnation(self, server: m.Server) -> m.Server:
