@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,14 +36,21 @@ from nospof.render.host import all_packages
 HOSTS = (LabHost("db1", "a", "198.18.1.1"), LabHost("db2", "b", "198.18.1.2"), LabHost("w1", "c", "198.18.1.3"))
 TIER, USER, PASSWORD = "database", "nospof_replication", "Kx7Rq2mNp4Vt9Zs1Bc6Dw8Hf3Jg5Ly0A"
 CA, CERTIFICATE, KEY = (f"/etc/nospof/tls/{name}" for name in ("ca.pem", "db.crt", "db.key"))
+ACCOUNTS = (f"'{USER}'@'198.18.%' IDENTIFIED BY '{PASSWORD}' REQUIRE X509", "'app'@'localhost' IDENTIFIED BY 'x'")
+GRANTS = (f"GRANT REPLICATION SLAVE ON *.* TO '{USER}'@'198.18.%'", "GRANT ALL ON t.* TO 'app'@'localhost'")
+TABLES = (
+    "CREATE DATABASE t",
+    "CREATE TABLE t.a (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(100))",
+    "CREATE TABLE t.big (id INT PRIMARY KEY AUTO_INCREMENT, v LONGBLOB)",
+)
 Row = dict[str, Any]
 
 
 class MariadbLab:
     """The lab, its servers by name."""
 
-    def __init__(self) -> None:
-        self.lab = Lab.open(f"test-{secrets.token_hex(3)}")
+    def __init__(self, name: str = "") -> None:
+        self.lab = Lab.open(name or f"test-{secrets.token_hex(3)}")
         self.servers = {host.name: Server(self.lab, host, number) for number, host in enumerate(HOSTS, start=1)}
 
     def up(self) -> None:
@@ -52,6 +58,9 @@ class MariadbLab:
         self.lab.up(LabPlan(self.lab.places.lab, HOSTS, all_packages(), None), lambda *_: None)
         authority = Authority()
         _at_once(lambda server: server.install(authority), self.servers.values())
+        first = self["db1"]
+        first.sql("SET GLOBAL read_only = OFF", *(f"CREATE USER {who}" for who in ACCOUNTS), *GRANTS, *TABLES)
+        first.sql("SET GLOBAL rpl_semi_sync_master_enabled = ON")
 
     def down(self) -> None:
         self.lab.down()
@@ -66,13 +75,32 @@ class Authority:
     def __init__(self) -> None:
         self.key, self.name = ec.generate_private_key(ec.SECP256R1()), _name("test authority")
         constraint = x509.BasicConstraints(ca=True, path_length=None)
-        self.certificate = _builder(self.name, self.name, self.key).add_extension(constraint, critical=True)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
+        usage = x509.KeyUsage(
+            digital_signature=True,
+            key_cert_sign=True,
+            crl_sign=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        self.certificate = (
+            _builder(self.name, self.name, self.key)
+            .add_extension(constraint, critical=True)
+            .add_extension(identifier, critical=False)
+            .add_extension(usage, critical=True)
+        )
         self.ca = self.certificate.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def issue(self, host: str, address: str) -> tuple[bytes, bytes]:
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ipaddress.ip_address(address))])
-        signed = _builder(_name(host), self.name, key).add_extension(names, critical=False).sign(self.key, hashes.SHA256())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        built = _builder(_name(host), self.name, key).add_extension(names, critical=False).add_extension(issuer, critical=False)
+        signed = built.sign(self.key, hashes.SHA256())
         plain = serialization.NoEncryption()
         pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         return signed.public_bytes(pem), key.private_bytes(pem, form, plain)
@@ -135,18 +163,20 @@ class Server:
         return json.loads(printed.splitlines()[-1])
 
     # --- sessions ------------------------------------------------------------------------------------------------
-    @cached_property
+    @property
     def _box(self) -> Host:
         return Host(self.lab.places.host(self.host.name))
 
-    def connect(self, read_timeout_s: float = 30.0) -> Session:
+    def connect(self, read_timeout_s: float = 30.0, user: str = "root", password: str = "") -> Session:
         """Open a session of its own. Raises pymysql.Error."""
         socket = f"/proc/{self._box._init_process()}/root/run/mysqld/mysqld.sock"
         return Session(
             pymysql.connect(
                 unix_socket=socket,
-                user="root",
+                user=user,
+                password=password,
                 autocommit=True,
+                ssl_disabled=True,
                 connect_timeout=3,
                 read_timeout=read_timeout_s,
                 cursorclass=pymysql.cursors.DictCursor,
@@ -286,5 +316,30 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
     )
 
 
-ENGINE_PROGRAM = ""
-LAST = ""
+ENGINE_PROGRAM = """
+import json, pathlib, sys, threading, time
+sys.path.insert(0, "/run/onhost.zip")
+from nospof.onhost.agent.engine import EngineError
+from nospof.onhost.agent.mariadb import MariadbEngine, MariadbPlaces
+from nospof.onhost.agent.mariadb_seen import position_of
+from nospof.onhost.agent.model import Role
+HOST, MEMBERS, PASSWORD = ENGINE
+engine = MariadbEngine(MariadbPlaces(
+    tier="database", host=HOST, members=MEMBERS, port=3306, copy_port=4444, server_id=1,
+    replication_user="nospof_replication", replication_password=PASSWORD,
+    ca="/etc/nospof/tls/ca.pem", certificate="/etc/nospof/tls/db.crt", key="/etc/nospof/tls/db.key"))
+result = None
+
+def took_ms(act, *args, **names):
+    begun = time.monotonic()
+    said = act(*args, **names)
+    return round(1000 * (time.monotonic() - begun), 1), said
+
+def refused(act, *args, **names):
+    try:
+        act(*args, **names)
+    except EngineError as error:
+        return str(error)
+    return ""
+"""
+LAST = "\nprint(json.dumps(result, default=str))"
