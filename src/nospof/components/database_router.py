@@ -172,7 +172,8 @@ defaults
     maxconn {{ set.max_connections }}
     # One try: a session that waits for its next one when its server is marked down hangs for ever (HAProxy 3.0.11).
     retries 0
-    timeout connect 1s
+    # A lost packet is sent again after a second only, so that it is no use to wait longer than for the slowest answer.
+    timeout connect 500ms
     timeout check 500ms
     timeout client 24h
     timeout server 24h

@@ -153,7 +153,7 @@ class Mariadb(c.Component[MariadbSettings]):
         )
 
     @property
-    def asks_agent(self) -> str | None:
+    def asks_agent(self) -> str:
         """Where the agent that owns the server listens."""
         return f"/run/nospof/{self.id.tier}/agent.sock"
 

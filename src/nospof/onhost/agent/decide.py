@@ -34,6 +34,7 @@ from nospof.onhost.agent.model import (
     Observation,
     Position,
     Promotion,
+    Release,
     Report,
     ResumeReceiving,
     Role,
@@ -56,6 +57,8 @@ ROUTERS_S = 0.03
 NEAR = 1000
 # A voter that never was fed since its primary began has so much longer to come.
 FIRST_FEED_S = 4.0
+# Clients that a voter could release have waited for so long.
+STALLED_S = 0.5
 # With all its votes in, an election waits so much longer for what was received to be applied.
 DRAIN_S = 8.0
 NO_NODES: frozenset[str] = frozenset()
@@ -270,6 +273,18 @@ def readmits_its_last_voter(o: Observation) -> Step | None:
             return _change(
                 o, f"{node} is back and has everything: a voter again", voters={**c.voters, node: report.incarnation}
             )
+    return None
+
+
+def releases_who_waits(o: Observation) -> Step | None:
+    """A voter that came back with everything is asked for none of it again, so clients would wait for ever."""
+    c = _cluster(o)
+    if c.sync is not Sync.OK or o.write_hangs_s < STALLED_S:
+        return None
+    for node in sorted(set(c.voters) - _lost_voters(o)):
+        confirmed = o.server.feeds.get(node, BEGINNING)
+        if confirmed.covers(o.server.written):
+            return Step(f"{node} has everything that is waited for", (Release(confirmed),))
     return None
 
 
@@ -619,6 +634,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         leaves_the_election_alone,
         shuts_out_former_voters,
         takes_its_place,
+        releases_who_waits,
         removes_a_lost_voter,
         degrades,
         readmits_its_last_voter,

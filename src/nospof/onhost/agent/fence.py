@@ -1,7 +1,7 @@
 """What the agent refuses on the network, in a table of its own that applying never touches.
 
-Replicas that may not fetch from the primary here until they acknowledge nothing. It outlives agent and host, on disk: a replica
-that did not hear yet that it is no voter would acknowledge as soon as it is let in. So `restore` comes before the server starts.
+Replicas that may not fetch from the primary here until they acknowledge nothing. It outlives agent and host, on disk: one that
+did not hear yet that it is no voter would acknowledge as soon as it is let in. So `restore` comes before the server starts.
 """
 
 from __future__ import annotations

@@ -414,6 +414,13 @@ class TakeBarrier(Action):
 
 
 @dataclass(frozen=True)
+class Release(Action):
+    """Let those clients go that wait for writes within `received`, which a published voter has."""
+
+    received: Position
+
+
+@dataclass(frozen=True)
 class Block(Action):
     """Refuse replication to exactly these hosts, and end their feeds."""
 
