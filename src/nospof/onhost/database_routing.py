@@ -17,6 +17,10 @@ from enum import Enum
 FRESH_S = 0.8
 # The agents undo a handover that took longer.
 HANDOVER_S = 1.5
+# HAProxy 3.0.11 forgets a session that is ended while it is still connecting to its server: its client waits for ever. So a
+# server's sessions end only this long after it was given its last new connection: where its host answers, and where it may be
+# dark (HAProxy's `timeout connect`).
+CONNECTED_S, DARK_CONNECTED_S = 0.1, 0.6
 MAX_NUMBER = 1 << 53
 MAX_DOCUMENT = 16 * 1024
 NEVER = float("inf")
@@ -97,6 +101,10 @@ class Remembered:
     readers: frozenset[str] = frozenset()
     without_writer_since_s: float | None = None
     moving_since_s: float | None = None
+    open_to: frozenset[tuple[str, bool]] = frozenset()
+    """(host, whether for writes) that get new connections now."""
+    closed_at_s: Mapping[tuple[str, bool], float] = field(default_factory=dict)
+    """Since when the others get none."""
 
 
 @dataclass(frozen=True)
@@ -131,20 +139,32 @@ def decide(
     # Whoever had the writes keeps his open sessions until there is a successor, or nobody waits for one any more.
     writer = claimant or (remembered.writer if is_paused or not fresh else None)
     readers = _readers(fresh, remembered.readers, claimant)
+    keys = [(host, for_writes) for host in hosts for for_writes in (True, False)]
+    closed_at_s = {key: now_s if key in remembered.open_to else remembered.closed_at_s.get(key, now_s) for key in keys}
+    ends_at_s = {key: at_s + (CONNECTED_S if key[0] in fresh else DARK_CONNECTED_S) for key, at_s in closed_at_s.items()}
     servers: dict[tuple[str, bool], Give] = {}
     # Who hears nobody knows nothing: HAProxy's own checks decide alone.
-    for host in hosts if fresh else ():
-        servers[host, True] = Give.ALL if host == writer else Give.NOTHING
-        was_reader = host in remembered.readers and host not in fresh
-        servers[host, False] = Give.ALL if host in readers else Give.NO_NEW if was_reader else Give.NOTHING
-    remembered = replace(remembered, writer=writer, readers=readers | (remembered.readers - fresh.keys()))
+    for host, for_writes in keys if fresh else ():
+        is_avoided = now_s < ends_at_s[host, for_writes] or (not for_writes and host in remembered.readers - fresh.keys())
+        is_in = host == writer if for_writes else host in readers
+        servers[host, for_writes] = Give.ALL if is_in else Give.NO_NEW if is_avoided else Give.NOTHING
+    leaving = [ends_at_s[key] for key, give in servers.items() if give is Give.NO_NEW]
+    # Reads that fall back to the primary are among its new connections, but wait with the writes.
+    is_open = {key for key, give in servers.items() if give is Give.ALL and not (key[1] and is_paused)}
+    remembered = replace(
+        remembered,
+        writer=writer,
+        readers=readers | (remembered.readers - fresh.keys()),
+        open_to=frozenset(is_open) if fresh else remembered.open_to,
+        closed_at_s=closed_at_s,
+    )
     wanted = Wanted(
         writer=writer,
         servers=servers,
         pauses_writes=is_paused,
         pauses_reads=is_paused and not readers,
         why=_why(fresh, term, claimant, is_moving=is_moving, ends_s=ends_s, now_s=now_s),
-        look_again_s=min(_ahead(now_s, [ends_s, *(item.at_s + FRESH_S for item in heard.values())])),
+        look_again_s=min(_ahead(now_s, [ends_s, *leaving, *(item.at_s + FRESH_S for item in heard.values())])),
     )
     return wanted, remembered
 
@@ -184,7 +204,7 @@ def _readers(fresh: Mapping[str, Document], before: frozenset[str], claimant: st
 
 def _ahead(now_s: float, times: list[float]) -> Iterator[float]:
     yield NEVER
-    yield from (time_s for time_s in times if time_s >= now_s)
+    yield from (time_s for time_s in times if time_s > now_s)
 
 
 def _why(
@@ -234,13 +254,14 @@ def commands(wanted: Wanted, actual: Actual, write: Group, read: Group | None) -
             frontends[name] = 0 if is_paused else most
     reads = _changes(read.backend, False, wanted, servers) if read else []
     writes = _changes(write.backend, True, wanted, servers)
-    if writes and not wanted.pauses_writes:
+    if not wanted.pauses_writes and any(line.endswith(" ready") for line in writes):
         before += [f"set maxconn frontend {name} 0" for name in write.frontends if actual.frontends.get(name) != 0]
         after += [
             line for name, most in write.frontends.items() if (line := f"set maxconn frontend {name} {most}") not in after
         ]
-    if wanted.writer and not wanted.pauses_writes and (writes or after):
-        writes.append(f"set server {write.backend}/{wanted.writer} health up")
+    health = f"set server {write.backend}/{wanted.writer} health up"
+    if wanted.writer and after and not wanted.pauses_writes and health not in writes:
+        writes.append(health)
     # Reads that fall back to the primary find it before the last replica goes.
     lets_in = [line for line in reads if line.endswith((" ready", " up"))]
     return [*before, *lets_in, *writes, *(line for line in reads if line not in lets_in), *after], Actual(servers, frontends)
@@ -250,7 +271,9 @@ def _changes(backend: str, is_write: bool, wanted: Wanted, servers: dict[tuple[s
     raised, lowered = [], []
     for (host, for_writes), give in sorted(wanted.servers.items(), key=lambda item: item[0]):
         key = backend, host
-        if for_writes is not is_write or servers.get(key) is give:
+        present = servers.get(key)
+        # `drain` would let in who is out.
+        if for_writes is not is_write or present is give or (present is Give.NOTHING and give is Give.NO_NEW):
             continue
         servers[key] = give
         if give is Give.ALL:
