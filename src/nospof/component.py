@@ -265,7 +265,8 @@ class OnChange(Enum):
 class Unit:
     """A systemd unit that is enabled and running. `text` makes it ours, `drop_in` adds to the package's.
 
-    A change of `text` or `drop_in` restarts it. `is_started`: False for what something else starts, e.g. by its socket.
+    A change of `text` or `drop_in` restarts it, or is asked for. `is_started`: False for what something else starts, e.g. by
+    its socket.
     """
 
     name: str
@@ -480,7 +481,8 @@ class Context:
 class Component(Generic[S]):
     """One kind of software. Subclass it as `class Varnish(Component[VarnishSettings])` and it is known by its `name`.
 
-    `listens`, `connects`, `wants`, `sources` and `touch_last_if` may be class constants or, where settings decide, properties.
+    `listens`, `connects`, `wants`, `sources`, `touch_last_if`, `asks_agent` may be class constants or, where settings decide,
+    properties.
     """
 
     name: ClassVar[str]
@@ -534,6 +536,11 @@ class Component(Generic[S]):
     def touch_last_if(self) -> tuple[str, ...]:
         """A command that exits 0 on the host which is to be changed last in its tier (VIP holder, primary)."""
         return ()
+
+    @property
+    def asks_agent(self) -> str | None:
+        """Where its failover agent hears people: a unix socket on the host. None: it has none."""
+        return None
 
     def parts(self, here: Context) -> Parts:
         """What the host must have for this instance. Pure."""

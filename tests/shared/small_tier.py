@@ -182,6 +182,12 @@ class Database:
     def beat(self) -> None:
         self.written += 1
 
+    def ask_replicas(self) -> None:
+        pass
+
+    def release(self, received: Position) -> int:
+        return 0
+
     def save_beyond(self, keeps: Position, into: Path) -> int:
         return 0
 

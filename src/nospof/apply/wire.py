@@ -65,6 +65,7 @@ def _notify(for_units: tuple[str, ...], reactions: Mapping[str, str]) -> dict[st
 
 
 def _unit_files(unit: Unit) -> list[Json]:
+    reaction = OnChange.ASK if unit.on_change is OnChange.ASK else OnChange.RESTART
     texts = [(f"{SYSTEMD}/{unit.name}", unit.text), (f"{SYSTEMD}/{unit.name}.d/50-nospof.conf", unit.drop_in)]
     return [
         {
@@ -74,7 +75,7 @@ def _unit_files(unit: Unit) -> list[Json]:
             "user": "root",
             "ownership": "whole",
             "check": [],
-            "notify": {unit.name: OnChange.RESTART.value},
+            "notify": {unit.name: reaction.value},
         }
         for path, text in texts
         if text is not None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from nospof.onhost import files, units
 from nospof.onhost.compare import Difference, is_done, of_instance, strongest
-from nospof.onhost.manifest import Instance, Manifest, Probe, Step
+from nospof.onhost.manifest import Instance, Manifest, Probe, Step, Unit
 from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_journal
 
 PROBE_PERIOD_S = 0.1
@@ -126,20 +126,31 @@ def _change_units(instance: Instance, todo: list[Difference]) -> None:
     wanted = {difference.name: difference.change for difference in todo if difference.kind == "unit"}
     states = units.states(unit.name for unit in instance.units)
     units.enable(unit.name for unit in instance.units if states[unit.name].needs_enabling)
-    for unit in instance.units:
+    for unit in _agents_first(instance.units, states):
         change = wanted.get(unit.name, "")
         if change == "ask":
-            _ask(unit.name, unit.ask)
+            _ask(unit)
         elif change in ("reload", "restart") and states[unit.name].is_running:
             units.change(change, unit.name)
         elif unit.is_started and not states[unit.name].is_running:
             units.change("start", unit.name)
 
 
-def _ask(unit: str, argv: tuple[str, ...]) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=units.START_LIMIT_S, check=False)
+def _agents_first(wanted: tuple[Unit, ...], states: Mapping[str, units.UnitState]) -> list[Unit]:
+    """In order; but where something must be started, which may be the agent that is to be asked, asking comes last."""
+    must_start = any(unit.is_started and not states[unit.name].is_running for unit in wanted)
+    return sorted(wanted, key=lambda unit: must_start and bool(unit.ask))
+
+
+def _ask(unit: Unit) -> None:
+    """Have the agent that owns the unit restart it. Raises UnitFailure with what the agent says."""
+    try:
+        done = units.run(list(unit.ask), timeout_s=units.START_LIMIT_S)
+    except subprocess.TimeoutExpired:
+        what = f"was asked to take over its new configuration and gave no answer within {units.START_LIMIT_S:.0f} s"
+        raise units.UnitFailure(unit.name, what, units.last_log(unit.name)) from None
     if done.returncode != 0:
-        raise units.UnitFailure(unit, "was asked to take over its new configuration and refused", done.stderr.strip())
+        raise units.UnitFailure(unit.name, "was asked to take over its new configuration and refused", done.stderr.strip())
 
 
 def _run_steps(instance: Instance) -> None:
@@ -186,7 +197,8 @@ def _wait_probe(instance: Instance, probe: Probe) -> None:
 
 def _refuse_dying(instance: Instance) -> None:
     """Do not wait for what starts again and again: raises Unhealthy."""
-    states = units.states(unit.name for unit in instance.units).values()
+    # What an agent owns ends and starts as the agent will.
+    states = units.states(unit.name for unit in instance.units if not unit.ask).values()
     failed = [f"{state.name} failed" for state in states if state.active == "failed"]
     dying = [f"{state.name} ended {state.restarts} times" for state in states if state.restarts >= MOST_RESTARTS]
     if failed or dying:
@@ -199,8 +211,12 @@ def _logs(instance: Instance) -> str:
 
 
 def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, units.UnitState]) -> bool:
-    """Restore the last good files; units that ran before run again, the others stop. False: that did not work either."""
+    """Restore the last good files; units that ran before run again, the others stop. False: that did not work either.
+
+    What an agent owns is restarted by it, and only where it was asked to before.
+    """
     changed = [d.name for d in todo if d.kind in ("file", "symlink")]
+    asked = {d.name for d in todo if d.kind == "unit" and d.change == "ask"}
     seeds = {file.path for file in instance.files if file.ownership == "seed"}
     try:
         for path in changed:
@@ -210,8 +226,10 @@ def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, u
             if not before[unit.name].is_running and unit.is_started:
                 units.run(["systemctl", "stop", unit.name], timeout_s=units.START_LIMIT_S)
         units.reload_systemd()
-        for unit in instance.units:
-            if before[unit.name].is_running:
+        for unit in sorted(instance.units, key=lambda unit: bool(unit.ask)):
+            if unit.name in asked:
+                _ask(unit)
+            elif before[unit.name].is_running and not unit.ask:
                 units.run(["systemctl", "reset-failed", unit.name], timeout_s=10)
                 units.change("restart", unit.name)
     except (units.UnitFailure, subprocess.TimeoutExpired, OSError):

@@ -13,10 +13,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 from typing import IO, Any
 
 from nospof.onhost import activate, compare, facts, manifest, receipt, settle, stage, status
+from nospof.onhost.agent.ask import ask
 from nospof.onhost.files import write_atomically
 
 LOCK = "/run/nospof.lock"
@@ -56,10 +59,13 @@ def _exactly(source: IO[bytes], length: int) -> bytes:
 
 
 def _carry_out(request: Request, blobs: Mapping[str, bytes]) -> Answer:
-    readers: dict[str, Callable[[Request], Answer]] = {"facts": _facts, "compare": _compare, "status": _status}
+    # Not under the lock: what only looks, and what people ask of an agent, which must not wait for a run that hangs.
+    free: dict[str, Callable[[Request], Answer]] = {
+        "facts": _facts, "compare": _compare, "status": _status, "agent": _agent
+    }  # fmt: skip
     phase = request["phase"]
-    if phase in readers:
-        return readers[phase](request)
+    if phase in free:
+        return free[phase](request)
     with open(LOCK, "a+") as lock:
         _lock(lock, request)
         _refuse_strangers(request)
@@ -86,17 +92,21 @@ def _lock(lock: IO[str], request: Request) -> None:
 
 def _refuse_strangers(request: Request) -> None:
     known = receipt.read_receipt()
-    if known.stack_id and known.stack_id != request["stack_id"]:
-        raise Refused(
-            "other-stack",
-            f"this host belongs to another stack: {known.stack} ({known.stack_id}), applied {known.finished_at} by "
-            f"{known.finished_by}",
-        )
+    _refuse_other_stacks(request, known)
     if known.generation != request["generation"]:
         raise Refused(
             "moved-on",
             f"this host was changed meanwhile by {known.finished_by} at {known.finished_at} "
             f"(generation {known.generation}, not {request['generation']})",
+        )
+
+
+def _refuse_other_stacks(request: Request, known: receipt.Receipt) -> None:
+    if known.stack_id and known.stack_id != request["stack_id"]:
+        raise Refused(
+            "other-stack",
+            f"this host belongs to another stack: {known.stack} ({known.stack_id}), applied {known.finished_at} by "
+            f"{known.finished_by}",
         )
 
 
@@ -129,8 +139,20 @@ def _compare(request: Request) -> Answer:
 
 
 def _status(request: Request) -> Answer:
-    found = status.look(receipt.read_receipt(), request["leads"])
-    return {"instances": {name: asdict(state) for name, state in found.items()}, "addresses": status.addresses()}
+    with ThreadPoolExecutor(8) as pool:
+        agents = {name: pool.submit(status.agent, path) for name, path in request["agents"].items()}
+        found = status.look(receipt.read_receipt(), request["leads"])
+        return {
+            "instances": {name: asdict(state) for name, state in found.items()},
+            "addresses": status.addresses(),
+            "agents": {name: answer.result() for name, answer in agents.items()},
+        }
+
+
+def _agent(request: Request) -> Answer:
+    """Pass on what somebody asks of a failover agent; the agent itself sees to it that requests do not mix."""
+    _refuse_other_stacks(request, receipt.read_receipt())
+    return {"answer": ask(Path(request["socket"]), request["ask"], request["limit_s"])}
 
 
 def _stage(request: Request, blobs: Mapping[str, bytes]) -> Answer:

@@ -1,16 +1,20 @@
-"""How this host is now: its addresses, and each instance's units, health and whether it leads."""
+"""How this host is now: its addresses, each instance's units, health and whether it leads, and what its agents say."""
 
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from nospof.onhost import facts, units
+from nospof.onhost.agent.ask import ask, read_note
 from nospof.onhost.receipt import Receipt
 
-ASKS_S = 1.5
+ASKS_S, AGENT_S = 1.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ def look(receipt: Receipt, leads: Mapping[str, list[str]]) -> dict[str, Instance
             is_leading = leading[name].result() if name in leading else None
             found[name] = InstanceStatus("failed" if why else "ok", why, is_leading)
     return found
+
+
+def agent(path: str) -> dict[str, Any]:
+    """What the failover agent at this socket says; from one that does not answer, what it last wrote, with its age."""
+    answer = ask(Path(path), {"do": "status"}, AGENT_S)
+    return answer if answer.get("ok") else {**answer, "note": read_note(Path(path).with_name("note.json"), time.monotonic())}
 
 
 def addresses() -> list[str]:

@@ -304,6 +304,31 @@ def test_agent_that_is_not_there_was_not_asked(tmp_path: Path) -> None:
     assert (answer["ok"], answer["outcome"]) == (False, "not-asked")
 
 
+def test_agent_that_is_being_started_is_waited_for_before_a_restart(tier: SmallTier) -> None:
+    # Given: `up` restarted the agent and asks it at once, before its socket is there.
+    path = tier.socket("db1")
+    answers: list[dict[str, object]] = []
+    asking = threading.Thread(target=lambda: answers.append(ask(path, {"do": "restart"})))
+    asking.start()
+    tier.begin("db1")
+    asking.join(60)
+    assert answers[0]["ok"], answers
+
+
+def test_pause_that_a_person_began_during_a_restart_stays(tier: SmallTier) -> None:
+    with_voters(tier, "db1 w1")
+    tier.databases["db1"].may_start = False
+    answers: list[dict[str, object]] = []
+    restarting = threading.Thread(target=lambda: answers.append(tier.ask("db1", "restart")))
+    restarting.start()
+    wait_until(lambda: tier.databases["db1"].pid() is None, "db1 was not ended")
+    assert tier.ask("w1", "pause", for_s=3600, by="ann@desk")["ok"]
+    tier.databases["db1"].may_start = True
+    restarting.join(60)
+    assert answers[0]["ok"], answers
+    assert tier.cluster.paused_by == "ann@desk"
+
+
 def test_agent_that_dies_while_it_answers_leaves_it_unknown(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "dies.sock"))
