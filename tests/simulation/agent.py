@@ -94,7 +94,6 @@ class Agent:
         self._is_busy = False
         self._is_woken = False
         self._tick = 0
-        self._refused = ""
         self._failed_rule = ""
         self._pause_s = 0.0
         self._not_before_s = 0.0
@@ -328,7 +327,7 @@ class Agent:
 
         match action:
             case model.Change(cluster):
-                self._etcd.swap(self.node, cluster, done)
+                self._etcd.swap(self.node, cluster, self._swapped(done))
             case model.CastVote(revision, vote):
                 self._etcd.vote(self.node, revision, vote, done)
             case model.WriteReport(report):
@@ -339,27 +338,26 @@ class Agent:
                 server.crash()
                 self._loop.after(0.02, done, True)
             case model.StopReceiving():
-                self._refuse_a_silent_source()
                 server.ask(server.stop_receiving, did)
             case model.ResumeReceiving():
-                self._reach_all()
                 server.ask(server.resume_receiving, did)
             case model.Follow(node, acknowledges, may_forget):
-                self._reach_all()
                 server.forgot += may_forget
                 server.ask(lambda: server.follow(node, acknowledges=acknowledges, may_forget=may_forget), self._followed(did))
             case model.Acknowledge(on):
                 server.ask(lambda: server.acknowledge(on=on), did)
             case model.BePrimary(waits, takes):
+                server.is_copy = False
                 server.ask(lambda: server.be_primary(waits_for_voters=waits, takes_writes=takes), did)
             case model.Freeze():
                 self._long(server.freeze, lambda result: done(EngineError("writes go on") if result is False else result))
             case model.TakeBarrier():
                 self._long(server.barrier, self._took_barrier(done))
             case model.Block(nodes):
-                server.refused = self._refused
                 server.block(nodes)
                 server.ask(lambda: server.end_feeds(nodes), did)
+            case model.Release(received):
+                server.ask(lambda: server.release(received), did)
             case model.CopyFrom(node):
                 server.copy(node, did)
             case _:
@@ -374,6 +372,14 @@ class Agent:
 
         self.server.ask(lambda: statement(done), began)
         self._loop.after(4.0, done, EngineError("no answer in time"))
+
+    def _swapped(self, done: Callable[[object], None]) -> Callable[[object], None]:
+        def swapped(result: object) -> None:
+            if isinstance(result, Cluster):
+                self._saw_cluster(result)
+            done(result)
+
+        return self._back(swapped)
 
     def _took_barrier(self, done: Callable[[object], None]) -> Callable[[object], None]:
         def took(result: object) -> None:
@@ -390,12 +396,3 @@ class Agent:
             done(result)
 
         return self._back(followed)
-
-    def _refuse_a_silent_source(self) -> None:
-        source = self.server.source
-        if source is not None and self.now_s - self._heard_s >= self._rules.agree_s:
-            self._refused = self.server.refused = source
-
-    def _reach_all(self) -> None:
-        if self._refused:
-            self._refused = self.server.refused = ""

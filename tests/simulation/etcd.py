@@ -60,7 +60,7 @@ class Etcd:
         self._call(node, lambda: self._snapshot, answer)
 
     def swap(self, node: str, cluster: Cluster, answer: Answer) -> None:
-        """Replace the cluster, if it is still at the revision that `cluster` bears. Answers True, False or None."""
+        """Replace the cluster, if it is still at the revision that `cluster` bears. Answers what it is then, or None."""
         self._call(node, lambda: self._swap(cluster), answer)
 
     def vote(self, node: str, revision: int, vote: Vote, answer: Answer) -> None:
@@ -92,15 +92,15 @@ class Etcd:
         return 0.0005 + 0.002 * self._random.random()
 
     # --- keys ----------------------------------------------------------------------------------------------------------
-    def _swap(self, cluster: Cluster) -> bool:
+    def _swap(self, cluster: Cluster) -> Cluster:
         old = self._snapshot
         if not self.is_at(cluster.revision):
-            return False
+            return old.cluster
         new = replace(cluster, revision=old.store_revision + 1)
         self._put(cluster=new)
         votes = {node: vote for node, (revision, vote) in old.votes.items() if revision == old.cluster.revision}
         self.swapped(old.cluster, new, votes)
-        return True
+        return new
 
     def is_at(self, revision: int) -> bool:
         """The comparison of compare-and-swap."""

@@ -9,9 +9,6 @@ from tests.simulation.server import DatabaseServer, Watcher, Write
 
 from nospof.onhost.agent.model import Cause, Cluster, Mode, Rules, Sync, Vote
 
-# Acknowledged writes that a voter could still lack; older ones are with everybody.
-LATEST = 500
-
 
 class Violation(Exception):
     """An invariant does not hold."""
@@ -44,13 +41,18 @@ class Watchman(Watcher):
         c = self._etcd.now.cluster
         write.is_acknowledged = True
         self.acknowledged.append(write)
-        if not waited and not (self._may_go_alone and c.primary == server.node):
-            raise Violation(
-                "unprotected", f"{server.node} acknowledged {write}, which no voter confirmed, while sync is {c.sync.value}"
-            )
+        if not waited and c.primary == server.node:
+            self._may_go_unconfirmed(server, write, c)
         if c.primary != server.node and not self._has(c.primary, write):
             raise Violation(
                 "lost", f"{server.node} acknowledged {write}, which {c.primary}, primary of term {c.term}, does not have"
+            )
+
+    def _may_go_unconfirmed(self, server: DatabaseServer, write: Write, c: Cluster) -> None:
+        """Only while the primary may go alone, or if a voter has it: none is promoted without that one, or before it has all."""
+        if not self._may_go_alone and not any(self._has(node, write) for node in c.voters):
+            raise Violation(
+                "unprotected", f"{server.node} acknowledged {write}, which no voter has, while sync is {c.sync.value}"
             )
 
     def _has(self, node: str, write: Write) -> bool:
@@ -103,8 +105,6 @@ class Watchman(Watcher):
             raise Violation("term", f"term {new.term} has two primaries: {self.primaries[new.term]} and {new.primary}")
         if new.primary != old.primary and old.primary:
             self._promoted(old, new, votes)
-        if new.sync is Sync.OK:
-            self._voters_have_all(new)
         self.semi_sync_changed()
 
     def _keep_whether_alone(self, new: Cluster) -> None:
@@ -135,16 +135,6 @@ class Watchman(Watcher):
             feed = voter.process.feed if voter.process is not None else None
             if feed is not None and feed.source.node == old.primary and voter.incarnation == incarnation:
                 raise Violation("I2", f"{new.primary} was promoted while {node} receives from {old.primary}")
-
-    def _voters_have_all(self, new: Cluster) -> None:
-        """The state licenses a promotion: what was acknowledged is with one voter at least, unless one is no longer itself."""
-        if any(self.servers[node].incarnation != incarnation for node, incarnation in new.voters.items()):
-            return
-        for write in self.acknowledged[-LATEST:]:
-            if not any(self._has(node, write) for node in new.voters):
-                raise Violation(
-                    "I1", f"sync is ok, and none of the voters {sorted(new.voters)} has the acknowledged write {write}"
-                )
 
     def routed(self, host: str, old_term: int, term: int) -> None:
         if term < old_term:

@@ -22,6 +22,7 @@ from nospof.onhost.agent.model import BEGINNING, Position, Role, Server, Source
 HEARTBEAT_S = 0.2
 NET_TIMEOUT_S = 2.0
 CONNECT_RETRY_S = 1.0
+ASK_S = 0.5
 # A statement without an answer is given up after so long.
 STATEMENT_S = 3.0
 FREEZE_S = 0.3
@@ -51,7 +52,8 @@ class Feed:
     source: DatabaseServer
     replica: DatabaseServer
     acknowledges: bool
-    confirmed: int = 0
+    told: int = 0
+    """What the replica said to have applied, asked over a connection of its own."""
     heard_s: float = 0.0
 
 
@@ -117,12 +119,11 @@ class DatabaseServer:
         self.slave_position = 0
         self.source: str | None = None
         self.has_data = True
+        self.is_copy = False
         self.boots = 0
         self.forgot = 0
         # --- of the host -----------------------------------------------------------------------------------------------
         self.blocked: frozenset[str] = frozenset()
-        self.refused = ""
-        """The primary's host, while it is refused here."""
         self.stalled: list[tuple[Call, tuple[object, ...]]] | None = None
         self.is_applying_slowly = 0
         self._loop = loop
@@ -212,6 +213,21 @@ class DatabaseServer:
         self._network.send(self.node, feed.replica.node, feed.replica.receive, feed, [], False)
         self._later(HEARTBEAT_S, self._beat, feed)
 
+    def _ask_replica(self, feed: Feed) -> None:
+        """Ask it twice a second what it has applied, for as long as it is fed."""
+        if self._running().feeds.get(feed.replica.node) is not feed:
+            return
+        self._later(ASK_S, self._ask_replica, feed)
+        self._network.send(self.node, feed.replica.node, feed.replica.tell, feed)
+
+    def tell(self, feed: Feed) -> None:
+        """Answer the question of the source."""
+        if self.process is not None and self.process.is_ready and self.process.hung is None:
+            self._network.send(self.node, feed.source.node, feed.source.was_told, feed, self.slave_position)
+
+    def was_told(self, feed: Feed, number: int) -> None:
+        feed.told = number
+
     def confirm(self, feed: Feed, number: int) -> None:
         """An acknowledgement arrives: everything up to it is released."""
         process = self.process
@@ -220,7 +236,6 @@ class DatabaseServer:
         if process.hung is not None:
             process.hung.append((self.confirm, (feed, number)))
             return
-        feed.confirmed = max(feed.confirmed, number)
         for commit in list(process.commits):
             if process.waits and commit.waits and commit.write is not None and commit.write.number <= number:
                 self._end(commit, True)
@@ -254,6 +269,7 @@ class DatabaseServer:
         if self.log[number:]:
             self._feed(feed, self.log[number:])
         self._beat(feed)
+        self._later(0.1 * self._random.random(), self._ask_replica, feed)
 
     # --- receiving -----------------------------------------------------------------------------------------------------
     @property
@@ -335,7 +351,7 @@ class DatabaseServer:
         def arrived() -> None:
             # The connection is made in one moment: no packet of an earlier one can come between.
             is_wanted = self.process is process and process.hung is None and process.asks and process.feed is None
-            if is_wanted and self.source == source.node != self.refused and self._network.talks(self.node, source.node):
+            if is_wanted and self.source == source.node and self._network.talks(self.node, source.node):
                 source.accept(self, answered)
 
         self._network.send(self.node, source.node, arrived)
@@ -383,22 +399,24 @@ class DatabaseServer:
         written = self.position(len(self.log))
         process = self.process
         if process is None:
-            return Server(has_data=self.has_data, written=written)
+            return Server(has_data=self.has_data, is_copy=self.is_copy, written=written)
         if not process.is_ready or process.hung is not None:
             raise EngineError("no answer")
         received = self.received_number
+        applied = self.position(self.slave_position) if self.source is not None else written
         return Server(
             is_running=True,
             answers=True,
+            is_copy=self.is_copy,
             incarnation=self.incarnation,
             is_read_only=process.is_read_only,
             waits_for_voters=process.waits,
             acknowledges=process.acknowledges,
             source=self._seen_source(process),
             written=written,
-            received=Position((("0", received),), self.received_writer) if received else BEGINNING,
-            applied=self.position(self.slave_position),
-            feeds={node: self.position(feed.confirmed) for node, feed in process.feeds.items()},
+            received=Position((("0", received),), self.received_writer) if received and self.source is not None else applied,
+            applied=applied,
+            feeds={node: self.position(feed.told) for node, feed in process.feeds.items()} if self.source is None else {},
         )
 
     def _seen_source(self, process: Process) -> Source | None:
@@ -443,10 +461,8 @@ class DatabaseServer:
 
     def resume_receiving(self) -> None:
         process = self._running()
-        if self.source is None:
-            raise EngineError("no source")
-        if not process.applies:
-            self._forget()
+        if self.source is None or not process.applies:
+            raise EngineError("nothing is applied, so what was received would be forgotten")
         process.asks = True
         self._connect(process)
 
@@ -472,13 +488,14 @@ class DatabaseServer:
         process.acknowledges = on
         if process.asks:
             self._close_feed()
+            process.asks = process.applies
             self._connect(process)
 
     def be_primary(self, *, waits_for_voters: bool, takes_writes: bool) -> None:
         process = self._running()
         if not takes_writes and process.commits:
             raise EngineError("read_only waits for a writer")
-        process.is_read_only = process.is_read_only or not takes_writes
+        self.require_drained()
         process.asks = process.applies = process.acknowledges = False
         self._close_feed()
         self._forget()
@@ -490,6 +507,15 @@ class DatabaseServer:
         if takes_writes:
             self._watcher.took_writes(self)
         self._watcher.semi_sync_changed()
+
+    def require_drained(self) -> None:
+        if self.relay:
+            raise EngineError("what was received is not applied yet")
+
+    def release(self, received: Position) -> None:
+        """Let those go whose writes are all within what the published voter says to have."""
+        if received.covers(self.position(len(self.log))):
+            self.release_waiting()
 
     def freeze(self, answer: Callable[[object], None]) -> None:
         """Answer True once no write is left, or False, with everything as before, when that takes too long."""
@@ -580,7 +606,6 @@ class DatabaseServer:
     def lose_power(self) -> None:
         """As a crash, but nobody is told. A copy that was under way is torn. Whom it blocks is kept on disk."""
         self.boots += 1
-        self.refused = ""
         self.crash(is_power_loss=True)
 
     def hang(self) -> None:
@@ -614,12 +639,12 @@ class DatabaseServer:
     def _copied(self, node: str, boots: int, answer: Callable[[object], None]) -> None:
         donor = self.peers[node]
         works = donor.process is not None and donor.process.is_ready and donor.process.hung is None
-        if not works or boots != self.boots or not self._network.talks(self.node, node) or self.node in donor.blocked:
+        if not works or boots != self.boots or not self._network.talks(self.node, node):
             answer(EngineError("the copy was cut off"))
             return
         self.log = donor.log[: donor.committed]
         self.committed = self.slave_position = len(self.log)
-        self.relay, self.source, self.has_data = [], None, True
+        self.relay, self.source, self.has_data, self.is_copy = [], None, True, True
         self.boots += 1
         answer(None)
 

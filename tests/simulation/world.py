@@ -36,6 +36,8 @@ class Result:
     writes: int = 0
     promotions: int = 0
     rules: Counter[str] = field(default_factory=Counter)
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often a host went from one state to another."""
     history: list[str] = field(default_factory=list)
 
 
@@ -43,7 +45,7 @@ def run(seed: int, mistake: Mistake, schedule: list[Fault] | None = None, *, tel
     """Run one world to its end or to its first violation."""
     chosen = faults.draw(seed) if schedule is None else schedule
     world = World(seed, mistake, tells=tells)
-    result = Result(seed, chosen, rules=world.rules_fired, history=world.history)
+    result = Result(seed, chosen, rules=world.rules_fired, moves=world.moves, history=world.history)
     try:
         world.live(chosen)
     except Violation as violation:
@@ -66,6 +68,8 @@ class World:
         self.rules_fired: Counter[str] = Counter()
         self._tells = tells
         self._said: dict[str, str] = {}
+        self._states: dict[str, str] = {}
+        self.moves: Counter[tuple[str, str]] = Counter()
         random = self.loop.random("topology")
         count = random.choice((3, 3, 3, 3, 2, 4))
         nodes = tuple(f"db{number}" for number in range(1, count + 1))
@@ -143,6 +147,9 @@ class World:
 
     def _decided(self, node: str, decision: Decision) -> None:
         self.rules_fired[decision.rule] += 1
+        before, self._states[node] = self._states.get(node, ""), decision.state
+        if before not in ("", decision.state):
+            self.moves[before, decision.state] += 1
         if not self._tells:
             return
         acts = ", ".join(type(action).__name__ for action in decision.actions)
