@@ -221,7 +221,7 @@ def test_keys_outlive_a_loss_of_power_of_all_three(trio: Trio) -> None:
 
 
 def test_caller_without_a_certificate_is_refused(trio: Trio) -> None:
-    url = ("--max-time", "3", "--cacert", "/etc/nospof/tls/ca.pem", "https://b1:2379/health")
+    url = ("--http1.1", "--max-time", "3", "--cacert", "/etc/nospof/tls/ca.pem", "https://b1:2379/health")
     mine = ("--cert", "/etc/nospof/tls/decider.crt", "--key", "/etc/nospof/tls/decider.key")
     assert trio.run("a1", "curl", "-sS", *mine, *url).exit_code == 0
     assert b"alert" in trio.run("a1", "curl", "-sS", *url).stderr
@@ -229,7 +229,7 @@ def test_caller_without_a_certificate_is_refused(trio: Trio) -> None:
 
 def test_client_is_no_peer(trio: Trio) -> None:
     """Its certificate is the stack's, and yet it cannot take part in the voting."""
-    argv = ("curl", "-sS", "--max-time", "3", "--cacert", "/etc/nospof/tls/ca.pem", "https://b1:2380/version")
+    argv = ("curl", "-sS", "--http1.1", "--max-time", "3", "--cacert", "/etc/nospof/tls/ca.pem", "https://b1:2380/version")
     stem = "/etc/nospof/tls"
     assert trio.run("a1", *argv, "--cert", f"{stem}/etcd.crt", "--key", f"{stem}/etcd.key").exit_code == 0
     assert trio.run("a1", *argv, "--cert", f"{stem}/decider.crt", "--key", f"{stem}/decider.key").exit_code != 0
