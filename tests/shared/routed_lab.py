@@ -42,7 +42,7 @@ class RoutedLab:
     """The lab; `note()` is what an agent would do, `Calls` what an application would."""
 
     def __init__(self) -> None:
-        database = Tier("database", "mariadb", DATABASES, MariadbSettings())
+        database = Tier("database", "mariadb", DATABASES, MariadbSettings.model_validate({}))
         self.topology = resolve(
             stack("app1:a db1:a db2:b", tier("shop-app", "application", APP, "database"), database), Allotment()
         ).topology

@@ -295,6 +295,7 @@ class Door:
         self.board, self.context = board, context
         self._callers: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._is_closed = False
         self.listener = socket.create_server((board.config.address, board.config.role_port), backlog=128)
         threading.stack_size(256 * 1024)
 
@@ -304,7 +305,7 @@ class Door:
             try:
                 plain, (address, _) = self.listener.accept()
             except OSError as error:
-                if self.listener.fileno() < 0:
+                if self._is_closed:
                     return
                 log.error("cannot accept: %s", error)
                 time.sleep(0.1)
@@ -315,6 +316,7 @@ class Door:
                 plain.close()
 
     def close(self) -> None:
+        self._is_closed = True
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()

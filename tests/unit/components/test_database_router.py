@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import runpy
-import socket
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
-import pytest
 from tests.unit.components.test_mariadb import FACTS, SHOP, database, stack
 
 from nospof import component as c
-from nospof.components.database_router import STATE
+from nospof.onhost.database_router import Server, read_config
+from nospof.onhost.database_routing import DARK_CONNECTED_S, Group
 from nospof.resolve import Allotment, component_of, resolve
 from nospof.topology import InstanceId
 
@@ -22,12 +16,16 @@ from nospof.topology import InstanceId
 def parts() -> c.Parts:
     resolved = resolve(stack(SHOP, database()), Allotment())
     instance = resolved.topology.instance(InstanceId("database-router", "app1"))
-    here = c.Context(resolved.topology, instance, c.Facts(**FACTS), {}, {})  # type: ignore[arg-type]
+    here = c.Context(resolved.topology, instance, c.Facts(**FACTS), {}, {"base/onhost": "f" * 64})  # type: ignore[arg-type]
     return component_of(instance).parts(here)
 
 
 def text_of(name: str) -> str:
     return next(file.text for file in parts().files if file.path.endswith(name))
+
+
+def unit_of(name: str) -> str:
+    return next(unit.text or "" for unit in parts().units if unit.name == name)
 
 
 def section(name: str) -> list[str]:
@@ -67,62 +65,51 @@ def test_a_connection_is_tried_once() -> None:
     assert "    retries 0" in section("defaults")
 
 
-def test_no_server_is_good_at_the_start() -> None:
-    states = [line.split() for line in text_of(".down").splitlines()[2:]]
-    assert [(fields[1], fields[3], fields[5]) for fields in states] == [
-        (group, host, "0") for group in ("database-primary", "database-replica") for host in ("db1", "db2", "w1")
-    ]
-    assert {len(fields) for fields in states} == {len(text_of(".down").splitlines()[1].split()) - 1}
+def test_haproxy_starts_with_the_state_that_the_program_writes() -> None:
+    """Without that file it takes every server for good until a check fails."""
+    state = "/run/nospof-database-router/state"
+    assert f"    server-state-file {state}" in text_of(".cfg").splitlines()
+    unit = unit_of("nospof-database-router.service")
+    errand = "/usr/bin/python3 /usr/lib/nospof/onhost database_router --config /etc/nospof/database-router.json"
+    assert f"ExecStartPre={errand} --write-state {state}" in unit
+    assert f"ExecReload={errand} --write-state {state}" in unit
+
+
+def test_haproxy_and_its_sessions_outlive_a_new_version_of_the_program() -> None:
+    assert "onhost-" not in unit_of("nospof-database-router.service")
+    assert f"ExecStart=/usr/bin/python3 {c.ONHOST}-{'f' * 12} database_router" in unit_of("nospof-database-router-lead.service")
+
+
+def test_a_program_that_ended_or_hangs_holds_nothing_up() -> None:
+    unit = unit_of("nospof-database-router-lead.service")
+    assert "--let-go" in next(line for line in unit.splitlines() if line.startswith("ExecStopPost="))
+    assert {"WatchdogSec=3", "WatchdogSignal=SIGKILL", "Restart=always"} <= set(unit.splitlines())
+
+
+def test_the_highest_term_outlives_a_restart_of_the_program() -> None:
+    assert "RuntimeDirectoryPreserve=restart" in unit_of("nospof-database-router-lead.service")
+
+
+def test_the_program_knows_whom_to_hear_and_what_to_lead(tmp_path: Path) -> None:
+    file = tmp_path / "routes.json"
+    file.write_text(text_of("database-router.json"))
+    config = read_config(file)
+    assert (config.ca, config.hold_s) == ("/etc/nospof/tls/ca.pem", 10)
+    [led] = config.tiers
+    assert led.servers == tuple(Server(host, f"198.18.1.{n}", 3306, 8008) for host, n in (("db1", 4), ("db2", 5), ("w1", 6)))
+    assert led.write == Group("database-primary", {"database-3306": 2000})
+    assert led.read == Group("database-replica", {"database-3307": 2000})
+    names = {
+        block.splitlines()[0].split()[-1] for block in text_of(".cfg").split("\n\n") if block.startswith(("front", "back"))
+    }
+    assert names == {"database-primary", "database-replica", "database-3306", "database-3307"}
+
+
+def test_a_session_that_connects_is_given_up_before_its_server_is_put_out() -> None:
+    """Incident: HAProxy 3.0.11 let clients wait for ever whose sessions were ended while they were connecting to the server."""
+    assert "    timeout connect 500ms" in section("defaults")
+    assert DARK_CONNECTED_S > 0.5
 
 
 def test_it_needs_no_key_of_its_own() -> None:
     assert [file.path for file in parts().files if "tls" in file.path] == ["/etc/nospof/tls/ca.pem"]
-
-
-class Admin(threading.Thread):
-    """HAProxy's admin socket: answers one command with `text`."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        super().__init__(daemon=True)
-        self.text = text
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        self.listener.listen()
-
-    def run(self) -> None:
-        caller, _ = self.listener.accept()
-        with caller:
-            caller.recv(100)
-            caller.sendall(self.text.encode())
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # A socket's path has 107 characters at most, and pytest's folders are long.
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "down").write_text(text_of(".down"))
-    program = STATE.replace("/run/nospof-database-router", ".").replace("/etc/nospof/database-router.down", "down")
-    (tmp_path / "program.py").write_text(program)
-    return tmp_path
-
-
-def good_in(place: Path) -> set[tuple[str, str]]:
-    lines = [line.split() for line in (place / "state").read_text().splitlines()]
-    return {(fields[1], fields[3]) for fields in lines if len(fields) > 18 and fields[5] == "2"}
-
-
-def test_a_start_forgets_and_a_reload_keeps_who_is_good(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    subprocess.run([sys.executable, "program.py"], check=True)
-    assert good_in(place) == set()
-    live = text_of(".down").replace("database-primary 1 db1 198.18.1.4 0", "database-primary 1 db1 198.18.1.4 2")
-    Admin(place / "admin.sock", live).start()
-    subprocess.run([sys.executable, "program.py", "reload"], check=True)
-    assert good_in(place) == {("database-primary", "db1")}
-
-
-def test_a_reload_does_not_carry_a_server_over_to_another_address(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    live = text_of(".down").replace("database-primary 1 db1 198.18.1.4 0", "database-primary 1 db1 203.0.113.9 2")
-    Admin(place / "admin.sock", live).start()
-    monkeypatch.setattr(sys, "argv", ["program.py", "reload"])
-    runpy.run_path(os.fspath(place / "program.py"))
-    assert good_in(place) == set()
