@@ -76,15 +76,17 @@ nodes = st.sampled_from(["db1", "db2", "w1"])
 incarnations = st.sampled_from(["a", "b", "w", ""])
 sources = st.none() | st.builds(m.Source, nodes, st.booleans(), st.booleans(), st.booleans(), needs_copy=st.booleans())
 servers = st.builds(
-    m.Server, st.booleans(), st.booleans(), st.booleans(), incarnations, st.booleans(), st.booleans(), st.booleans(), sources,
-    positions, positions, positions, st.dictionaries(nodes, positions),
+    m.Server, is_running=st.booleans(), answers=st.booleans(), has_data=st.booleans(), is_copy=st.booleans(),
+    incarnation=incarnations, is_read_only=st.booleans(), waits_for_voters=st.booleans(), acknowledges=st.booleans(),
+    source=sources, written=positions, received=positions, applied=positions, feeds=st.dictionaries(nodes, positions),
 )  # fmt: skip
 elections = st.none() | st.builds(m.Election, nodes, st.sampled_from(m.Cause), st.just("why"))
 handovers = st.none() | st.builds(m.Handover, nodes, st.just("h"), st.none() | positions)
 clusters = st.builds(
-    m.Cluster, st.integers(1, 9), st.integers(1, 9), nodes | st.just(""), st.sampled_from(m.Sync),
-    st.dictionaries(nodes, incarnations), st.booleans(), st.booleans(), elections, handovers,
-    st.builds(m.Promotion, nodes, positions, st.sampled_from(m.Cause)), st.just(""), st.dictionaries(nodes, positions),
+    m.Cluster, revision=st.integers(1, 9), term=st.integers(1, 9), primary=nodes | st.just(""), sync=st.sampled_from(m.Sync),
+    voters=st.dictionaries(nodes, incarnations), is_new=st.booleans(), primary_down=st.booleans(), election=elections,
+    handover=handovers, last=st.builds(m.Promotion, nodes, positions, st.sampled_from(m.Cause)),
+    deposed=st.dictionaries(nodes, positions), removed=st.dictionaries(nodes, st.integers(0, 9)),
 )  # fmt: skip
 votes = st.dictionaries(nodes, st.builds(m.Vote, nodes, incarnations, positions, positions, st.sampled_from(["", "no"])))
 reports = st.dictionaries(
