@@ -9,19 +9,21 @@ import http.client
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nospof.apply import trips
+from nospof.apply import agents, trips
+from nospof.apply.agents import AgentView, Database
 from nospof.apply.gather import Gathering
 from nospof.apply.plan import Plan
 from nospof.apply.rollout import Progress, Rollout, leading_commands
 from nospof.apply.seal import Vault
-from nospof.apply.state import State
+from nospof.apply.state import State, who
+from nospof.apply.transport import Transport
 from nospof.apply.trips import Problem, Trip
 from nospof.component import Component
-from nospof.errors import Failed, WrongInput
+from nospof.errors import Failed, NospofError, Uncertain, WrongInput
 from nospof.lab.lab import Lab, LabHost, LabPlan
 from nospof.render.host import all_packages
 from nospof.resolve import Resolved, resolve
@@ -32,6 +34,8 @@ from nospof.stack.problems import Severity, StackProblems
 from nospof.topology import OUTSIDE, Endpoint, Instance, Topology
 
 STATUS_S = 2.0
+# What an agent may take for a request (nospof.onhost.agent.control), and what the way there and back takes at most.
+SWITCHOVER_S, PROMOTE_S, PAUSE_S, WAY_S = 14.0, 20.0, 9.0, 2.0
 FIRST_ANSWER_S = 15.0
 HTTPS = 443
 
@@ -46,6 +50,11 @@ class InstanceState:
     health: str
     why: str
     leads: bool | None
+    role: str | None = None
+    """Of a database with an agent: primary, replica, none, unknown."""
+    lag_s: float | None = None
+    is_voter: bool | None = None
+    says: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,18 @@ class Status:
     holders: Mapping[str, tuple[str, ...]]
     """Floating name → hosts that have its address now."""
     problems: tuple[Problem, ...]
+    databases: tuple[Database, ...] = ()
+
+
+@dataclass(frozen=True)
+class Switched:
+    """The primary was changed as asked. `phases`: what took how many milliseconds; `ms`: all of it."""
+
+    tier: str
+    origin: str
+    to: str
+    ms: int
+    phases: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -105,6 +126,11 @@ class Deployment:
         return Lab.open(self.state.lab_name)
 
     @property
+    def hosts(self) -> Transport:
+        """The way to its hosts. Raises as `lab` does."""
+        return self.lab
+
+    @property
     def entrance(self) -> Endpoint | None:
         """Where visitors come in: over HTTPS, or else over HTTP; None when nothing is open to the outside."""
         links = [link for link in self.topology.links if link.source == OUTSIDE]
@@ -137,18 +163,25 @@ class Deployment:
 
     def status(self) -> Status:
         """How everything is now, within about two seconds whatever the hosts do."""
-        requests = [
-            Trip(host.name, {"phase": "status", "leads": leading_commands(self.topology, host.name)}, {}, STATUS_S)
-            for host in self.topology.hosts
-        ]
-        answers = trips.send(self.lab, requests)
+        requests = [Trip(host.name, self._status_request(host.name), {}, STATUS_S) for host in self.topology.hosts]
+        answers = trips.send(self.hosts, requests)
         seen = {host: answer["addresses"] for host, answer in answers.items() if not isinstance(answer, Problem)}
         holders = {
             floating.name: tuple(host for host, addresses in seen.items() if floating.address in addresses)
             for floating in self.topology.floating
         }
-        instances = tuple(self._instance_state(instance, answers[instance.id.host]) for instance in self.topology.instances)
-        return Status(instances, holders, tuple(answer for answer in answers.values() if isinstance(answer, Problem)))
+        databases = agents.databases(self.topology, answers)
+        views = {f"{view.tier}/{view.host}": view for database in databases for view in database.hosts}
+        instances = tuple(
+            _with_role(self._instance_state(instance, answers[instance.id.host]), views.get(str(instance.id)))
+            for instance in self.topology.instances
+        )
+        problems = tuple(answer for answer in answers.values() if isinstance(answer, Problem))
+        return Status(instances, holders, problems, databases)
+
+    def _status_request(self, host: str) -> dict[str, Any]:
+        leads = leading_commands(self.topology, host)
+        return {"phase": "status", "leads": leads, "agents": agents.sockets(self.topology, host)}
 
     def _instance_state(self, instance: Instance, answer: dict[str, Any] | Problem) -> InstanceState:
         common = (instance.id.tier, instance.id.host, instance.component)
@@ -177,6 +210,102 @@ class Deployment:
                 return False
             rollout.apply(plan)
             return True
+
+    # --- asking the failover agents ----------------------------------------------------------------------------------
+    def database_tier(self, tier: str = "") -> str:
+        """The tier that is meant: `tier`, or the only one whose primary is led by agents. Raises WrongInput."""
+        known = agents.tiers(self.topology)
+        if tier in known:
+            return tier
+        if tier or not known:
+            what = f"tier {tier} has no failover agents" if tier else "no tier of this stack has failover agents"
+            raise WrongInput(what, fix=f"name one of: {', '.join(known)}" if known else "")
+        if len(known) > 1:
+            raise WrongInput("more than one tier has a primary", fix=f"name one of them with --tier: {', '.join(known)}")
+        return next(iter(known))
+
+    def database(self, tier: str) -> Database:
+        """How `tier` is now, as its agents say, within about two seconds."""
+        hosts = agents.tiers(self.topology)[tier]
+        answers = trips.send(self.hosts, [self._asked(tier, host, {"do": "status"}, 1.0) for host in hosts])
+        told = {host: answer if isinstance(answer, Problem) else answer["answer"] for host, answer in answers.items()}
+        return agents.database(tier, hosts, told)
+
+    def switchover(self, tier: str, to: str = "") -> Switched:
+        """Pass the role of primary on to `to`, or with "" to whoever is fit; no acknowledged write is lost.
+
+        Raises WrongInput, Failed when it was refused or undone, Uncertain when it is not known.
+        """
+        if to:
+            self._refuse_strange_host(tier, to)
+        now = self.database(tier)
+        if not now.primary or not now.host(now.primary).answers:
+            said = now.host(now.primary).says if now.primary else now.why
+            raise Uncertain(
+                f"not switched over: the agent of the primary {now.primary or '(nobody is known)'} does not answer",
+                why=said,
+                fix="a primary that is lost is replaced by itself; nospof status shows whether it was, and why not",
+            )
+        answer = self._ask(tier, now.primary, {"do": "switchover", "to": to}, SWITCHOVER_S)
+        if not answer.get("ok"):
+            raise _not_done(answer, "not switched over", "look at nospof status, then try again")
+        return Switched(tier, answer["from"], answer["to"], answer["ms"], answer["phases"])
+
+    def promote(self, tier: str, host: str) -> Switched:
+        """Make `host` primary with what it has, whatever others may have beyond. Raises WrongInput, Failed, Uncertain."""
+        self._refuse_strange_host(tier, host)
+        answer = self._ask(tier, host, {"do": "promote", "by": who()}, PROMOTE_S)
+        if not answer.get("ok"):
+            raise _not_done(answer, f"{host} was not promoted", "look at nospof status, then try again")
+        if not answer["takes_writes"]:
+            raise Uncertain(
+                f"{host} is primary now, but is not known to take writes yet",
+                why=answer["says"],
+                fix="look at nospof status",
+            )
+        return Switched(tier, answer["from"], answer["to"], answer["ms"], {})
+
+    def pause(self, tier: str, for_s: float) -> float:
+        """Have nobody take over by itself for so long; returns the end (seconds since the epoch). Raises Failed, Uncertain."""
+        answer = self._ask_anybody(tier, {"do": "pause", "for_s": for_s, "by": who()}, "not paused")
+        return float(answer["until"])
+
+    def resume(self, tier: str) -> None:
+        """End a pause. Raises Failed, Uncertain."""
+        self._ask_anybody(tier, {"do": "resume", "by": who()}, "not resumed")
+
+    def _refuse_strange_host(self, tier: str, host: str) -> None:
+        known = agents.tiers(self.topology)[tier]
+        if host not in known:
+            raise WrongInput(f"there is no host {host} in tier {tier}", fix=f"name one of: {', '.join(known)}")
+
+    def _ask_anybody(self, tier: str, request: dict[str, Any], what: str) -> dict[str, Any]:
+        """Ask the agents one after the other until one was reached: any can change what all agree on."""
+        now, answer = self.database(tier), {"ok": False, "outcome": "not-asked", "why": "no agent answers"}
+        for view in sorted(now.hosts, key=lambda view: view.host != now.primary):
+            if view.answers:
+                answer = self._ask(tier, view.host, request, PAUSE_S)
+            if answer.get("outcome") != "not-asked":
+                break
+        if not answer.get("ok"):
+            raise _not_done(answer, what, "look at nospof status, then try again")
+        return answer
+
+    def _ask(self, tier: str, host: str, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """The answer of one agent; where the host gave none, one that says so."""
+        answer = trips.send(self.hosts, [self._asked(tier, host, request, limit_s)])[host]
+        if not isinstance(answer, Problem):
+            told: dict[str, Any] = answer["answer"]
+            return told
+        if answer.kind == "defect":
+            raise NospofError(f"host {host}: {answer.what}", detail=answer.detail)
+        outcome = {"unknown": "unknown", "unreachable": "not-asked"}.get(answer.kind, "refused")
+        return {"ok": False, "outcome": outcome, "why": f"host {host}: {answer.what}"}
+
+    def _asked(self, tier: str, host: str, request: dict[str, Any], limit_s: float) -> Trip:
+        path = agents.sockets(self.topology, host)[f"{tier}/{host}"]
+        sent = {"phase": "agent", "stack_id": self.state.stack_id, "socket": path, "ask": request, "limit_s": limit_s}
+        return Trip(host, sent, {}, limit_s + WAY_S if limit_s > 1.0 else STATUS_S)
 
     def ask_entrance(self) -> Answer:
         """Request the first site through the entrance, as a visitor would, until it answers well or the time is over.
@@ -227,6 +356,22 @@ class Deployment:
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
         gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
         return Rollout(self.topology, choices, vault, self.lab, gathering, progress)
+
+
+def _with_role(state: InstanceState, view: AgentView | None) -> InstanceState:
+    if view is None:
+        return state
+    return replace(state, role=view.role, lag_s=view.lag_s, is_voter=view.is_voter, says=view.says)
+
+
+def _not_done(answer: Mapping[str, Any], what: str, fix: str) -> NospofError:
+    """The error for a request that an agent did not grant, by what is known of it."""
+    outcome, why = answer.get("outcome"), str(answer.get("why", ""))
+    if outcome == "unknown":
+        return Uncertain("what happened is not known", why=why, fix="look at nospof status before anything else")
+    if outcome == "not-asked":
+        return Uncertain(f"{what}: nothing was changed", why=why, fix=fix)
+    return Failed(f"{what}: nothing is changed", why=why, fix=fix)
 
 
 def lab_of(stack_file: Path) -> Lab | None:

@@ -231,7 +231,7 @@ class SmallTier:
         self.threads[-1].start()
 
     def socket(self, node: str) -> Path:
-        return self.folder / f"{node}.sock"
+        return self.folder / node / "agent.sock"
 
     def ask(self, node: str, do: str, **more: object) -> dict[str, object]:
         return ask.ask(self.socket(node), {"do": do, **more}, LIMIT_S)

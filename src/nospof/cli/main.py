@@ -33,6 +33,13 @@ class Worded(TyperCommand):
         return [parameter.metavar for parameter in self.params if parameter.metavar]
 
 
+class WordedWithOptions(TyperCommand):
+    """The same for a command that has options, too."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(str(parameter.metavar) for parameter in self.params if parameter.param_type_name == "argument")]
+
+
 app = typer.Typer(
     cls=Interruptible,
     help="One file describes a web stack; nospof builds it without a single point of failure.",
@@ -50,6 +57,7 @@ app.add_typer(lab_app, name="lab")
 
 Stack = Annotated[Path, typer.Argument(metavar="STACK", help="The stack file, or the folder it is in.", show_default=True)]
 StackAndHost = Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help="A host of the stack, or `client`.")]
+Tier = Annotated[str, typer.Option("--tier", metavar="TIER", help="The database's tier, where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 DEFAULT = Path("stack.yaml")
 
@@ -92,6 +100,51 @@ def status(stack: Stack = DEFAULT, json: Json = False) -> None:
     from nospof.cli import status as command
 
     raise typer.Exit(command.run(stack, as_json=json))
+
+
+@app.command()
+def switchover(
+    stack: Stack = DEFAULT,
+    tier: Tier = "",
+    to: Annotated[str, typer.Option("--to", metavar="HOST", help="Who is to be primary; none: whoever is fit.")] = "",
+) -> None:
+    """Pass the database's primary role to another host. Loses no write; new connections wait for a moment."""
+    from nospof.cli import switchover as command
+
+    raise typer.Exit(command.run(stack, tier=tier, to=to))
+
+
+@app.command(cls=WordedWithOptions)
+def promote(
+    words: Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help="The host that is to be primary.")],
+    tier: Tier = "",
+    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Accept that acknowledged writes may be lost.")] = False,
+    yes: Annotated[str, typer.Option("--yes", metavar="NAME", help="The stack's name, for scripts: do not ask.")] = "",
+) -> None:
+    """Make a host primary with what it has, when no host may take over by itself. The last resort."""
+    from nospof.cli import promote as command
+
+    raise typer.Exit(command.run(words, tier=tier, accept_loss=accept_loss, yes=yes))
+
+
+@app.command()
+def pause(
+    stack: Stack = DEFAULT,
+    tier: Tier = "",
+    duration: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90s, 30m, 1h, 2d.")] = "1h",
+) -> None:
+    """Have nobody take over by itself for a while, as for work on hosts or network."""
+    from nospof.cli import pause as command
+
+    raise typer.Exit(command.run(stack, tier=tier, duration=duration))
+
+
+@app.command()
+def resume(stack: Stack = DEFAULT, tier: Tier = "") -> None:
+    """End a pause."""
+    from nospof.cli import resume as command
+
+    raise typer.Exit(command.run(stack, tier=tier))
 
 
 @app.command()

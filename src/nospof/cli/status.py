@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 
 from rich.text import Text
 
-from nospof.cli.screen import console
+from nospof.apply.agents import Database, Failover
+from nospof.cli.screen import console, moment, phases
 from nospof.cli.stack_argument import running
-from nospof.deployment import Deployment, Status
+from nospof.deployment import Deployment, InstanceState, Status
 from nospof.topology import FloatingName
 
 STYLES = {"ok": "green", "failed": "red", "unknown": "yellow"}
@@ -32,9 +34,12 @@ def exit_code(status: Status) -> int:
     """1 when something failed or an address has not exactly one holder, 3 when something is unknown, else 0."""
     if any(state.health == "failed" for state in status.instances):
         return 1
+    if any(database.health == "failed" for database in status.databases):
+        return 1
     if not status.problems and any(len(holders) != 1 for holders in status.holders.values()):
         return 1
-    return 3 if status.problems else 0
+    is_unknown = any(not view.answers for database in status.databases for view in database.hosts)
+    return 3 if status.problems or is_unknown else 0
 
 
 def as_document(site: Deployment, status: Status) -> dict[str, Any]:
@@ -57,6 +62,7 @@ def as_document(site: Deployment, status: Status) -> dict[str, Any]:
             for floating in site.topology.floating
         ],
         "tiers": tiers,
+        "databases": [_database_document(database) for database in status.databases],
         "hosts": {
             host.name: {
                 "zone": host.zone,
@@ -69,18 +75,46 @@ def as_document(site: Deployment, status: Status) -> dict[str, Any]:
     }
 
 
+def _database_document(database: Database) -> dict[str, Any]:
+    return {
+        "tier": database.tier,
+        "health": database.health,
+        "why": database.why,
+        "primary": database.primary or None,
+        "term": database.term,
+        "sync": database.sync,
+        "mode": database.mode,
+        "voters": list(database.voters),
+        "paused_until": database.paused_until or None,
+        "paused_by": database.paused_by,
+        "etcd": {"leader": database.etcd_leader or None, "members": list(database.etcd_members)},
+        "failovers": [
+            {
+                "term": one.term,
+                "from": one.origin,
+                "to": one.to,
+                "cause": one.cause,
+                "why": one.why,
+                "at": one.at,
+                "ms": dict(one.ms),
+                "loss": one.loss,
+            }
+            for one in database.failovers
+        ],
+    }
+
+
 def _show(site: Deployment, status: Status) -> None:
+    databases = {database.tier: database for database in status.databases}
     for floating in site.topology.floating:
         console.print(_held(floating, status))
     for tier, states in groupby(status.instances, key=lambda state: state.tier):
         console.print(Text(tier, style="bold"))
         for state in states:
-            line = Text.assemble("  ", f"{state.host:<14}", (f"{state.health:<8}", STYLES[state.health]), f" {state.component}")
-            if state.leads is not None:
-                line.append("  leads" if state.leads else "  stands by", style="dim")
-            if state.why:
-                line.append(f"  {state.why}", style=STYLES[state.health])
-            console.print(line)
+            console.print(_line(state, databases.get(tier)))
+        if tier in databases:
+            for text in database_lines(databases[tier], time.time()):
+                console.print(text)
     console.print()
     console.print(_summary(status))
     for problem in status.problems:
@@ -88,6 +122,53 @@ def _show(site: Deployment, status: Status) -> None:
         console.print(Text(f"  host {problem.host} does not answer: {problem.what}{fix}", style="yellow"))
     if site.url:
         console.print(Text(site.url, style="bold"))
+
+
+def _line(state: InstanceState, database: Database | None) -> Text:
+    line = Text.assemble("  ", f"{state.host:<14}", (f"{state.health:<8}", STYLES[state.health]), f" {state.component}")
+    if database is not None and state.role is not None:
+        line.append_text(_role(state, is_witness=database.host(state.host).is_witness))
+    elif state.leads is not None:
+        line.append("  leads" if state.leads else "  stands by", style="dim")
+    if state.why:
+        line.append(f"  {state.why}", style=STYLES[state.health])
+    return line
+
+
+def _role(state: InstanceState, *, is_witness: bool) -> Text:
+    if state.role == "unknown":
+        return Text(f"  role unknown: {state.says}", style=STYLES["unknown"])
+    if state.role != "replica":
+        return Text(
+            "  primary" if state.role == "primary" else f"  no role: {state.says}",
+            style="" if state.role == "primary" else "yellow",
+        )
+    words = ["witness" if is_witness else "replica"]
+    words += ["voter"] if state.is_voter else []
+    words += [f"{state.lag_s:g} s behind"] if state.lag_s is not None else []
+    return Text(f"  {', '.join(words)}", style="dim")
+
+
+def database_lines(database: Database, now: float) -> list[Text]:
+    """What is to be said of a whole tier with agents. `now`: seconds since the epoch."""
+    lines = [Text(f"  {_state(database)}", style="dim")] if database.primary else []
+    if database.why:
+        lines.append(Text(f"  {database.why}", style=STYLES["unknown" if database.health == "ok" else database.health]))
+    if database.paused_until > now:
+        said = f"  paused until {moment(database.paused_until)} by {database.paused_by}: nobody takes over by itself"
+        lines.append(Text(said, style="yellow"))
+    return lines + [Text(f"  {_failover(one)}", style="dim") for one in database.failovers]
+
+
+def _state(database: Database) -> str:
+    acknowledged = " and ".join(database.voters) if database.sync == "ok" else "nobody"
+    etcd = f"; etcd is led by {database.etcd_leader}" if database.etcd_leader else ""
+    return f"primary {database.primary}, term {database.term}; acknowledged by {acknowledged} ({database.mode}){etcd}"
+
+
+def _failover(one: Failover) -> str:
+    loss = "" if one.loss == "none" else f"; loss {one.loss}"
+    return f"{moment(one.at)}  {one.origin} to {one.to}: {one.why}{loss}; {phases(one.ms)}"
 
 
 def _held(floating: FloatingName, status: Status) -> Text:

@@ -56,6 +56,8 @@ def accept_loss(o: Observation, by: str) -> Cluster:
         raise Refusal(f"the server on {o.me} does not answer")
     if c.primary == o.me:
         raise Refusal(f"{o.me} is primary already")
+    if c.sync is Sync.OK and s.source is not None and s.source.is_receiving and o.silent_s < o.rules.agree_s:
+        raise Refusal(f"it hears {c.primary}, which is primary: a switchover loses nothing")
     if s.is_running and not s.is_drained:
         raise Refusal("it still applies what it received; ask again in a moment")
     position = s.applied if s.is_running else s.written

@@ -47,6 +47,11 @@ def is_settled(tier: SmallTier, primary: str) -> bool:
     return tier.cluster.primary == primary and tier.cluster.sync is Sync.OK and is_open
 
 
+def hears(tier: SmallTier, host: str) -> bool:
+    o = tier.agents[host].observation
+    return o is not None and o.server.source is not None and o.server.source.is_receiving
+
+
 # --- switchover ----------------------------------------------------------------------------------------------------------
 def test_switchover_tells_who_it_went_to_and_how_long_each_phase_took(tier: SmallTier) -> None:
     with_voters(tier, "db1 db2 w1")
@@ -189,6 +194,7 @@ def test_promotion_with_loss_is_recorded_with_who_accepted_it(tier: SmallTier) -
     with_voters(tier)
     tier.agents["db1"].stop.set()
     tier.databases["db1"].kill()
+    wait_until(lambda: not hears(tier, "db2"), "db2 still hears db1")
     answer = tier.ask("db2", "promote", by="ann@desk\n")
     assert {name: answer[name] for name in ("ok", "from", "to", "takes_writes")} == {
         "ok": True,
@@ -199,6 +205,12 @@ def test_promotion_with_loss_is_recorded_with_who_accepted_it(tier: SmallTier) -
     wait_until(lambda: tier.ask("db2", "status")["history"], "no history")
     entry = next(iter(tier.ask("db2", "status")["history"]))  # type: ignore[call-overload]
     assert (entry["cause"], entry["why"], entry["loss"]) == ("accepted-loss", "ann@desk accepted the loss", "possible")
+
+
+def test_nothing_is_lost_by_promotion_while_the_primary_is_heard(tier: SmallTier) -> None:
+    with_voters(tier)
+    assert tier.ask("db2", "promote", by="ann@desk")["why"] == "it hears db1, which is primary: a switchover loses nothing"
+    assert tier.cluster.primary == "db1"
 
 
 def test_pause_and_resume(tier: SmallTier) -> None:
