@@ -38,7 +38,7 @@ def settle(manifest: Manifest, receipt: Receipt, journal: Journal, finished: Rec
             units=tuple(dict.fromkeys(unit.name for instance in manifest.instances for unit in instance.units)),
             instances={
                 instance.id: {
-                    "units": [unit.name for unit in instance.units],
+                    "units": [unit.name for unit in instance.units if unit.is_started],
                     "probes": [list(probe.argv) for probe in instance.healthy_when],
                 }
                 for instance in manifest.instances

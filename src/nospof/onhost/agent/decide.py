@@ -53,6 +53,8 @@ FRESH_S = 2.0
 LATE_S = 0.2
 # Routers hear of a handover within some 10 ms, and let new connections wait from then on.
 ROUTERS_S = 0.03
+# What takes some milliseconds is looked for again so soon.
+SOON_S = 0.005
 # Transactions that a replica may be behind when it is made a voter.
 NEAR = 1000
 # A voter that never was fed since its primary began has so much longer to come.
@@ -89,6 +91,8 @@ class Step:
 
     says: str
     actions: tuple[Action, ...] = ()
+    again_s: float | None = None
+    """Look again after so long, where what is waited for comes sooner than the next look; None: at the next look."""
 
 
 Rule = Callable[[Observation], Step | None]
@@ -101,7 +105,7 @@ def decide(o: Observation) -> Decision:
     for rule in TABLE[state]:
         step = rule(o)
         if step is not None:
-            return Decision(state.word, rule.__name__, step.says, step.actions)
+            return Decision(state.word, rule.__name__, step.says, step.actions, step.again_s)
     raise AssertionError(f"no rule for state {state.word}")  # the last rule of each state always applies
 
 
@@ -374,7 +378,7 @@ def freezes(o: Observation) -> Step | None:
     if _handover(o).position is not None or o.server.is_read_only:
         return None
     if o.now_s - o.memory.handover_since_s < ROUTERS_S:
-        return Step("lets the routers hold new connections back")
+        return Step("lets the routers hold new connections back", again_s=SOON_S)
     return Step("takes no more writes", (Freeze(),))
 
 
@@ -486,9 +490,9 @@ def fetches_what_it_lacks(o: Observation) -> Step | None:
         return None
     node, source = _ahead(o), o.server.source
     if source is not None and source.node == node and source.is_asking:
-        return Step(f"fetches from {node} what is missing")
+        return Step(f"fetches from {node} what is missing", again_s=SOON_S)
     if not o.server.is_drained:
-        return Step(_drains(o))
+        return Step(_drains(o), again_s=SOON_S)
     return Step(f"fetches from {node} what is missing", (Follow(node, acknowledges=False, may_forget=False),))
 
 
@@ -497,7 +501,7 @@ def takes_over(o: Observation) -> Step | None:
     if not _wins(o):
         return None
     if not o.server.is_drained:
-        return Step(_drains(o))
+        return Step(_drains(o), again_s=SOON_S)
     c, election = _cluster(o), _election(o)
     others = {node: vote.incarnation for node, vote in sorted(o.votes.items()) if node != o.me}
     last = Promotion(c.primary, o.server.applied, election.cause, election.why)
@@ -533,7 +537,7 @@ def receives_the_primary_role(o: Observation) -> Step | None:
     if c.handover is None or c.handover.to != o.me or c.handover.position is None or not _is_usable(o):
         return None
     if not o.server.applied.covers(c.handover.position):
-        return Step(f"applies what {c.primary} wrote last")
+        return Step(f"applies what {c.primary} wrote last", again_s=SOON_S)
     others = {node: incarnation for node, incarnation in c.voters.items() if node != o.me}
     old = o.reports.get(c.primary)
     if old is not None:
@@ -561,7 +565,7 @@ def follows_as_voter(o: Observation) -> Step | None:
     if source is not None and source.node == c.primary and source.is_ours and not source.was_refused and source.is_applying:
         return None
     if not o.server.is_drained:
-        return Step(_drains(o))
+        return Step(_drains(o), again_s=SOON_S)
     return Step(f"follows {c.primary}, as a voter", (Follow(c.primary, acknowledges=True, may_forget=False),))
 
 

@@ -1,7 +1,7 @@
 """How a MariaDB host gets its data: a copy of another's, or an empty data folder; and saving what it alone had written.
 
 The server is stopped all the while. New data is made whole in a folder of its own inside the data folder, and thereby on the
-same disk even where that is a volume of its own. One rename (`new` → `whole`) puts it in place: before it, a crash leaves the
+same disk even where that is a volume of its own. One rename (to `whole`) puts it in place: before it, a crash leaves the
 old data untouched; after it, the new data is whole, and `recover` finishes moving it. So call `recover` before each start.
 
 The position goes into the files too, so that a started server knows it and nothing is left to be done: that of the binary log
@@ -16,6 +16,7 @@ import ctypes
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -135,19 +136,22 @@ def _data_entries(places: Places) -> Iterator[Path]:
 
 @contextmanager
 def _new_folder(places: Places) -> Iterator[Path]:
-    """Make the folder for new data; what is not put in place by the end is removed."""
-    new = places.work / "new"
+    """Make the folder for new data; what is not put in place by the end is removed.
+
+    It has a name of its own, so that a program which outlived a killed agent cannot write into the next one's.
+    """
     with _told("the data folder"):
+        places.data.mkdir(mode=0o755, parents=True, exist_ok=True)
+        places.work.mkdir(mode=0o700)
         try:
-            places.data.mkdir(mode=0o755, parents=True, exist_ok=True)
-            places.work.mkdir(mode=0o700)
-            new.mkdir(mode=0o700)
+            new = Path(tempfile.mkdtemp(prefix="new-", dir=places.work))
             shutil.chown(places.data, places.user)
             shutil.chown(places.work, places.user)
             yield new
-        finally:
-            if new.exists():
+        except BaseException:
+            if not (places.work / "whole").exists() and not (places.work / "moving").exists():
                 shutil.rmtree(places.work, ignore_errors=True)
+            raise
 
 
 def _put_in_place(places: Places, new: Path) -> None:

@@ -442,3 +442,5 @@ class Decision:
     rule: str
     says: str
     actions: tuple[Action, ...] = ()
+    again_s: float | None = None
+    """Look again after so long; None: at the next look, or when something happens."""

@@ -144,7 +144,7 @@ class Agent:
             self.wake.clear()
             self.step()
             if not self.decision.actions:
-                self.wake.wait(LOOK_EVERY_S)
+                self.wake.wait(self.decision.again_s or LOOK_EVERY_S)
 
     def step(self) -> None:
         """One round."""
@@ -396,7 +396,7 @@ class Agent:
             "loss": "possible" if c.last.cause is m.Cause.ACCEPTED_LOSS else "none",
         }
         log.warning("primary since %s ms: %s", sum(phases.values()), c.last.why)
-        self.store.record(c.term, json.dumps(told, sort_keys=True))
+        self.store.record(c.term, json.dumps(told))
 
 
 def note_of(o: m.Observation, decision: m.Decision, places: Places, pid: int | None) -> dict[str, object]:
