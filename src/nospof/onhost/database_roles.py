@@ -181,7 +181,8 @@ def answer(path: str, told: Told, config: Config) -> tuple[int, str]:
         return 200, json.dumps(told.roles(config)) + "\n"
     answers = {
         "/": True,
-        "/primary": note.role == "primary" and note.takes_writes,
+        # In a handover it takes none for a moment: no reason for a check to end its sessions, since it may be undone.
+        "/primary": note.role == "primary" and (note.takes_writes or note.is_moving),
         "/replica": note.role == "replica" and note.fit_for_reads,
         "/health": note.is_healthy,
     }

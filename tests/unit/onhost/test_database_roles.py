@@ -36,6 +36,7 @@ def test_a_fresh_note_is_told() -> None:
     assert [status(path, PRIMARY) for path in ("/", "/primary", "/replica", "/health", "/other")] == [200, 200, 503, 200, 404]
     assert [status(path, REPLICA) for path in ("/", "/primary", "/replica", "/health")] == [200, 503, 200, 200]
     assert status("/primary", replace(PRIMARY, takes_writes=False)) == 503
+    assert status("/primary", replace(PRIMARY, takes_writes=False, is_moving=True)) == 200
     assert status("/replica", replace(REPLICA, fit_for_reads=False)) == 503
     told = json.loads(roles.answer("/", told_of(PRIMARY, 100.5, is_alive=False), CONFIG)[1])
     assert (told["gtid"], told["role"], told["says"], told["term"]) == ("0-1-7", "primary", "two voters", 3)
