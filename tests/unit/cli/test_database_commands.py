@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from asked_site import Site, asked_site
@@ -39,7 +40,7 @@ def tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
         yield made
 
 
-def note(tier: SmallTier, host: str) -> dict[str, dict[str, object]]:
+def note(tier: SmallTier, host: str) -> dict[str, Any]:
     return tier.ask(host, "status")["note"]  # type: ignore[return-value]
 
 
@@ -155,6 +156,11 @@ def test_promotion_says_what_may_be_lost_before_it_asks(
     assert site.way.tier.cluster.last.why.startswith("ann@")
 
 
+def is_voter_of(site: Site, host: str, primary: str) -> bool:
+    told = note(site.way.tier, host)
+    return told["role"] == "replica" and bool(told["details"]["is_voter"]) and site.way.tier.databases[host].source == primary
+
+
 def received(site: Site, *hosts: str) -> list[object]:
     return [note(site.way.tier, host)["details"]["received"] for host in hosts]
 
@@ -248,7 +254,7 @@ def test_status_of_a_tier_that_is_well(site: Site, capsys: pytest.CaptureFixture
 def test_status_tells_the_last_changes_and_a_pause(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert switchover.run(HERE, tier="", to="db2") == 0
     assert pause.run(HERE, tier="", duration="1h") == 0
-    wait_until(lambda: note(site.way.tier, "db1")["details"]["is_voter"], "db1 is no voter")
+    wait_until(lambda: all(is_voter_of(site, host, "db2") for host in ("db1", "w1")), "no voters")
     capsys.readouterr()
     assert status.run(HERE, as_json=False) == 0
     by = site.way.tier.cluster.paused_by
@@ -279,7 +285,7 @@ def test_lost_primary_that_nobody_replaces_is_unknown_with_the_reason(site: Site
 
 def test_status_as_json(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert switchover.run(HERE, tier="", to="db2") == 0
-    wait_until(lambda: note(site.way.tier, "db1")["details"]["is_voter"], "db1 is no voter")
+    wait_until(lambda: all(is_voter_of(site, host, "db2") for host in ("db1", "w1")), "no voters")
     capsys.readouterr()
     assert status.run(HERE, as_json=True) == 0
     told = json.loads(capsys.readouterr().out)
