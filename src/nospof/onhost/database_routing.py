@@ -145,6 +145,8 @@ def decide(
     servers: dict[tuple[str, bool], Give] = {}
     # Who hears nobody knows nothing: HAProxy's own checks decide alone.
     for host, for_writes in keys if fresh else ():
+        if for_writes and is_paused and not writer:
+            continue  # This program began in a pause: whoever has the writes may be about to go on.
         is_avoided = now_s < ends_at_s[host, for_writes] or (not for_writes and host in remembered.readers - fresh.keys())
         is_in = host == writer if for_writes else host in readers
         servers[host, for_writes] = Give.ALL if is_in else Give.NO_NEW if is_avoided else Give.NOTHING
@@ -281,8 +283,8 @@ def _changes(backend: str, is_write: bool, wanted: Wanted, servers: dict[tuple[s
         else:
             lowered.append(f"set server {backend}/{host} state {give.value}")
             lowered += [f"shutdown sessions server {backend}/{host}"] if give is Give.NOTHING else []
-    # One writer at a time, even for the moment between two commands; readers overlap.
-    return lowered + raised if is_write else raised + lowered
+    # A connection that was taken before the pause finds one of the two in any case.
+    return raised + lowered
 
 
 def freeing(actual: Actual, groups: tuple[Group, ...]) -> list[str]:

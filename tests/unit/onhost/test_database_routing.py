@@ -98,6 +98,14 @@ def test_connections_wait_for_a_primary_but_not_for_ever() -> None:
     assert (wanted.writer, remembered.without_writer_since_s) == ("db1", None)
 
 
+def test_a_program_that_begins_in_a_pause_ends_nobodys_sessions() -> None:
+    """Incident: a router started again in a handover put the primary out, and its sessions with it."""
+    wanted, remembered = decided({**ALL_WELL, "db1": replace(PRIMARY, takes_writes=False, is_moving=True)}, Remembered())
+    assert not [host for host, for_writes in wanted.servers if for_writes]
+    wanted, _ = decided({**ALL_WELL, "db1": NOBODY}, remembered, NOW_S + 10, NOW_S + 10)
+    assert given_to(wanted, "write", Give.NOTHING) == set(HOSTS)
+
+
 def test_a_handover_pauses_for_one_and_a_half_seconds_only() -> None:
     documents = {**ALL_WELL, "db1": replace(PRIMARY, is_moving=True)}
     wanted, remembered = decided(documents)
@@ -279,9 +287,9 @@ def test_the_writes_move_while_new_connections_wait_and_the_old_sessions_end_a_l
         "set maxconn frontend database-3306 0",
         "set server database-replica/db1 state ready",
         "set server database-replica/db1 health up",
-        "set server database-primary/db1 state drain",
         "set server database-primary/db2 state ready",
         "set server database-primary/db2 health up",
+        "set server database-primary/db1 state drain",
         "set server database-replica/db2 state drain",
         "set maxconn frontend database-3306 2000",
     ]
