@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_tier import SmallTier, small_tier, wait_until
@@ -19,6 +20,7 @@ from nospof.onhost.agent import control
 from nospof.onhost.agent.ask import ask
 from nospof.onhost.agent.control import outcome
 from nospof.onhost.agent.model import Cluster, Handover, Sync
+from nospof.onhost.agent.store import View
 
 
 @pytest.fixture
@@ -45,6 +47,10 @@ def with_voters(tier: SmallTier, hosts: str = "db1 db2", **rules: object) -> Sma
 def is_settled(tier: SmallTier, primary: str) -> bool:
     is_open = not tier.databases[primary].is_read_only
     return tier.cluster.primary == primary and tier.cluster.sync is Sync.OK and is_open
+
+
+def is_voter(status: dict[str, Any]) -> bool:
+    return bool(status["note"]["details"]["is_voter"]) and status["note"]["role"] == "replica"
 
 
 def hears(tier: SmallTier, host: str) -> bool:
@@ -180,6 +186,18 @@ def test_pause_of_a_person_outlives_a_restart(tier: SmallTier) -> None:
     assert tier.cluster.paused_until > time.time()
 
 
+def test_restart_before_the_cluster_is_known_ends_nothing(tier: SmallTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It could be the primary, whom nobody was asked to replace.
+    monkeypatch.setattr(control, "KNOWS_WITHIN_S", 0.2)
+    tier.etcd.view = View()
+    tier.begin("db1 db2")
+    before = tier.databases["db1"].pid()
+    answer = tier.ask("db1", "restart")
+    assert answer["outcome"] == "refused"
+    assert answer["why"] == "the agent does not know the cluster yet: etcd does not answer with its quorum"
+    assert tier.databases["db1"].pid() == before
+
+
 def test_server_that_does_not_come_back_is_unknown(tier: SmallTier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "HEALTHY_WITHIN_S", 0.5)
     with_voters(tier)
@@ -280,7 +298,7 @@ def test_second_change_is_refused_when_its_turn_does_not_come(tier: SmallTier, m
 
 def test_status_tells_the_cluster_and_what_this_host_is_in_it(tier: SmallTier) -> None:
     with_voters(tier, "db1 db2 w1")
-    wait_until(lambda: dict(tier.ask("w1", "status")["note"] or {}).get("is_healthy"), "w1 is not healthy")  # type: ignore[call-overload]
+    wait_until(lambda: is_voter(tier.ask("w1", "status")), "w1 is no voter")
     status = tier.ask("w1", "status")
     assert status["members"] == {
         "db1": {"is_witness": False},
