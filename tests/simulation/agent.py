@@ -7,7 +7,7 @@ acts again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Protocol
@@ -41,6 +41,7 @@ class Note:
 class Brain(Protocol):
     """What decides; the real functions, or one of them with a planted mistake."""
 
+    def votes_for(self, revision: int, votes: Mapping[str, tuple[int, Vote]]) -> dict[str, Vote]: ...
     def decide(self, o: Observation) -> Decision: ...
     def remember(self, memory: Memory, o: Observation) -> Memory: ...
 
@@ -255,7 +256,7 @@ class Agent:
             etcd_silent_s=self.now_s - self._etcd_s,
             server=server,
             memory=self._memory,
-            votes={node: vote for node, (of, vote) in self._votes.items() if of == revision},
+            votes=self._brain.votes_for(revision, self._votes),
             reports=self._reports,
             silent_s=self.now_s - self._heard_s,
             late_s=late_s,
@@ -335,7 +336,7 @@ class Agent:
             case model.StartServer(role, _):
                 server.start(role, did)
             case model.KillServer():
-                server.crash()
+                server.kill()
                 self._loop.after(0.02, done, True)
             case model.StopReceiving():
                 server.ask(server.stop_receiving, did)

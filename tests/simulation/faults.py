@@ -30,22 +30,24 @@ class Fault:
 
 
 def draw(seed: int) -> list[Fault]:
-    """Draw a schedule: some faults alone, most in a hurry after another, and some as known bad pairs."""
+    """Draw a schedule: some faults alone, most in a hurry after another, and some as known bad chains."""
     random = Random(f"{seed}/faults")
     faults: list[Fault] = []
-    at_s = random.uniform(2.0, 8.0)
+    at_s = random.choice((random.uniform(0.0, 3.0), random.uniform(2.0, 8.0)))
     for _ in range(random.randint(2, 12)):
-        faults += _one_or_pair(random, at_s)
+        faults += _one_or_chain(random, at_s)
         at_s += random.choice((random.uniform(0.0, 0.5), random.uniform(0.2, 3.0), random.uniform(3.0, 10.0)))
     return [fault for fault in faults if fault.at_s < HEAL_S - 3.0]
 
 
-def _one_or_pair(random: Random, at_s: float) -> list[Fault]:
-    if random.random() < 0.25:
-        first, second = random.choice(PAIRS)
-        gap_s = random.choice((0.0, random.uniform(0.0, 0.3), random.uniform(0.3, 3.0)))
-        return [_fault(random, at_s, *first), _fault(random, at_s + gap_s, *second)]
-    return [_fault(random, at_s, random.choice(KINDS_DRAWN), random.choice(TARGETS))]
+def _one_or_chain(random: Random, at_s: float) -> list[Fault]:
+    if random.random() >= 0.25:
+        return [_fault(random, at_s, random.choice(KINDS_DRAWN), random.choice(TARGETS))]
+    faults = []
+    for kind, target in random.choice(CHAINS):
+        faults.append(_fault(random, at_s, kind, target))
+        at_s += random.choice((0.0, random.uniform(0.0, 0.3), random.uniform(0.3, 3.0)))
+    return faults
 
 
 def _fault(random: Random, at_s: float, kind: str, target: str) -> Fault:
@@ -266,7 +268,8 @@ KINDS: dict[str, tuple[int, float, Begins]] = {
 }
 KINDS_DRAWN = tuple(kind for kind, (weight, _, _) in KINDS.items() for _ in range(weight))
 
-PAIRS = (
+# What is known to be bad in this order: each fault soon after the one before.
+CHAINS = (
     (("slow apply", "voter"), ("server crash", "voter")),
     (("slow apply", "voter"), ("server crash", "primary")),
     (("server crash", "voter"), ("server crash", "primary")),
@@ -282,4 +285,9 @@ PAIRS = (
     (("etcd vague", "primary"), ("server crash", "primary")),
     (("power loss", "primary"), ("server crash", "primary")),
     (("isolated", "primary"), ("server crash", "primary")),
+    (("etcd vague", "primary"), ("server crash", "primary"), ("server crash", "primary")),
+    (("etcd vague", "primary"), ("switchover", "primary"), ("server crash", "primary")),
+    (("cut pair", "voter"), ("server crash", "primary"), ("power loss", "primary")),
+    (("server crash", "voter"), ("server crash", "other"), ("disk stall", "primary")),
+    (("agent freeze", "voter"), ("switchover", "primary"), ("server crash", "primary")),
 )

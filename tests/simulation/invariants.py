@@ -49,7 +49,7 @@ class Watchman(Watcher):
             )
 
     def _may_go_unconfirmed(self, server: DatabaseServer, write: Write, c: Cluster) -> None:
-        """Only while the primary may go alone, or if a voter has it: none is promoted without that one, or before it has all."""
+        """Only while the primary may go alone, or if a voter has it: nobody is promoted without that one."""
         if not self._may_go_alone and not any(self._has(node, write) for node in c.voters):
             raise Violation(
                 "unprotected", f"{server.node} acknowledged {write}, which no voter has, while sync is {c.sync.value}"
@@ -86,7 +86,7 @@ class Watchman(Watcher):
                 continue
             for node, feed in process.feeds.items():
                 is_open = feed.replica.process is not None and feed.replica.process.feed is feed
-                if not feed.acknowledges or not is_open or node in server.blocked:
+                if not feed.acknowledges or not is_open or server.refuses(node):
                     continue
                 if server.node != c.primary:
                     raise Violation("I3", f"{node} still acknowledges to {server.node}, but {c.primary} is primary")

@@ -28,6 +28,8 @@ STATEMENT_S = 3.0
 FREEZE_S = 0.3
 # Engine commits that a crash takes back at most: the log of the engine is synced by the next transaction only.
 UNSYNCED_COMMITS = 3
+# The share of commits whose sync takes up to half a second.
+SLOW_SYNCS = 0.002
 
 Reply = Callable[[str], None]
 
@@ -167,7 +169,9 @@ class DatabaseServer:
         else:
             commit = Commit(token, process.waits, reply)
             process.commits.append(commit)
-            self._later(0.0005 + 0.002 * self._random.random(), self._on_disk, self._binlogged, commit)
+            rare = self._random.random() < SLOW_SYNCS
+            sync_s = 0.0005 + 0.002 * self._random.random() + (0.5 * self._random.random() if rare else 0.0)
+            self._later(sync_s, self._on_disk, self._binlogged, commit)
 
     def _binlogged(self, commit: Commit) -> None:
         """It is in the synced log, and on its way to all replicas; a voter's answer or nothing at all ends it."""
@@ -231,7 +235,7 @@ class DatabaseServer:
     def confirm(self, feed: Feed, number: int) -> None:
         """An acknowledgement arrives: everything up to it is released."""
         process = self.process
-        if process is None or process.feeds.get(feed.replica.node) is not feed or feed.replica.node in self.blocked:
+        if process is None or process.feeds.get(feed.replica.node) is not feed or self.refuses(feed.replica.node):
             return
         if process.hung is not None:
             process.hung.append((self.confirm, (feed, number)))
@@ -250,7 +254,7 @@ class DatabaseServer:
     def accept(self, replica: DatabaseServer, answer: Callable[[Feed | str], None]) -> None:
         """A replica connects and says where it is; what it needs follows at once."""
         process = self.process
-        if process is None or not process.is_ready or replica.node in self.blocked or replica.process is None:
+        if process is None or not process.is_ready or self.refuses(replica.node) or replica.process is None:
             answer("cannot connect")
             return
         if process.hung is not None:
@@ -551,11 +555,15 @@ class DatabaseServer:
         self.blocked = nodes
         self._watcher.semi_sync_changed()
 
+    def refuses(self, node: str) -> bool:
+        """Whether no packet of that host's replication passes."""
+        return node in self.blocked
+
     def end_feeds(self, nodes: frozenset[str]) -> None:
         process = self._running()
         for node in sorted(nodes & process.feeds.keys()):
             feed = process.feeds.pop(node)
-            if node not in self.blocked:
+            if not self.refuses(node):
                 self._network.send(self.node, node, feed.replica.source_is_gone, feed)
         self._watcher.semi_sync_changed()
 
@@ -603,6 +611,10 @@ class DatabaseServer:
         self._watcher.semi_sync_changed()
         self._loop.after(0.001, self.ended)
 
+    def kill(self) -> None:
+        """What the agent does: nobody who waits is released."""
+        self.crash()
+
     def lose_power(self) -> None:
         """As a crash, but nobody is told. A copy that was under way is torn. Whom it blocks is kept on disk."""
         self.boots += 1
@@ -632,7 +644,7 @@ class DatabaseServer:
 
     def copy(self, node: str, answer: Callable[[object], None]) -> None:
         """Throw everything away, and take the data of another server some seconds later."""
-        self.crash()
+        self.kill()
         self.has_data = False
         self._loop.after(1.0 + 5.0 * self._random.random(), self._copied, node, self.boots, answer)
 
