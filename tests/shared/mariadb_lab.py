@@ -9,11 +9,11 @@ import datetime
 import ipaddress
 import json
 import secrets
-import subprocess
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -117,11 +117,18 @@ class Server:
 
     # --- its host ------------------------------------------------------------------------------------------------
     def run(self, *argv: str, stdin: bytes = b"", timeout_s: float = 60.0) -> str:
-        """Run a command on the host, which must work."""
+        """Run a command on the host, which must work; returns what it printed."""
+        return self.run_bytes(*argv, stdin=stdin, timeout_s=timeout_s).decode().strip()
+
+    def run_bytes(self, *argv: str, stdin: bytes = b"", timeout_s: float = 60.0) -> bytes:
         outcome = self.lab.run(self.host.name, argv, stdin, timeout_s)
         assert isinstance(outcome, Finished), f"{self.host.name}: {outcome}"
         assert outcome.exit_code == 0, f"{self.host.name}: {' '.join(argv)}: {outcome}"
-        return outcome.stdout.decode().strip()
+        return outcome.stdout
+
+    def main_pid(self) -> int:
+        """The server's process as systemd knows it, 0 = none."""
+        return int(self.run("systemctl", "show", "-P", "MainPID", "mariadb.service"))
 
     def write(self, path: str, content: bytes | str, mode: str = "644") -> None:
         told = content.encode() if isinstance(content, str) else content
@@ -143,6 +150,7 @@ class Server:
         self.write("/etc/systemd/system/mariadb.service.d/nospof.conf", _render(texts.SERVER_DROP_IN, tier=TIER))
         self.run("systemctl", "daemon-reload")
         self.start()
+        self.run("sync")  # or the next power cut takes the settings away
 
     def start(self, role: str = "MASTER", *, wait: bool = True) -> None:
         """Start the server as the agent would."""
@@ -153,14 +161,21 @@ class Server:
         """Send a signal to the server alone; KILL waits until systemd knows."""
         self.run("systemctl", "kill", "--kill-whom=main", f"--signal={name}", "mariadb.service")
         if name == "KILL":
-            wait_until(lambda: self.run("systemctl", "show", "-P", "MainPID", "mariadb.service") == "0", "end of server")
+            wait_until(lambda: self.main_pid() == 0, "end of server")
 
     def engine(self, *lines: str, timeout_s: float = 60.0) -> Any:
         """Run Python lines with `engine`, the host's MariadbEngine, and return what they leave in `result`, as JSON."""
         self.write("/run/onhost.zip", trips.onhost_zip())
-        own = f"ENGINE = {self.host.name!r}, {({host.name: host.address for host in HOSTS})!r}, {PASSWORD!r}\n"
-        printed = self.run("python3", "-c", own + ENGINE_PROGRAM + "\n".join(lines) + LAST, timeout_s=timeout_s)
+        own = f"ENGINE = {self.host.name!r}, { ({host.name: host.address for host in HOSTS})!r}, {PASSWORD!r}\n"
+        program = own + ENGINE_PROGRAM + "\n".join(lines) + LAST
+        outcome = self.lab.run(self.host.name, ["python3", "-c", program], b"", timeout_s)
+        assert isinstance(outcome, Finished) and outcome.exit_code == 0, f"{self.host.name}: {lines}: {outcome}\n{self.log()}"
+        printed = outcome.stdout.decode().strip()
         return json.loads(printed.splitlines()[-1])
+
+    def log(self) -> str:
+        """The last lines of the server's log."""
+        return self.run("journalctl", "-u", "mariadb.service", "-n", "40", "--no-pager", "-o", "cat")
 
     # --- sessions ------------------------------------------------------------------------------------------------
     @property
@@ -169,10 +184,10 @@ class Server:
 
     def connect(self, read_timeout_s: float = 30.0, user: str = "root", password: str = "") -> Session:
         """Open a session of its own. Raises pymysql.Error."""
-        socket = f"/proc/{self._box._init_process()}/root/run/mysqld/mysqld.sock"
+        path = f"/proc/{self._box._init_process()}/root/run/mysqld/mysqld.sock"
         return Session(
             pymysql.connect(
-                unix_socket=socket,
+                unix_socket=path,
                 user=user,
                 password=password,
                 autocommit=True,
@@ -235,7 +250,12 @@ class Session:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.connection._force_close()  # type: ignore[attr-defined]
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Be gone, even while a statement runs in the background."""
+        with suppress(OSError, AttributeError):  # gone already
+            self.connection._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
 
     def rows(self, statement: str) -> list[Row]:
         with self.connection.cursor() as cursor:
@@ -325,7 +345,7 @@ from nospof.onhost.agent.mariadb_seen import position_of
 from nospof.onhost.agent.model import Role
 HOST, MEMBERS, PASSWORD = ENGINE
 engine = MariadbEngine(MariadbPlaces(
-    tier="database", host=HOST, members=MEMBERS, port=3306, copy_port=4444, server_id=1,
+    tier="database", host=HOST, members=MEMBERS, port=3306, copy_port=4444, server_id=1 + sorted(MEMBERS).index(HOST),
     replication_user="nospof_replication", replication_password=PASSWORD,
     ca="/etc/nospof/tls/ca.pem", certificate="/etc/nospof/tls/db.crt", key="/etc/nospof/tls/db.key"))
 result = None

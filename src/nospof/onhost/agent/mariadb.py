@@ -50,6 +50,8 @@ LOOK_S, ASK_S, APPLY_S = 0.9, 0.3, 0.1
 START_S, END_S = 900.0, 10.0
 DRAIN_S, BARRIER_S, READ_ONLY_S = 1.0, 1.0, 0.3
 LONG_TRANSACTION_S = 1.0
+# Hosts of one stack have numbers up to 1023; the other 22 bits are minutes since 2026, which repeat after eight years.
+NUMBER_BITS, EPOCH_MINUTES = 10, 29_453_760
 LOCK, LOCK_S = "'nospof_acts'", 2.0
 # The files that say whom a replica follows, or what it received, cannot be read: a power cut leaves them so.
 TORN = {29, 1201, 1872}
@@ -80,6 +82,7 @@ class MariadbPlaces:
     socket: str = SOCKET
     unit: str = "mariadb.service"
     run: Path = Path("/run/nospof")
+    keep: Path = Path("/var/lib/nospof")
     units: Path = Path("/sys/fs/cgroup/system.slice")
     data: mariadb_copy.Places = field(default_factory=mariadb_copy.Places)
 
@@ -168,11 +171,15 @@ class MariadbEngine:
 
     # --- starting and ending -------------------------------------------------------------------------------------
     def start(self, role: Role) -> None:
-        """Start by systemd, with the role on the command line. The role's file is there only as long as this takes."""
+        """Start by systemd, with the role on the command line. The role's file is there only as long as this takes.
+
+        In role SLAVE after a power cut the server cuts off transactions of its own that were acknowledged and that the new
+        primary has. It would skip those when they come back, silently, since they bear its own number: so it gets a new one.
+        """
         mariadb_copy.recover(self.places.data)
         role_file = self.places.role_file
         role_file.parent.mkdir(parents=True, exist_ok=True)
-        role_file.write_text(f"NOSPOF_ROLE=--init-rpl-role={role.value}\n")
+        role_file.write_text(f"NOSPOF_ROLE=--init-rpl-role={role.value} --server-id={self._new_server_id()}\n")
         try:
             _systemctl("start", self.places.unit, limit_s=START_S)
         finally:
@@ -227,17 +234,16 @@ class MariadbEngine:
             with self._hastened():
                 sql.rows("STOP ALL REPLICAS")
             sql.rows(f"SET GLOBAL rpl_semi_sync_slave_enabled = {_on(acknowledges)}")
-            # A server that never wrote has nothing to give up, and refuses to.
-            is_former_primary = row is None and sql.rows(VARIABLES)[0]["binlog_pos"]
-            statement = change + (", MASTER_DEMOTE_TO_SLAVE = 1" if is_former_primary else "")
+            if row is None:
+                self._know_own_log(sql)
             try:
-                sql.rows(statement)
+                sql.rows(change)
                 sql.rows("START REPLICA")
             except pymysql.Error as error:
                 if _code(error) not in TORN:
                     raise
                 sql.rows("RESET REPLICA ALL")
-                sql.rows(statement)
+                sql.rows(change)
                 sql.rows("START REPLICA")
 
     def acknowledge(self, *, on: bool) -> None:
@@ -374,6 +380,14 @@ class MariadbEngine:
         mariadb_copy.first_data(self.places.data)
 
     # --- steps ---------------------------------------------------------------------------------------------------
+    def _new_server_id(self) -> int:
+        """A number that no host has and this one never had: its own in the low bits, above them one that only grows."""
+        kept = self.places.keep / self.places.tier / "server-starts"
+        last = int(kept.read_text()) if kept.exists() else 0
+        starts = max(last + 1, int(time.time()) // 60 - EPOCH_MINUTES)
+        _write_for_good(kept, f"{starts}\n")
+        return (starts % (1 << 32 - NUMBER_BITS) << NUMBER_BITS) | self.places.server_id
+
     @contextmanager
     def _acts(self, what: str) -> Iterator[Sql]:
         with _told(what, self._acting):
@@ -424,6 +438,16 @@ class MariadbEngine:
         if was_asking and row["Slave_SQL_Running"] == "Yes":
             sql.rows("START REPLICA IO_THREAD")
         raise EngineError(f"has received {received} and applied {applied}")
+
+    def _know_own_log(self, sql: Sql) -> None:
+        """A former primary's own log says how far it is; never less than it knows.
+
+        Not by MASTER_DEMOTE_TO_SLAVE, which counts only what bears the server's present number.
+        """
+        now = sql.rows(VARIABLES)[0]
+        written, known = position_of(now["binlog_pos"]), position_of(now["slave_pos"])
+        if written.covers(known) and written != known:
+            sql.rows(f"SET GLOBAL gtid_slave_pos = {quoted(now['binlog_pos'])}")
 
     def _read_only(self, sql: Sql, within_s: float) -> None:
         sql.rows(f"SET STATEMENT max_statement_time = {within_s} FOR SET GLOBAL read_only = ON")
@@ -536,6 +560,23 @@ class Replica:
         if self._connection is not None:
             self._connection._force_close()  # type: ignore[attr-defined]
             self._connection = None
+
+
+def _write_for_good(path: Path, text: str) -> None:
+    """Replace the file so that a power cut right afterwards does not bring the old one back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    with new.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(path)
+    for folder in (path.parent, path.parent.parent):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 # --- the server's process ------------------------------------------------------------------------------------------------
