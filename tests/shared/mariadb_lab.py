@@ -14,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -113,7 +114,6 @@ class Server:
     lab: Lab
     host: LabHost
     number: int
-    _idle: list[Session] = field(default_factory=list)
 
     # --- its host ------------------------------------------------------------------------------------------------
     def run(self, *argv: str, stdin: bytes = b"", timeout_s: float = 60.0) -> str:
@@ -244,7 +244,7 @@ class Session:
     """One connection."""
 
     def __init__(self, connection: pymysql.Connection[pymysql.cursors.DictCursor]) -> None:
-        self.connection, self.id = connection, connection.thread_id()
+        self.connection, self.id = connection, int(connection.thread_id())  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Session:
         return self
@@ -308,7 +308,7 @@ def wait_until(holds: Callable[[], object], what: str, limit_s: float = 20.0) ->
 
 
 def _at_once(act: Callable[[Server], object], servers: Any) -> None:
-    pending = [Pending(lambda server=server: act(server)) for server in servers]
+    pending = [Pending(partial(act, server)) for server in servers]
     for one in pending:
         assert one.ends_within(120)
         if one.error:
