@@ -111,7 +111,11 @@ class Round:
     rejoin_s: float = math.nan
     """From the event, or from the power's return, to full redundancy."""
     most_late_s: float = math.nan
+    changes: int = 0
+    """Of the primary, as the stack counts its terms; 1 is assumed of a stack that does not."""
+    causes: list[str] = field(default_factory=list)
     phases_ms: Mapping[str, float] = field(default_factory=dict)
+    """Of the first of these changes."""
     verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     took_s: float = math.nan
@@ -158,8 +162,7 @@ class Campaign:
 
     def _round(self, planned: Planned) -> dict[str, Any]:
         database, table = self.database, f"drill_{planned.number}"
-        changes = len(database.failovers())
-        before = database.primary()
+        before, told = database.primary(), database.told()
         with ExitStack() as stack:
             writes, connects, reads = (stack.enter_context(database.under(load)) for load in self._loads(table))
             time.sleep(planned.steady_s)
@@ -173,8 +176,9 @@ class Campaign:
             time.sleep(SETTLE_S)
             histories = [run.finish() for run in (writes, connects, reads)]
         database.healed()
-        history = histories[0]
-        audit = database.audit(history, table, self.as_before)
+        history, now = histories[0], database.told()
+        changes, failovers = now.changes_since(told), now.failovers_since(told)
+        audit = database.audit(history, table, self.as_before, changes)
         self._keep(planned, history, audit)
         began = watched if power else cut
         return {
@@ -182,7 +186,9 @@ class Campaign:
             "primary_after": database.primary(),
             "is_back": is_back,
             "rejoin_s": redundant - began,
-            "phases_ms": _phases(database.failovers()[changes:]),
+            "changes": changes,
+            "causes": [f"{one['from']} → {one['to']}: {one['cause']}" for one in failovers],
+            "phases_ms": dict(failovers[0].get("ms", {})) if failovers else {},
             "verdicts": {name: asdict(verdict) for name, verdict in audit.verdicts.items()},
             **figures(histories, cut, watched),
         }
@@ -237,11 +243,6 @@ def figures(histories: Iterable[History], cut: float, watched: float) -> dict[st
     }
 
 
-def _phases(failovers: list[dict[str, Any]]) -> dict[str, float]:
-    """The phases of the only change in this round; empty when the stack does not tell of it, or of more than one."""
-    return dict(failovers[0].get("ms", {})) if len(failovers) == 1 else {}
-
-
 # --- the table -------------------------------------------------------------------------------------------------------
 HEAD = (
     "event", "rounds", "write gap p50", "p99", "max", "one client's max", "in flight, unknown",
@@ -280,6 +281,7 @@ def remarks(rounds: list[Round]) -> Iterator[str]:
     good = [one for one in rounds if not one.error]
     yield f"{len(rounds)} rounds, {sum(one.acknowledged for one in good)} acknowledged writes"
     yield f"{sum(one.most_late_s >= STALLED_S for one in good)} rounds in which the machine or the load stood still for 0.1 s"
+    yield f"{sum(len(one.causes) > 1 for one in good)} rounds with more than one change of the primary"
     yield f"{sum(not one.is_back for one in good)} rounds in which writes came back only with the lost host"
     for name in sorted({name for one in good for name in one.phases_ms}):
         values = [one.phases_ms[name] for one in good if name in one.phases_ms]

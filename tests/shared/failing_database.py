@@ -36,7 +36,7 @@ from nospof.lab.machine import wait_until
 
 TIER, PORT = "database", 3306
 APPLICATION = "web1"
-HEALED_WITHIN_S = 180.0
+HEALED_WITHIN_S, PRIMARY_WITHIN_S = 180.0, 30.0
 SQL_S = 10.0
 # Of the planted loss: long enough for some hundred writes, shorter than anything that would notice.
 PLANTED_S = 0.5
@@ -83,6 +83,22 @@ class Node:
     """How many acknowledging replicas it counts; -1 when it does not wait for any."""
     is_following: bool
     is_acknowledging: bool
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the stack says of its primaries. `term` None: it counts none, as a stack in which nobody is promoted."""
+
+    term: int | None = None
+    failovers: tuple[Mapping[str, Any], ...] = ()
+    """The latest changes, oldest first: {term, from, to, cause, ms: {phase: ms}, ...}."""
+
+    def changes_since(self, before: Told) -> int:
+        """How many terms began since then: so many changes of the primary may be seen. 1 where terms are not counted."""
+        return 1 if self.term is None or before.term is None else self.term - before.term
+
+    def failovers_since(self, before: Told) -> tuple[Mapping[str, Any], ...]:
+        return tuple(one for one in self.failovers if int(one["term"]) > (before.term or 0))
 
 
 @dataclass(frozen=True)
@@ -138,28 +154,32 @@ class FailingDatabase:
         """The hosts that say to routers that they are primary."""
         return tuple(node for node, is_primary in self._on_each(self._says_it_is_primary).items() if is_primary)
 
-    def primary(self) -> str:
-        """The one primary; none or two are an error."""
-        found = self.primaries()
-        assert len(found) == 1, f"primaries: {', '.join(found) or 'none'}"
-        return found[0]
+    def primary(self, limit_s: float = PRIMARY_WITHIN_S) -> str:
+        """The one primary, as soon as there is one alone; none or two to the end of `limit_s` are an error."""
+        found: list[tuple[str, ...]] = [()]
 
-    def server_ids(self) -> dict[str, int]:
-        """The number of each host's server, as the writes have it."""
-        return {host.name: host.number for host in self.deployment.topology.hosts if host.name in self.nodes}
+        def is_one() -> bool:
+            found[0] = self.primaries()
+            return len(found[0]) == 1
+
+        assert wait_until(is_one, limit_s, step_s=0.1), f"primaries: {', '.join(found[0]) or 'none'}, for {limit_s:g} s"
+        return found[0][0]
 
     @property
     def is_dark(self) -> bool:
         """Whether a host is off or frozen."""
         return any(self.lab.state(node) is not HostState.RUNNING for node in self.nodes)
 
-    def failovers(self) -> list[dict[str, Any]]:
-        """The changes of the primary, as `nospof status --json` tells them; empty when it tells of none."""
+    def told(self) -> Told:
+        """What `nospof status --json` tells of the tier; a stack that tells of no terms has none."""
         process = self.live.start("status", "--json", str(self.live.file))
         out, _ = process.communicate(timeout=30)
         with contextlib.suppress(json.JSONDecodeError):
-            return list(json.loads(out).get("failovers", []))
-        return []
+            for database in json.loads(out).get("databases", []):
+                if database["tier"] == TIER:
+                    failovers = sorted(database["failovers"], key=lambda one: int(one["term"]))
+                    return Told(int(database["term"]), tuple(failovers))
+        return Told()
 
     def sql(self, node: str, statements: str) -> list[list[str]] | None:
         """Run statements as root over the server's own socket; None when the host or the server does not answer."""
@@ -209,15 +229,18 @@ class FailingDatabase:
             return None
         return Copy(tuple(row[0] for row in tokens), {name.partition(".")[2]: int(number) for name, number in sums})
 
-    def audit(self, history: History, table: str, as_before: Mapping[str, int] | None = None) -> Audit:
-        """Judge `history` by what all nodes hold now. `as_before`: checksums of earlier tables, which must not have changed."""
+    def audit(self, history: History, table: str, as_before: Mapping[str, int] | None = None, most_changes: int = 1) -> Audit:
+        """Judge `history` by what all nodes hold now.
+
+        `as_before`: checksums of earlier tables, which must not have changed; `most_changes`: of the primary, that happened.
+        """
         copies = self.copies(table)
         equal = copies_equal(copies, as_before)
         checksums = next((copy.checksums for copy in copies.values() if copy), {})
         return Audit(
             lost_writes(history, copies),
             phantoms(history, copies),
-            two_primaries(history),
+            two_primaries(history, most_changes),
             equal,
             checksums if equal.is_pass else {},
         )
