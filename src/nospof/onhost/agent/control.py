@@ -38,7 +38,7 @@ TRIES, SEEN_WITHIN_S, POLL_S = 3, 0.5, 0.005
 HANDOVER_S, HISTORY_S, PROMOTED_S = 5.0, 2.0, 10.0
 KNOWS_WITHIN_S, LEAVES_S = 5.0, 0.5
 # A restart: until somebody is fit to take over, until this host follows it, until the server is well. `up` waits two minutes.
-FIT_WITHIN_S, FOLLOWS_WITHIN_S, HEALTHY_WITHIN_S = 20.0, 15.0, 60.0
+FIT_WITHIN_S, FOLLOWS_WITHIN_S, HEALTHY_WITHIN_S = 15.0, 15.0, 60.0
 ETCD_EVERY_S = 2.0
 SHOWN_HISTORY = 20
 
@@ -198,7 +198,12 @@ class Control:
 
     # --- changing ----------------------------------------------------------------------------------------------------
     def _switchover(self, request: Json) -> Json:
-        return self._hand_over(_text(request, "to"))
+        """Pass the role of primary on; tells how long each phase took, as the new primary has recorded it."""
+        answer = self._hand_over(_text(request, "to"))
+        if not answer["ok"]:
+            return answer
+        recorded = self._wait(lambda: self._record(answer["term"]), HISTORY_S) or {}
+        return {**answer, "phases": recorded.get("ms", {})}
 
     def _hand_over(self, to: str) -> Json:
         """Pass the role of primary on, and wait until that is done or undone. Raises Refusal, Unclear."""
@@ -213,8 +218,7 @@ class Control:
         if end != "done":
             why = self.said.since(mark, "handing over") or "the handover was ended"
             return {**failed(Outcome.UNDONE, f"{end}{why}"), "to": target, "ms": ms}
-        recorded = self._wait(lambda: self._record(begun.term + 1), HISTORY_S) or {}
-        return {"ok": True, "from": begun.primary, "to": target, "ms": ms, "phases": recorded.get("ms", {})}
+        return {"ok": True, "from": begun.primary, "to": target, "term": begun.term + 1, "ms": ms}
 
     def _record(self, term: int) -> Json | None:
         return next((entry for entry in self._history() if entry.get("term") == term), None)
@@ -242,7 +246,7 @@ class Control:
         return {"ok": True}
 
     def _leave(self, _request: Json) -> Json:
-        """The host goes down: a primary passes its role on first."""
+        """The host goes down: a primary passes its role on first. systemd waits for 6 s."""
         self._await_first_look(LEAVES_S)
         return self._hand_over("") if self._is_primary() else {"ok": True}
 

@@ -343,6 +343,16 @@ def welcomes_back(o: Observation) -> Step | None:
     return _change(o, f"{_listed(back | aware)} knows its place again", deposed=deposed, removed=removed)
 
 
+def hands_back(o: Observation) -> Step | None:
+    """A witness is primary only for as long as nobody else can be."""
+    c = _cluster(o)
+    near = [node for node in sorted(c.voters) if not o.rules.is_witness(node) and not why_not_near(o, node)]
+    is_settled = _is_at_revision_for_s(o) >= o.rules.retry_s
+    if not o.rules.is_witness(o.me) or not near or not is_settled or c.sync is not Sync.OK or _is_paused(o):
+        return None
+    return _change(o, f"a witness hands over to {near[0]}", handover=Handover(near[0], f"{o.run}/{c.revision}"))
+
+
 def lets_in_again(o: Observation) -> Step | None:
     """Who was blocked may come back once it says that it acknowledges nothing."""
     keeps = frozenset(node for node in o.blocked if _must_stay_blocked(o, node))
@@ -415,6 +425,16 @@ def ends_the_deposed(o: Observation) -> Step:
 def copies_everything(o: Observation) -> Step | None:
     """Without data there is nothing to start."""
     return None if o.server.has_data else Step("has no data: copies all", (CopyFrom(_donor(o)),))
+
+
+def spends_its_promotion(o: Observation) -> Step | None:
+    """Its own promotion may be under way, its answer lost: make sure that it never happens, or see that it did."""
+    c = _cluster(o)
+    if o.me in c.voters and c.election is not None:
+        return _change(o, "its server ended while it voted: closes the election", election=None)
+    if c.handover is not None and c.handover.to == o.me:
+        return _change(o, "its server ended while it was to take over: ends the handover", handover=None)
+    return None
 
 
 def starts_as_replica(o: Observation) -> Step:
@@ -647,6 +667,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         welcomes_back,
         admits_a_voter,
         lets_in_again,
+        hands_back,
         reports,
         is_primary,
     ),
@@ -660,7 +681,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         waits_for_the_target,
     ),
     State.DEPOSED: (steps_down, ends_the_deposed),
-    State.STOPPED: (waits_for_etcd, copies_everything, starts_as_replica),
+    State.STOPPED: (waits_for_etcd, spends_its_promotion, copies_everything, starts_as_replica),
     State.ELECTION: (
         waits_for_etcd,
         refuses_while_it_hears,
@@ -870,9 +891,9 @@ def _unaware(o: Observation) -> set[str]:
 
 
 def _must_stay_blocked(o: Observation, node: str) -> bool:
-    """While it is being removed, and until it knows."""
-    c = _cluster(o)
-    is_leaving = node in c.voters and node in _lost_voters(o) and c.sync is Sync.OK and len(c.voters) > 1
+    """While it is being removed, and until it knows. With all voters lost nobody can be removed, and each is let in."""
+    c, lost = _cluster(o), _lost_voters(o)
+    is_leaving = node in lost and c.sync is Sync.OK and lost != set(c.voters)
     return is_leaving or node in _unaware(o)
 
 

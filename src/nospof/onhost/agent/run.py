@@ -62,13 +62,14 @@ class Looks:
     finished_at_s: float = 0.0
     heard_at_s: float = 0.0
     _heard: object = None
+    _seen_pid: int | None = None
     _wanted: threading.Event = field(default_factory=threading.Event)
     _done: threading.Condition = field(default_factory=threading.Condition)
 
     def keep_looking(self, stop: threading.Event) -> None:
         self.heard_at_s = self.clock()
         while not stop.is_set():
-            self._wanted.wait(LOOK_EVERY_S)
+            self._wanted.wait(LOOK_LIMIT_S)
             self._wanted.clear()
             begun_s = self.clock()
             server = self._look(begun_s)
@@ -77,17 +78,24 @@ class Looks:
                 self._done.notify_all()
 
     def _look(self, now_s: float) -> m.Server:
-        if self.engine.pid() is None:
+        if (pid := self.engine.pid()) is None:
             return m.Server(is_running=False, written=self.latest.written, has_data=self.engine.has_data())
         try:
             server = self.engine.look()
             heard = self.engine.heard() if server.source is not None else None
             if heard is not None and heard != self._heard:
                 self._heard, self.heard_at_s = heard, now_s
+            self._seen_pid = pid
             return server
         except EngineError as error:
             log.debug("no answer to a look: %s", error)
-            return replace(self.latest, is_running=self.engine.pid() is not None, answers=False)
+            return self._silent()
+
+    def _silent(self) -> m.Server:
+        """What is known of a server that does not answer: of this process, not of one before it."""
+        pid = self.engine.pid()
+        known = self.latest if pid == self._seen_pid else m.Server(written=self.latest.written)
+        return replace(known, is_running=pid is not None, answers=False)
 
     def fresh(self) -> m.Server:
         """A look begun after this call, or the last one, without an answer, when none came in time."""
@@ -97,8 +105,7 @@ class Looks:
             self._done.wait_for(lambda: self.asked_at_s >= begun_s, LOOK_LIMIT_S)
             if self.asked_at_s >= begun_s:
                 return self.latest
-            is_running = self.engine.pid() is not None
-            return replace(self.latest, is_running=is_running, answers=False)
+            return self._silent()
 
 
 @dataclass
@@ -142,12 +149,11 @@ class Agent:
             threading.Thread(target=work, daemon=True).start()
         while not self.stop.is_set():
             self.wake.clear()
-            self.step()
-            if not self.decision.actions:
+            if not self.step():
                 self.wake.wait(self.decision.again_s or LOOK_EVERY_S)
 
-    def step(self) -> None:
-        """One round."""
+    def step(self) -> bool:
+        """One round; returns whether something was done, so that the next should follow at once."""
         observation = self.observe()
         decision = decide(observation)
         if (decision.rule, decision.says) != (self.decision.rule, self.decision.says):
@@ -157,9 +163,10 @@ class Agent:
         self.decision, self._seen_cluster = decision, observation.cluster
         self._mark(observation)
         self.tell(observation)
-        now_s = self.clock()
-        if decision.actions and self._may_act(decision.rule, now_s):
+        may_act = bool(decision.actions) and self._may_act(decision.rule, self.clock())
+        if may_act:
             self._act(decision)
+        return may_act
 
     def observe(self) -> m.Observation:
         """See everything anew, and remember since when it is so."""
@@ -402,10 +409,13 @@ class Agent:
 def note_of(o: m.Observation, decision: m.Decision, places: Places, pid: int | None) -> dict[str, object]:
     """What the role server may tell of this host. Pure."""
     c, s = o.cluster, o.server
-    is_primary = c is not None and c.primary == o.me and s.is_running and s.answers and s.source is None
+    # One late look on a busy host is no dead server.
+    hangs_since_s = o.memory.hangs_since_s
+    is_there = s.is_running and (s.answers or (hangs_since_s is not None and o.now_s - hangs_since_s < LOOK_LIMIT_S))
+    is_primary = c is not None and c.primary == o.me and is_there and s.source is None
     takes_writes = is_primary and not s.is_read_only
     source = s.source
-    is_following = c is not None and source is not None and source.node == c.primary and s.answers and s.is_read_only
+    is_following = c is not None and source is not None and source.node == c.primary and is_there and s.is_read_only
     is_running = is_following and source is not None and source.is_applying and source.is_asking
     lag_s = None if source is None else max(source.lag_s or 0.0, o.silent_s if o.silent_s > 1 else 0.0)
     is_near = is_running and lag_s is not None and lag_s <= places.read_lag_limit_s
