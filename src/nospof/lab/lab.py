@@ -154,6 +154,20 @@ class Lab:
         """Cut a zone off from all others, or join it again."""
         network.set_zone_link(self.places, zone, is_up)
 
+    def cut(self, a: Iterable[str], b: Iterable[str], *, one_way: bool = False, ports: Iterable[int] = ()) -> None:
+        """Drop silently what goes between the hosts `a` and the hosts `b`; `one_way`: only what goes from `a` to `b`.
+
+        `ports`: only TCP from or to these. `run` works all the same. Cuts add up until `mend`.
+        """
+        ports, sources, targets = tuple(ports), self._addresses(a), self._addresses(b)
+        network.add_cut(self.places, sources, targets, ports)
+        if not one_way:
+            network.add_cut(self.places, targets, sources, ports)
+
+    def mend(self) -> None:
+        """End all that `cut` began."""
+        network.mend(self.places)
+
     def stall_disk(self, host: str, is_stalled: bool) -> None:
         """Make every write to the host's disk wait, or go on. Raises Failed if the host is off."""
         with self._known(host).mounted_disk() as mount_fd:
@@ -237,6 +251,10 @@ class Lab:
             known = ", ".join(self.host_names()) or "no hosts: nospof up makes it"
             raise WrongInput(f"lab {self.places.lab} has no host {name}", why=f"it has {known}")
         return host
+
+    def _addresses(self, names: Iterable[str]) -> list[str]:
+        plan = self._required_record().plan
+        return [_cable(self.places, plan, name).address for name in names]
 
     def _required_record(self) -> LabRecord:
         record = read_record(self.places)

@@ -20,6 +20,7 @@ from nospof.lab import machine
 from nospof.lab.places import NAMESPACES, PREFIX_LENGTH, TRUNK_ADDRESS, HostPlaces, Places, interface_name, mac_address
 
 TRUNK = "trunk"
+_CUTS = "cuts"
 # Multicast snooping would lose VRRP and neighbour discovery where nobody asks who listens.
 _BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 
@@ -114,6 +115,25 @@ def set_zone_link(places: Places, zone: str, is_up: bool) -> None:
     machine.call(["ip", "-n", places.namespace, "link", "set", "dev", interface_name("t", zone), state])
 
 
+def add_cut(places: Places, sources: Iterable[str], targets: Iterable[str], ports: Iterable[int] = ()) -> None:
+    """Drop what goes from the addresses `sources` to `targets`, and says nothing of it: cables stay in, and ARP is answered.
+
+    `ports`: only TCP from or to one of these. Cuts add up until `mend`.
+    """
+    pair = f"ip saddr {_set(sources)} ip daddr {_set(targets)}"
+    drops = [f"tcp {end} {_set(map(str, ports))} drop" for end in ("sport", "dport")] if ports else ["drop"]
+    rules = [f"{pair} {drop}" for drop in drops]
+    chain = "type filter hook forward priority 0; policy accept;"
+    text = "\n".join([f"table bridge {_CUTS} {{ chain cut {{ {chain}", *rules, "}", "}", ""])
+    machine.call([*inside(NAMESPACES / places.namespace), "nft", "-f", "-"], text=text)
+
+
+def mend(places: Places) -> None:
+    """End all cuts."""
+    text = f"table bridge {_CUTS} {{}}\ndelete table bridge {_CUTS}\n"
+    machine.call([*inside(NAMESPACES / places.namespace), "nft", "-f", "-"], text=text)
+
+
 def namespaces(places: Places) -> tuple[str, ...]:
     """Name all the namespaces of the lab, its own and its hosts', whole or half."""
     if not NAMESPACES.is_dir():
@@ -142,6 +162,10 @@ def inside(namespace: Path) -> list[str]:
     Not `ip netns exec`, which remounts /sys: control groups are not there inside it.
     """
     return ["nsenter", f"--net={namespace}", "--"]
+
+
+def _set(entries: Iterable[str]) -> str:
+    return f"{{ {', '.join(entries)} }}"
 
 
 def _make_namespace(name: str) -> None:
