@@ -161,6 +161,8 @@ def database_lines(database: Database, now: float) -> list[Text]:
 
 
 def _state(database: Database) -> str:
+    if len(database.hosts) == 1:
+        return f"primary {database.primary}, without a copy"
     acknowledged = " and ".join(database.voters) if database.sync == "ok" else "nobody"
     etcd = f"; etcd is led by {database.etcd_leader}" if database.etcd_leader else ""
     return f"primary {database.primary}, term {database.term}; acknowledged by {acknowledged} ({database.mode}){etcd}"

@@ -147,10 +147,10 @@ def _ask(unit: Unit) -> None:
     try:
         done = units.run(list(unit.ask), timeout_s=units.START_LIMIT_S)
     except subprocess.TimeoutExpired:
-        what = f"was asked to take over its new configuration and gave no answer within {units.START_LIMIT_S:.0f} s"
+        what = f"did not take over its new configuration within {units.START_LIMIT_S:.0f} s"
         raise units.UnitFailure(unit.name, what, units.last_log(unit.name)) from None
     if done.returncode != 0:
-        raise units.UnitFailure(unit.name, "was asked to take over its new configuration and refused", done.stderr.strip())
+        raise units.UnitFailure(unit.name, "did not take over its new configuration", done.stderr.strip())
 
 
 def _run_steps(instance: Instance) -> None:
