@@ -1,6 +1,6 @@
 """The units that give other hosts of the tier a copy: systemd holds the port, the program runs only while somebody calls.
 
-The program reads a JSON file with the fields of role.json that `onhost/database_donor.py` names, and `copy_port` and
+The program reads a JSON file with the fields of agent.json that `onhost/database_donor.py` names, and `copy_port` and
 `copy_limit_mib_s`. Reasons: it is needed once in months, and a resident Python would take 20 MiB on every database host.
 """
 

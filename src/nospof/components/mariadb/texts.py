@@ -46,8 +46,8 @@ slave_net_timeout = 2
 slave_parallel_mode = optimistic
 slave_parallel_threads = 4
 
-# Semi-synchronous: who does it is switched by role. A write waits for a voter for as long as it takes (a day): what goes on alone
-# is decided by the agent, never by a clock.
+# Semi-synchronous: who does it is switched by role. A write waits for a voter for as long as it takes (a day): whether to go on
+# alone is decided by the agent, never by a clock.
 rpl_semi_sync_master_wait_point = AFTER_SYNC
 rpl_semi_sync_master_timeout = 86400000
 rpl_semi_sync_master_wait_no_slave = ON
@@ -78,8 +78,8 @@ ExecStart=/usr/sbin/mariadbd $NOSPOF_ROLE
 Restart=no
 # Reading back a log of half a GiB after a crash takes its time, on a slow disk some minutes.
 TimeoutStartSec=900
-# A server that is asked to end tells waiting clients that their writes are safe, which is not known. A killed one tells nothing,
-# and what it acknowledged is on disk.
+# A server that is asked to end tells waiting clients that their writes are safe, which is not known. A killed one tells them
+# nothing, and what it acknowledged is on disk.
 KillSignal=SIGKILL
 SendSIGKILL=yes
 TimeoutStopSec=20
@@ -89,42 +89,4 @@ OOMScoreAdjust=-800
 ExecStartPre=
 ExecStartPost=
 ExecStartPost=-!/usr/bin/mariadb-upgrade --version-check --silent
-"""
-
-ROLE_UNIT = """\
-# Written by nospof.
-[Unit]
-Description=Role of the MariaDB server of tier {{ tier }}
-After=network-online.target mariadb.service
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart={{ program }} --config /etc/nospof/{{ tier }}/role.json
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=100ms
-TimeoutStopSec=2
-# Late answers look like a dead server, so these come first when the processor is busy.
-Nice=-5
-OOMScoreAdjust=-900
-# root, for the server's unix socket; of root's rights only the one to read the server's key.
-CapabilityBoundingSet=CAP_DAC_READ_SEARCH
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_UNIX AF_INET
-RestrictNamespaces=yes
-RestrictRealtime=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-
-[Install]
-WantedBy=multi-user.target
 """

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pymysql
 import pymysql.cursors
@@ -35,6 +36,7 @@ from nospof.onhost.agent.mariadb_seen import (
     WAITING,
     Row,
     Settings,
+    dead_peers,
     feeds_of,
     furthest,
     position_of,
@@ -113,6 +115,7 @@ class MariadbEngine:
         self._acting = Acting(places.socket)
         self._beating = Sql(places.socket, None)
         self._asking = Sql(places.socket)
+        self._dark: frozenset[str] = frozenset()
         self._looked_at: int | None = None
         self._replicas: dict[str, Replica] = {}
         self._confirmed: dict[str, tuple[str, Position]] = {}
@@ -138,7 +141,8 @@ class MariadbEngine:
             rows = self._looking.rows(SOURCE)
             now = self._looking.rows(VARIABLES)[0]
             is_semi_sync = bool(now["waits_for_voters"]) and self._looking.rows(SEMI_SYNC)[0]["Value"] == "ON"
-            feeds = {} if rows else feeds_of(self._looking.rows(FEEDS), self.settings)
+            fed = [] if rows else [row for row in self._looking.rows(FEEDS) if row["host"] not in self._dark]
+            feeds = feeds_of(fed, self.settings)
         written, slave = position_of(now["binlog_pos"]), position_of(now["slave_pos"])
         applied = slave if rows else furthest(written, slave)
         return Server(
@@ -340,9 +344,20 @@ class MariadbEngine:
     def ask_replicas(self) -> None:
         """Over connections to them that stay open: the server itself does not tell what a replica has."""
         with _told("cannot say who is fed", self._asking):
-            feeds = feeds_of(self._asking.rows(FEEDS), self.settings)
+            rows = self._asking.rows(FEEDS)
+            self._dark = frozenset(dead_peers(Path("/proc/self/net/tcp").read_text(), self.places.port))
+            self._end_one_dark_feed(rows)
+            feeds = feeds_of([row for row in rows if row["host"] not in self._dark], self.settings)
             written = self._asking.rows(VARIABLES)[0]["binlog_pos"]
         self._ask_replicas(feeds, written)
+
+    def _end_one_dark_feed(self, rows: list[dict[str, Any]]) -> None:
+        """Before the replica is back, and one at a time: else every new connection to the primary may hang (decision 0006)."""
+        for row in rows:
+            if row["host"] in self._dark:
+                with suppress(pymysql.Error):  # it ended by itself
+                    self._asking.rows(f"KILL {int(row['id'])}")
+                return
 
     def release(self, received: Position) -> int:
         """Let those clients go whose writes are all within `received`; returns how many.

@@ -5,6 +5,8 @@ Source: https://mariadb.com/docs/server/reference/sql-statements/administrative-
 
 from __future__ import annotations
 
+import ipaddress
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +30,9 @@ WAITING = (
 )
 
 ACCESS_DENIED = 1045
+# Something is on its way to a replica at any time, heartbeats at least. The kernel repeats it after 0.2 s and after 0.4 s more.
+MOST_REPEATS = 2
+ESTABLISHED = "01"
 # The source lacks what is asked for, or has another history; the same found while applying: a row that is missing or there
 # twice, or a number that was used before.
 ONLY_A_COPY_HELPS = {1236}
@@ -117,3 +122,18 @@ def feeds_of(rows: Iterable[Row], settings: Settings) -> dict[str, tuple[int, st
         node = settings.node_at(str(row["host"]).rpartition(":")[0])
         found[node] = max(found.get(node, (0, "")), (int(row["id"]), str(row["host"])))
     return found
+
+
+def dead_peers(table: str, port: int) -> list[str]:
+    """Who does not confirm what is sent to them from `port`, as "address:port"; `table` is /proc/net/tcp.
+
+    Source: proc_net_tcp in the kernel's documentation; the column "retrnsmt" counts repeats that nobody confirmed.
+    """
+    found = []
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        (_, local_port), (address, peer_port) = (fields[index].split(":") for index in (1, 2))
+        if int(local_port, 16) == port and fields[3] == ESTABLISHED and int(fields[6], 16) >= MOST_REPEATS:
+            octets = int(address, 16).to_bytes(4, sys.byteorder)
+            found.append(f"{ipaddress.IPv4Address(octets)}:{int(peer_port, 16)}")
+    return sorted(found)

@@ -118,7 +118,7 @@ def test_only_a_copy_helps_when_histories_differ_and_not_while_it_connects() -> 
     stopped = {"Slave_IO_Running": "No", "Last_IO_Errno": 1236, "Last_IO_Error": "not in the binlog"}
     assert source_of({**ROW, **stopped}, PLACES.settings).needs_copy
     assert source_of({**ROW, "Slave_SQL_Running": "No", "Last_SQL_Errno": 1950}, PLACES.settings).needs_copy
-    assert not source_of({**ROW, "Slave_IO_Running": "Connecting", "Last_IO_Errno": 2003}, PLACES.settings).needs_copy
+    assert not source_of({**ROW, "Slave_IO_Running": "Connecting", "Last_IO_Errno": 1236}, PLACES.settings).needs_copy
 
 
 def test_feed_of_a_host_is_its_newest() -> None:
