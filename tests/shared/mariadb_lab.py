@@ -152,10 +152,12 @@ class Server:
         self.start()
         self.run("sync")  # or the next power cut takes the settings away
 
-    def start(self, role: str = "MASTER", *, wait: bool = True) -> None:
-        """Start the server as the agent would."""
-        self.write(f"/run/nospof/{TIER}/server.env", f"NOSPOF_ROLE=--init-rpl-role={role}\n")
-        self.run("systemctl", "start", *(() if wait else ("--no-block",)), "mariadb.service")
+    def start(self, role: str = "MASTER") -> None:
+        """Start the server as the agent would, but for its number."""
+        told = f"/run/nospof/{TIER}/server.env"
+        self.write(told, f"NOSPOF_ROLE=--init-rpl-role={role}\n")
+        self.run("systemctl", "start", "mariadb.service")
+        self.run("rm", told)
 
     def signal(self, name: str) -> None:
         """Send a signal to the server alone; KILL waits until systemd knows."""
@@ -169,7 +171,8 @@ class Server:
         own = f"ENGINE = {self.host.name!r}, { ({host.name: host.address for host in HOSTS})!r}, {PASSWORD!r}\n"
         program = own + ENGINE_PROGRAM + "\n".join(lines) + LAST
         outcome = self.lab.run(self.host.name, ["python3", "-c", program], b"", timeout_s)
-        assert isinstance(outcome, Finished) and outcome.exit_code == 0, f"{self.host.name}: {lines}: {outcome}\n{self.log()}"
+        assert isinstance(outcome, Finished), f"{self.host.name}: {outcome}"
+        assert outcome.exit_code == 0, f"{self.host.name}: {lines}: {outcome}\n{self.log()}"
         printed = outcome.stdout.decode().strip()
         return json.loads(printed.splitlines()[-1])
 
