@@ -541,13 +541,14 @@ def waits_for_the_election(o: Observation) -> Step:
 def opens_an_election(o: Observation) -> Step | None:
     """Nothing came from the primary for so long that it is to be replaced, or it said itself that its server is gone."""
     c = _cluster(o)
-    is_silent = o.silent_s >= o.rules.suspect_s and o.late_s < LATE_S
+    silent_s = _silent_s(o)
+    is_silent = silent_s >= o.rules.suspect_s and o.late_s < LATE_S
     closed_s = o.memory.closed_election_s
     may_try = closed_s is None or o.now_s - closed_s >= o.rules.retry_s
     if not (c.primary_down or is_silent) or not may_try or not _can_elect(o) or _is_paused(o) or not _is_usable(o):
         return None
     cause = Cause.CRASHED if c.primary_down else Cause.SILENT
-    why = f"the server on {c.primary} ended" if c.primary_down else f"nothing heard of {c.primary} for {o.silent_s:.1f} s"
+    why = f"the server on {c.primary} ended" if c.primary_down else f"nothing heard of {c.primary} for {silent_s:.1f} s"
     return _change(o, f"{why}: opens an election", election=Election(o.me, cause, why), handover=None)
 
 
@@ -611,7 +612,7 @@ def reports(o: Observation) -> Step | None:
 def is_voter(o: Observation) -> Step:
     """All is as it should be."""
     c = _cluster(o)
-    if c.primary_down or o.silent_s >= o.rules.suspect_s:
+    if c.primary_down or _silent_s(o) >= o.rules.suspect_s:
         return Step(f"{c.primary} is gone, and nobody can take over: {_why_no_election(o)}")
     return Step(f"voter of {c.primary}")
 
@@ -909,6 +910,11 @@ def _hears(o: Observation) -> bool:
     source = o.server.source
     is_connected = source is not None and source.node == _cluster(o).primary and source.is_receiving
     return is_connected and o.silent_s < o.rules.agree_s and not _cluster(o).primary_down
+
+
+def _silent_s(o: Observation) -> float:
+    """For how long nothing came from the present primary; what its predecessor did not say is not its fault."""
+    return min(o.silent_s, o.now_s - o.memory.primary_since_s)
 
 
 def _is_usable(o: Observation) -> bool:

@@ -51,10 +51,10 @@ class Places:
 
 # --- what the agent calls ------------------------------------------------------------------------------------------------
 def has_data(places: Places) -> bool:
-    """Whether there is anything in the data folder, or on its way into it."""
+    """Whether there is data, or on its way; what a server made that could not start, a log or two, is none."""
     if any((places.work / name).exists() for name in ("whole", "moving")):
         return True
-    return places.data.is_dir() and any(entry.name != UPGRADE_INFO for entry in _data_entries(places))
+    return (places.data / "mysql").is_dir()
 
 
 def recover(places: Places) -> None:

@@ -275,6 +275,9 @@ class Memory:
 
     revision: int = -1
     revision_since_s: float = 0.0
+    term: int = -1
+    primary_since_s: float = 0.0
+    """Since when the primary of `term` is known here."""
     handover: str = ""
     handover_since_s: float = 0.0
     down_since_s: float | None = None

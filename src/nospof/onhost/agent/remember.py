@@ -28,6 +28,8 @@ def remember(memory: Memory, o: Observation) -> Memory:
 def _of_cluster(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
     if cluster.revision != memory.revision:
         memory = replace(memory, revision=cluster.revision, revision_since_s=o.now_s)
+    if cluster.term != memory.term:
+        memory = replace(memory, term=cluster.term, primary_since_s=o.now_s)
     handover = cluster.handover.id if cluster.handover else ""
     if handover != memory.handover:
         memory = replace(memory, handover=handover, handover_since_s=o.now_s)

@@ -48,7 +48,7 @@ def primary(number: int = 10, **changes: object) -> m.Server:
 def seen(me: str, server: m.Server, c: m.Cluster | None = None, **changes: object) -> m.Observation:
     o = m.Observation(
         me=me, rules=RULES, now_s=100.0, cluster=c or cluster(), etcd_silent_s=0.1, server=server,
-        memory=m.Memory(revision=7, revision_since_s=99.0), silent_s=0.1, run="r",
+        memory=m.Memory(revision=7, revision_since_s=99.0, term=3, primary_since_s=50.0), silent_s=0.1, run="r",
         reports={"db2": m.Report("db2", "b", 7, True, False), "w1": m.Report("w1", "w", 7, True, False)},
     )  # fmt: skip
     return replace(o, **changes)  # type: ignore[arg-type]
