@@ -136,6 +136,7 @@ class Agent:
         self._told: dict[str, object] = {}
         self._last_loop_s = self.clock()
         self._seen_cluster: m.Cluster | None = None
+        self._heard_term = 0
 
     def end(self) -> None:
         """Have `run` return; the server goes on."""
@@ -172,6 +173,7 @@ class Agent:
         """See everything anew, and remember since when it is so."""
         server = self._with_incarnation(self.looks.fresh())
         view, now_s = self.store.view, self.clock()
+        self._listen_to(view.cluster, now_s)
         late_s, self._last_loop_s = max(0.0, now_s - self._last_loop_s - 3 * LOOK_EVERY_S), now_s
         seen = m.Observation(
             me=self.places.me,
@@ -194,6 +196,12 @@ class Agent:
         self.memory = remember(self.memory, seen)
         self.observation = replace(seen, memory=self.memory)
         return self.observation
+
+    def _listen_to(self, cluster: m.Cluster | None, now_s: float) -> None:
+        """Have a new primary's silence begin with its term: what was not heard before was the old one's."""
+        term = cluster.term if cluster else 0
+        if term != self._heard_term:
+            self._heard_term, self.looks.heard_at_s = term, now_s
 
     def _may_act(self, rule: str, now_s: float) -> bool:
         return self._retry.rule != rule or now_s >= self._retry.not_before_s
@@ -317,12 +325,16 @@ class Agent:
             self._beat_begun_s = None
 
     def _ask_replicas(self) -> None:
-        """Ask those who are fed how far they are, beside the row that may wait for them."""
-        while not self.stop.wait(BEAT_EVERY_S):
+        """Ask those who are fed how far they are, beside the row that may wait for them; more often while it matters."""
+        every_s = BEAT_EVERY_S
+        while not self.stop.wait(every_s):
             o = self.observation
-            if o is not None and o.cluster is not None and o.cluster.primary == o.me and o.server.is_running:
-                with suppress(EngineError):
-                    self.engine.ask_replicas()
+            if o is None or o.cluster is None or o.cluster.primary != o.me or not o.server.is_running:
+                continue
+            is_calm = o.cluster.sync is m.Sync.OK and not o.blocked and not o.memory.feed_lost_s and o.write_hangs_s < BEAT_EVERY_S
+            every_s = 2 * BEAT_EVERY_S if is_calm else BEAT_EVERY_S / 2
+            with suppress(EngineError):
+                self.engine.ask_replicas()
 
     # --- what is remembered on the host ------------------------------------------------------------------------------
     def _with_incarnation(self, server: m.Server) -> m.Server:
