@@ -174,7 +174,7 @@ def test_barrier_waits_for_every_commit_that_began(servers: MariadbLab) -> None:
 # --- stopping to receive -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("fault", ["dark", "frozen"])
 def test_stopping_to_receive_does_not_wait_for_a_silent_primary(servers: MariadbLab, fault: str) -> None:
-    """STOP alone asks the primary to end its feed, and waits one second for it with the shortest limit there is (0 = for ever)."""
+    """STOP alone asks the primary to end its feed, and waits one second for that with the shortest limit there is."""
     db1, db2 = servers["db1"], servers["db2"]
     received = db2.replication()["Gtid_IO_Pos"]
     servers.lab.link("db1", False) if fault == "dark" else db1.signal("STOP")
