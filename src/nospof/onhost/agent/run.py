@@ -136,7 +136,6 @@ class Agent:
         self._told: dict[str, object] = {}
         self._last_loop_s = self.clock()
         self._seen_cluster: m.Cluster | None = None
-        self._heard_term = 0
 
     def end(self) -> None:
         """Have `run` return; the server goes on."""
@@ -173,7 +172,6 @@ class Agent:
         """See everything anew, and remember since when it is so."""
         server = self._with_incarnation(self.looks.fresh())
         view, now_s = self.store.view, self.clock()
-        self._listen_to(view.cluster, now_s)
         late_s, self._last_loop_s = max(0.0, now_s - self._last_loop_s - 3 * LOOK_EVERY_S), now_s
         seen = m.Observation(
             me=self.places.me,
@@ -196,12 +194,6 @@ class Agent:
         self.memory = remember(self.memory, seen)
         self.observation = replace(seen, memory=self.memory)
         return self.observation
-
-    def _listen_to(self, cluster: m.Cluster | None, now_s: float) -> None:
-        """Have a new primary's silence begin with its term: what was not heard before was the old one's."""
-        term = cluster.term if cluster else 0
-        if term != self._heard_term:
-            self._heard_term, self.looks.heard_at_s = term, now_s
 
     def _may_act(self, rule: str, now_s: float) -> bool:
         return self._retry.rule != rule or now_s >= self._retry.not_before_s
