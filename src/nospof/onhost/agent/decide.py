@@ -305,13 +305,13 @@ def completes_joining(o: Observation) -> Step | None:
     c = _cluster(o)
     if c.sync is not Sync.JOINING:
         return None
+    if not o.server.waits_for_voters:
+        return Step(f"waits for {_listed(c.voters)} to acknowledge")
     if o.memory.barrier is None:
         return Step("waits until every commit that began without a voter has ended", (TakeBarrier(),))
-    for node, incarnation in c.voters.items():
-        report, confirmed = o.reports.get(node), o.server.feeds.get(node)
-        is_received = report is not None and report.incarnation == incarnation and report.received.covers(o.memory.barrier)
-        has_all = is_received or (confirmed is not None and confirmed.covers(o.memory.barrier))
-        if not has_all or report is None or not report.acknowledges or report.incarnation != incarnation:
+    for node in c.voters:
+        confirmed = (o.reports[node].received, o.server.feeds.get(node, BEGINNING)) if node in o.reports else ()
+        if not _acknowledges(o, node) or not any(position.covers(o.memory.barrier) for position in confirmed):
             return Step(f"waits for {node} to have everything")
     return _change(o, f"{_listed(c.voters)} has everything and acknowledges each write", sync=Sync.OK, is_new=False)
 
@@ -853,7 +853,14 @@ def _is_at_revision_for_s(o: Observation) -> float:
 
 
 def _waits_for_voters(o: Observation) -> bool:
-    return _cluster(o).sync is not Sync.DEGRADED
+    """While one is joining, only once it acknowledges: for what it was sent before, the server would wait for ever."""
+    c = _cluster(o)
+    return c.sync is Sync.OK or (c.sync is Sync.JOINING and all(_acknowledges(o, node) for node in c.voters))
+
+
+def _acknowledges(o: Observation, node: str) -> bool:
+    report = o.reports.get(node)
+    return report is not None and report.acknowledges and report.incarnation == _cluster(o).voters.get(node)
 
 
 def _may_take_writes(o: Observation) -> bool:

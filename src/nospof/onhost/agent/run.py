@@ -323,7 +323,8 @@ class Agent:
             o = self.observation
             if o is None or o.cluster is None or o.cluster.primary != o.me or not o.server.is_running:
                 continue
-            is_calm = o.cluster.sync is m.Sync.OK and not o.blocked and not o.memory.feed_lost_s and o.write_hangs_s < BEAT_EVERY_S
+            is_whole = o.cluster.sync is m.Sync.OK and not o.blocked and not o.memory.feed_lost_s
+            is_calm = is_whole and o.write_hangs_s < BEAT_EVERY_S
             every_s = 2 * BEAT_EVERY_S if is_calm else BEAT_EVERY_S / 2
             with suppress(EngineError):
                 self.engine.ask_replicas()
