@@ -40,6 +40,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mistake", choices=sorted(MISTAKES), default="none", help="plant it")
     parser.add_argument("--once", action="store_true", help="this seed only")
     parser.add_argument("--history", action="store_true", help="with --once: print all that happened")
+    parser.add_argument("--moves", action="store_true", help="print how often hosts went from which state to which")
     parser.add_argument("--go-on", type=Path, metavar="FOLDER", help="write each kind of violation into the folder, and go on")
     return parser.parse_args()
 
@@ -47,10 +48,12 @@ def _options() -> argparse.Namespace:
 def _search(options: argparse.Namespace, mistake: Mistake) -> int:
     began_s, seed = time.monotonic(), options.seed
     events, worlds, promotions, found, rules = 0, 0, 0, Counter[str](), Counter[str]()
+    moves = Counter[tuple[str, str]]()
     while time.monotonic() - began_s < options.seconds:
         result = run(seed, mistake)
         seed, worlds, events, promotions = seed + 1, worlds + 1, events + result.events, promotions + result.promotions
         rules += result.rules
+        moves += result.moves
         if not result.invariant:
             continue
         found[result.invariant] += 1
@@ -65,6 +68,8 @@ def _search(options: argparse.Namespace, mistake: Mistake) -> int:
     _say(f"violations: {', '.join(f'{name} {count}' for name, count in found.most_common()) or 'none'}")
     known = {rule.__name__ for rules_of in TABLE.values() for rule in rules_of}
     _say(f"rules never reached: {', '.join(sorted(known - rules.keys())) or 'none'}")
+    if options.moves:
+        _say("\n".join(f"{count:8} {before} → {after}" for (before, after), count in sorted(moves.items())))
     return 1 if found else 0
 
 

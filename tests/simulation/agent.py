@@ -217,9 +217,16 @@ class Agent:
         try:
             self._looked(self.server.look(), begun_s)
         except EngineError:
-            is_running = self.server.process is not None
-            incarnation = self.server.incarnation if is_running else ""
-            self._step(self._decide, replace(self._last_look, is_running=is_running, answers=False, incarnation=incarnation))
+            self._step(self._decide, self._silent())
+
+    def _silent(self) -> Server:
+        """What is known of a server that does not answer: of this process, not of one before it."""
+        server, known = self.server, self._last_look
+        if server.process is None:
+            return Server(written=known.written, has_data=server.has_data)
+        if known.incarnation.rpartition(".")[0] != server.incarnation.rpartition(".")[0]:
+            known = Server(written=known.written)
+        return replace(known, is_running=True, answers=False, incarnation=server.incarnation, is_copy=server.is_copy)
 
     def _looked(self, server: Server, begun_s: float) -> None:
         if not server.is_running:
@@ -243,7 +250,7 @@ class Agent:
         if decision.actions and not is_held_back:
             self._act(decision.rule, list(decision.actions))
         else:
-            self._rest(LOOK_S)
+            self._rest(decision.again_s or LOOK_S)
 
     def _observe(self, server: Server) -> Observation:
         late_s, self._last_loop_s = max(0.0, self.now_s - self._last_loop_s - 3 * LOOK_S), self.now_s

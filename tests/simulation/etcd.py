@@ -45,6 +45,8 @@ class Etcd:
         self._leader: str | None = members[0]
         self._is_electing = False
         self._snapshot = Snapshot(0)
+        self._cast: dict[int, dict[str, Vote]] = {}
+        """For the invariants: a vote stays cast when the late request of an earlier one replaces it."""
         self.watchers: dict[str, Callable[[Snapshot], None]] = {}
         self.missed: set[str] = set()
         """Hosts whose watch was cut off: they read everything again."""
@@ -98,8 +100,7 @@ class Etcd:
             return old.cluster
         new = replace(cluster, revision=old.store_revision + 1)
         self._put(cluster=new)
-        votes = {node: vote for node, (revision, vote) in old.votes.items() if revision == old.cluster.revision}
-        self.swapped(old.cluster, new, votes)
+        self.swapped(old.cluster, new, self._cast.get(old.cluster.revision, {}))
         return new
 
     def is_at(self, revision: int) -> bool:
@@ -107,6 +108,7 @@ class Etcd:
         return revision == self._snapshot.cluster.revision
 
     def _put_vote(self, revision: int, vote: Vote) -> bool:
+        self._cast.setdefault(revision, {})[vote.node] = vote
         self._put(votes={**self._snapshot.votes, vote.node: (revision, vote)})
         return True
 

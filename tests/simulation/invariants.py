@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from tests.simulation.etcd import Etcd
 from tests.simulation.server import DatabaseServer, Watcher, Write
 
-from nospof.onhost.agent.model import Cause, Cluster, Mode, Rules, Sync, Vote
+from nospof.onhost.agent.model import Cause, Cluster, Election, Mode, Rules, Sync, Vote
 
 
 class Violation(Exception):
@@ -21,12 +21,14 @@ class Violation(Exception):
 class Watchman(Watcher):
     """Sees the truth, which no agent does."""
 
-    def __init__(self, etcd: Etcd, rules: Rules, note: Callable[[str, str], None]) -> None:
+    def __init__(self, etcd: Etcd, rules: Rules, clock: Callable[[], float], note: Callable[[str, str], None]) -> None:
         self.servers: dict[str, DatabaseServer] = {}
         self.acknowledged: list[Write] = []
         self.primaries: dict[int, str] = {}
         self._failed: set[int] = set()
         self._may_go_alone = False
+        self._promoted_s = float("-inf")
+        self._clock = clock
         self._etcd = etcd
         self._rules = rules
         self._note = note
@@ -105,6 +107,8 @@ class Watchman(Watcher):
             raise Violation("term", f"term {new.term} has two primaries: {self.primaries[new.term]} and {new.primary}")
         if new.primary != old.primary and old.primary:
             self._promoted(old, new, votes)
+        if new.election is not None and old.election is None:
+            self._may_elect(new, new.election)
         self.semi_sync_changed()
 
     def _keep_whether_alone(self, new: Cluster) -> None:
@@ -113,12 +117,19 @@ class Watchman(Watcher):
         elif new.sync is Sync.OK:
             self._may_go_alone = False
 
+    def _may_elect(self, c: Cluster, election: Election) -> None:
+        """Who was promoted this moment cannot have been silent for long."""
+        since_s = self._clock() - self._promoted_s
+        if election.cause is Cause.SILENT and since_s < 0.9 * self._rules.suspect_s:
+            raise Violation("hasty", f"{election.by} calls {c.primary} silent {since_s:.3f} s after its promotion")
+
     def _promoted(self, old: Cluster, new: Cluster, votes: Mapping[str, Vote]) -> None:
         if new.last.cause is Cause.HANDOVER:
             if old.handover is None or old.handover.to != new.primary or old.handover.position is None:
                 raise Violation("promotion", f"{new.primary} took over without a handover")
         else:
             self._voters_agreed(old, new, votes)
+        self._promoted_s = self._clock()
         self._nothing_is_lost(self.servers[new.primary], "was promoted")
 
     def _voters_agreed(self, old: Cluster, new: Cluster, votes: Mapping[str, Vote]) -> None:

@@ -103,6 +103,26 @@ class NoBeginning(Mistake):
         return super().decide(o)
 
 
+class OldSilence(Mistake):
+    """A new primary is called silent because its predecessor was."""
+
+    name = "old-silence"
+
+    def decide(self, o: Observation) -> Decision:
+        return super().decide(replace(o, memory=replace(o.memory, primary_since_s=float("-inf"))))
+
+
+class NoSpending(Mistake):
+    """A server that ended while it voted starts as SLAVE, though its own promotion may be under way."""
+
+    name = "no-spending"
+
+    def decide(self, o: Observation) -> Decision:
+        if o.cluster is not None and _is(State.STOPPED, o):
+            o = replace(o, cluster=replace(o.cluster, election=None, handover=None))
+        return super().decide(o)
+
+
 class NoComparison(Etcd):
     def is_at(self, revision: int) -> bool:
         return True
@@ -222,6 +242,8 @@ MISTAKES: dict[str, type[Mistake]] = {
         AnyVote,
         KeptIncarnation,
         NoBeginning,
+        OldSilence,
+        NoSpending,
         NoCompare,
         KillsWaiting,
         StopsGracefully,

@@ -85,7 +85,7 @@ class World:
         self.network = Network(self.loop, self.loop.random("network"))
         self.etcd = mistake.etcd(self.loop, self.network, voters)
         self.network.changed = self.etcd.look_at_members
-        self.watchman = Watchman(self.etcd, self.rules, self.note)
+        self.watchman = Watchman(self.etcd, self.rules, lambda: self.loop.now_s, self.note)
         self.servers = {node: mistake.server(node, self.loop, self.network, self.watchman) for node in nodes}
         self.watchman.servers = self.servers
         for server in self.servers.values():
