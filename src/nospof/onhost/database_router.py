@@ -24,7 +24,6 @@ import argparse
 import contextlib
 import json
 import logging
-import os
 import socket
 import ssl
 import sys
@@ -38,6 +37,7 @@ from typing import NoReturn
 from nospof.onhost import database_routing as routing
 from nospof.onhost.database_routing import Actual, Document, Give, Group, Heard, Remembered, Wanted
 from nospof.onhost.file_watch import FileWatch
+from nospof.onhost.watchdog import tell_systemd
 
 # With FRESH_S: a host that went dark is noticed after this and half a second more.
 WAIT_MS = 400
@@ -472,12 +472,3 @@ class Leader:
         if problem != self._problem:
             self._problem = problem
             log.info("HAProxy %s", f"does not obey: {problem}" if problem else "obeys again")
-
-
-def tell_systemd(text: str) -> None:
-    """Tell systemd that this process lives, if it wants to know."""
-    place = os.environ.get("NOTIFY_SOCKET")
-    if place:
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-            systemd.settimeout(0.1)
-            systemd.sendto(text.encode(), place)

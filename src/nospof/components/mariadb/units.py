@@ -19,6 +19,10 @@ exec /usr/bin/python3 {{ onhost }} database_agent --ask leave --socket {{ socket
 Restart=always
 RestartSec=100ms
 TimeoutStopSec=6
+# An agent that hangs or is frozen is ended and starts again, before its note is too old for the routers.
+WatchdogSec=3
+WatchdogSignal=SIGKILL
+NotifyAccess=main
 RuntimeDirectory=nospof/{{ tier }}
 RuntimeDirectoryPreserve=yes
 StateDirectory=nospof/{{ tier }}

@@ -26,6 +26,7 @@ from nospof.onhost.agent.fence import Fence
 from nospof.onhost.agent.hooks import Hooks
 from nospof.onhost.agent.remember import remember
 from nospof.onhost.agent.store import Store, View
+from nospof.onhost.watchdog import tell_systemd
 
 LOOK_EVERY_S, BEAT_EVERY_S = 0.2, 0.5
 # A look that is not back by then is one the server did not answer.
@@ -33,7 +34,8 @@ LOOK_LIMIT_S = 1.0
 FREEZE_S = 0.3
 PAUSES_S = (0.2, 5.0)
 NOTE_VALID_S, NOTE_EVERY_S = 1.0, 0.3
-KEPT_HISTORY = 20
+# A loop that makes no round for so long is stuck.
+STUCK_S = 10.0
 
 log = logging.getLogger("nospof")
 
@@ -136,6 +138,7 @@ class Agent:
         self._told: dict[str, object] = {}
         self._last_loop_s = self.clock()
         self._seen_cluster: m.Cluster | None = None
+        self._is_acting = False
 
     def end(self) -> None:
         """Have `run` return; the server goes on."""
@@ -145,7 +148,7 @@ class Agent:
     # --- the loop ----------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """Look, decide and act until `stop`."""
-        for work in (self._look_for_ever, self._wait_for_the_end, self._beat, self._ask_replicas):
+        for work in (self._say_that_it_lives, self._look_for_ever, self._wait_for_the_end, self._beat, self._ask_replicas):
             threading.Thread(target=work, daemon=True).start()
         while not self.stop.is_set():
             self.wake.clear()
@@ -165,7 +168,9 @@ class Agent:
         self.tell(observation)
         may_act = bool(decision.actions) and self._may_act(decision.rule, self.clock())
         if may_act:
+            self._is_acting = True
             self._act(decision)
+            self._is_acting = False
         return may_act
 
     def observe(self) -> m.Observation:
@@ -285,6 +290,13 @@ class Agent:
             log.warning("%d transactions that the new primary never had are saved in %s/beyond", saved, self.places.keep)
 
     # --- threads beside the loop -------------------------------------------------------------------------------------
+    def _say_that_it_lives(self) -> None:
+        """As long as the loop goes round, or is in the midst of a step: a start or a copy may take minutes."""
+        while not self.stop.is_set():
+            if self._is_acting or self.clock() - self._last_loop_s < STUCK_S:
+                tell_systemd("WATCHDOG=1")
+            self.stop.wait(LOOK_LIMIT_S)
+
     def _look_for_ever(self) -> None:
         self.looks.keep_looking(self.stop)
 
