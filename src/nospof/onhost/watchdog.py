@@ -1,4 +1,4 @@
-"""Tell systemd that this process lives, where its unit has a WatchdogSec: one that hangs or is frozen is killed and started again.
+"""Tell systemd that this process lives, where its unit has a WatchdogSec: one that hangs is killed and started again.
 
 Source: sd_notify(3), systemd.service(5).
 """
