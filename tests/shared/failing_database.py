@@ -38,8 +38,8 @@ TIER, PORT = "database", 3306
 APPLICATION = "web1"
 HEALED_WITHIN_S, PRIMARY_WITHIN_S = 180.0, 30.0
 SQL_S = 10.0
-# Of the planted loss: long enough for some hundred writes, shorter than anything that would notice.
-PLANTED_S = 0.5
+# So many that most were acknowledged after the waiting was off; a slow machine has this time for them.
+PLANTED_WRITES, PLANTED_WITHIN_S = 40, 5.0
 DRILL_TABLE = "drill\\_%"
 ABOUT_ITSELF = """\
 SELECT 'read_only', @@read_only;
@@ -288,22 +288,25 @@ class FailingDatabase:
         self.live.nospof("switchover", *(("--to", to) if to else ()))
         return before
 
-    def plant_loss(self) -> float:
-        """Have the primary acknowledge writes that no replica and no disk has, and take its power: they must be found lost.
+    def plant_loss(self, writes: Running) -> float:
+        """Have the primary acknowledge `writes` that no replica and no disk has, and take its power: they must be found lost.
 
         Replication is cut in the network; semi-synchronous waiting is switched off again and again, since the stack switches
-        it on; the logs are not synced. Returns when the host fell silent.
+        it on; the logs are not synced. Returns when the host fell silent. Raises AssertionError if too few were acknowledged.
         """
         host = self.primary()
-        not_kept = "SET GLOBAL sync_binlog = 0, innodb_flush_log_at_trx_commit = 0;"
-        off = "SET GLOBAL rpl_semi_sync_master_enabled = OFF; DO SLEEP(0.01);" * round(PLANTED_S / 0.01)
+        off = "SET GLOBAL rpl_semi_sync_master_enabled = OFF;"
+        again = f"{off} DO SLEEP(0.01);" * round(PLANTED_WITHIN_S / 0.01)
         with self._replication_cut(host):
-            # The host falls silent in the middle of them, and they end without an answer.
-            planting = threading.Thread(target=self.sql, args=(host, not_kept + off))
+            self.sql(host, f"SET GLOBAL sync_binlog = 0, innodb_flush_log_at_trx_commit = 0; {off}")
+            # The host falls silent in the midst of it, and it ends without an answer.
+            planting = threading.Thread(target=self.sql, args=(host, again))
             planting.start()
-            time.sleep(PLANTED_S)
+            wanted = writes.progress().good + PLANTED_WRITES
+            is_planted = wait_until(lambda: writes.progress().good >= wanted, PLANTED_WITHIN_S, step_s=0.02)
             cut = self.dark(host)
             planting.join()
+        assert is_planted, f"no {PLANTED_WRITES} writes were acknowledged by {host} alone: nothing was planted"
         return cut
 
     @contextlib.contextmanager
@@ -315,7 +318,7 @@ class FailingDatabase:
         rules = (
             f"table bridge {table} {{ chain cut {{ type filter hook forward priority 0;\n"
             f"ip saddr {address} ip daddr {{ {others} }} tcp sport {PORT} drop\n"
-            f"ip daddr {address} ip saddr {{ {others} }} tcp dport {PORT} drop\n}} }}\n"
+            f"ip daddr {address} ip saddr {{ {others} }} tcp dport {PORT} drop\n}}\n}}\n"
         )
         self._switch("nft", "-f", "-", stdin=rules)
         try:
