@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import pytest
 from live_site import LiveSite
 
+from nospof.lab.machine import wait_until
+
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 
@@ -24,8 +26,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
 
 
 def voters(site: LiveSite) -> int:
+    """Replicas that acknowledge: published as voters, and a write comes back."""
     told = json.loads(site.on("db1", "curl", "-sS", "--cacert", "/etc/nospof/tls/ca.pem", "https://db1:8008/"))
-    return int(told["voters"])
+    write = "REPLACE INTO nospof.pulse VALUES (2, NOW(3))"
+    is_acknowledged = site.on("db1", "sh", "-c", f"timeout 2 mariadb -BNe '{write}' && echo yes || echo no") == "yes"
+    return len(told["voters"]) if is_acknowledged else 0
 
 
 def takes_new_connections(site: LiveSite) -> bool:
@@ -33,12 +38,7 @@ def takes_new_connections(site: LiveSite) -> bool:
 
 
 def has_voters(site: LiveSite, count: int, limit_s: float = 60.0) -> bool:
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        if voters(site) == count:
-            return True
-        time.sleep(0.5)
-    return False
+    return wait_until(lambda: voters(site) == count, limit_s, step_s=0.5)
 
 
 @pytest.mark.parametrize("dark_s", [0.0, 4.0])

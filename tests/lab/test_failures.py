@@ -18,6 +18,7 @@ import failing_site as faults
 import pytest
 from failing_site import FailingSite, Figures
 
+from nospof.drills.workloads.http_get import Load
 from nospof.lab.machine import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
@@ -88,6 +89,24 @@ def test_killed_server_behind_the_load_balancer_fails_nothing(
     figures = told(fault(site))
     assert not figures.after.bad
     assert not figures.in_flight.bad
+
+
+@pytest.mark.parametrize("fault", [faults.primary_killed, faults.primary_dark])
+def test_guestbook_is_read_all_along_and_written_again_when_the_primary_is_lost(
+    site: FailingSite, fault: Callable[[FailingSite, Load], Figures]
+) -> None:
+    """Reads never fail; a write waits, and then it is there or it said that it is not."""
+    before = site.primary
+    with site.writing() as written:
+        figures = told(fault(site, replace(site.load(), path="/", rate=20)))
+    assert not figures.after.bad
+    assert site.primary != before
+    tokens = site.tokens()
+    outcomes = {status: sum(answer.status == status for answer in written) for status in {answer.status for answer in written}}
+    print(f" · writes by status: {outcomes}, the longest took {max(answer.took_s for answer in written):.1f} s", end="")
+    assert written[-1].status == 201
+    assert {answer.token for answer in written if answer.status == 201} <= tokens
+    assert not {answer.token for answer in written if answer.status == 503} & tokens
 
 
 @pytest.mark.parametrize("change", [faults.haproxy_reloaded, faults.nginx_reloaded, faults.app_reloaded, faults.app_restarted])

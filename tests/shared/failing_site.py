@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +32,15 @@ STEADY_S, WATCHED_S = 1.0, 4.0
 KILL, STOP, CONT = "KILL", "STOP", "CONT"
 HAPROXY, KEEPALIVED, NGINX, APP = "haproxy.service", "keepalived.service", "nginx.service", "nospof-app.service"
 IS_UP = "2"  # srv_op_state; HAProxy 3.0, management.txt, "show servers state"
+
+
+@dataclass(frozen=True)
+class Written:
+    """One entry: 201 it is there, 503 it is not, anything else nobody knows."""
+
+    token: str
+    status: int
+    took_s: float
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,14 @@ class FailingSite:
         asked = {name: self.on(name, "ip", "-4", "-o", "address", "show") for name in self._hosts_of("load-balancer")}
         (holder,) = (name for name, said in asked.items() if f" {self.deployment.entrance_address}/" in said)
         return holder
+
+    @property
+    def primary(self) -> str:
+        """The one host whose database takes writes; anything but one is an error."""
+        asks = "curl -s -o /dev/null -w %{{http_code}} --cacert /etc/nospof/tls/ca.pem https://{}:8008/primary"
+        asked = {name: self.on(name, "sh", "-c", f"{asks.format(name)}; true") for name in self._hosts_of("database")}
+        (primary,) = (name for name, said in asked.items() if said == "200")
+        return primary
 
     def _hosts_of(self, tier: str) -> tuple[str, ...]:
         return tuple(i.id.host for i in self.deployment.topology.instances if i.id.tier == tier)
@@ -125,6 +143,24 @@ class FailingSite:
         """Write an entry; returns the status, 0 when no answer came."""
         entry = {"name": "drill", "message": f"entry {token}", "token": token}
         return self.status_of("/api/entries", json.dumps(entry).encode())
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[list[Written]]:
+        """Write entries one after the other, in a thread, until the block ends; what became of each is in the list then."""
+        done, written = threading.Event(), list[Written]()
+
+        def write() -> None:
+            while not done.is_set():
+                token, begun = f"w-{secrets.token_hex(6)}", time.monotonic()
+                written.append(Written(token, self.write(token), time.monotonic() - begun))
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            yield written
+        finally:
+            done.set()
+            writer.join()
 
     def tokens(self) -> set[str]:
         """The tokens of all entries, from the primary."""
@@ -233,6 +269,15 @@ def gunicorn_killed(site: FailingSite) -> Figures:
 
 def worker_killed(site: FailingSite) -> Figures:
     return suffer(site, "gunicorn worker killed", partial(site.kill_worker, site.webs[0], APP))
+
+
+def primary_dark(site: FailingSite, load: Load) -> Figures:
+    return suffer(site, "database primary's host dark", partial(site.lab.power_off, site.primary), load, watched_s=6)
+
+
+def primary_killed(site: FailingSite, load: Load) -> Figures:
+    kill = partial(site.signal, site.primary, "mariadb.service", KILL)
+    return suffer(site, "database primary killed", kill, load)
 
 
 def haproxy_reloaded(site: FailingSite) -> Figures:
