@@ -61,7 +61,7 @@ def begin(world: World, fault: Fault) -> None:
     host = world.host_playing(fault.target)
     ends = KINDS[fault.kind][2](world, host, fault)
     world.note("fault", f"{fault.kind} {host} for {fault.for_s} s")
-    left_s = min(fault.for_s, max(0.0, HEAL_S - world.loop.now_s))
+    left_s = min(fault.for_s, max(0.0, world.heal_s - world.loop.now_s))
     world.loop.after(left_s, _end, world, fault, host, ends)
 
 

@@ -23,6 +23,7 @@ HEARTBEAT_S = 0.2
 NET_TIMEOUT_S = 2.0
 CONNECT_RETRY_S = 1.0
 ASK_S = 0.5
+DARK_S = 0.6
 # A statement without an answer is given up after so long.
 STATEMENT_S = 3.0
 FREEZE_S = 0.3
@@ -57,6 +58,8 @@ class Feed:
     told: int = 0
     """What the replica said to have applied, asked over a connection of its own."""
     heard_s: float = 0.0
+    dark_since_s: float | None = None
+    """Since when the source's packets are not answered by the replica's host."""
 
 
 @dataclass(eq=False, slots=True)
@@ -215,11 +218,22 @@ class DatabaseServer:
         if process is None or process.feeds.get(feed.replica.node) is not feed:
             return
         self._network.send(self.node, feed.replica.node, feed.replica.receive, feed, [], False)
+        if self._network.talks(self.node, feed.replica.node):
+            feed.dark_since_s = None
+        elif feed.dark_since_s is None:
+            feed.dark_since_s = self._loop.now_s
         self._later(HEARTBEAT_S, self._beat, feed)
 
+    def _is_dark(self, feed: Feed) -> bool:
+        """Whether the kernel has repeated itself to that host too often."""
+        return feed.dark_since_s is not None and self._loop.now_s - feed.dark_since_s >= DARK_S
+
     def _ask_replica(self, feed: Feed) -> None:
-        """Ask it twice a second what it has applied, for as long as it is fed."""
+        """Ask it twice a second what it has applied, for as long as it is fed; end a feed that leads into the dark."""
         if self._running().feeds.get(feed.replica.node) is not feed:
+            return
+        if self._is_dark(feed):
+            self.end_feeds(frozenset({feed.replica.node}))
             return
         self._later(ASK_S, self._ask_replica, feed)
         self._network.send(self.node, feed.replica.node, feed.replica.tell, feed)
@@ -426,8 +440,11 @@ class DatabaseServer:
             written=written,
             received=Position((("0", received),), self.received_writer) if received and self.source is not None else applied,
             applied=applied,
-            feeds={node: self.position(feed.told) for node, feed in process.feeds.items()} if self.source is None else {},
+            feeds=self._seen_feeds(process) if self.source is None else {},
         )
+
+    def _seen_feeds(self, process: Process) -> dict[str, Position]:
+        return {node: self.position(feed.told) for node, feed in process.feeds.items() if not self._is_dark(feed)}
 
     def _seen_source(self, process: Process) -> Source | None:
         if self.source is None:

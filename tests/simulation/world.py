@@ -19,6 +19,8 @@ from nospof.onhost.agent.model import Decision, Handover, Member, Mode, Rules, S
 
 # After everything is healed, all must be well within this.
 CONVERGE_S = 60.0
+# After a loss of power the last host is back so much later.
+LAST_RETURN_S = 5.0
 APPLICATIONS = ("app1", "app2")
 
 
@@ -41,10 +43,12 @@ class Result:
     history: list[str] = field(default_factory=list)
 
 
-def run(seed: int, mistake: Mistake, schedule: list[Fault] | None = None, *, tells: bool = False) -> Result:
-    """Run one world to its end or to its first violation."""
+def run(
+    seed: int, mistake: Mistake, schedule: list[Fault] | None = None, *, heal_s: float = HEAL_S, tells: bool = False
+) -> Result:
+    """Run one world to its end or to its first violation. At `heal_s` all faults end."""
     chosen = faults.draw(seed) if schedule is None else schedule
-    world = World(seed, mistake, tells=tells)
+    world = World(seed, mistake, heal_s=heal_s, tells=tells)
     result = Result(seed, chosen, rules=world.rules_fired, moves=world.moves, history=world.history)
     try:
         world.live(chosen)
@@ -62,7 +66,8 @@ def run(seed: int, mistake: Mistake, schedule: list[Fault] | None = None, *, tel
 class World:
     """Everything there is."""
 
-    def __init__(self, seed: int, mistake: Mistake, *, tells: bool) -> None:
+    def __init__(self, seed: int, mistake: Mistake, *, heal_s: float, tells: bool) -> None:
+        self.heal_s = heal_s
         self.loop = Loop(seed)
         self.history: list[str] = []
         self.rules_fired: Counter[str] = Counter()
@@ -107,20 +112,15 @@ class World:
 
     # --- running -------------------------------------------------------------------------------------------------------
     def live(self, schedule: list[Fault]) -> None:
-        """Faults until HEAL_S, then none, and all must be well."""
+        """Faults until `heal_s`, then none, and all must be well."""
         for agent in self.agents.values():
             self.loop.after(0.5 * self.loop.random(f"boot/{agent.node}").random(), agent.start)
         for fault in schedule:
             self.loop.after(fault.at_s, faults.begin, self, fault)
-        self.loop.run_until(HEAL_S)
-        self._heal()
+        self.loop.run_until(self.heal_s + LAST_RETURN_S)
+        self.note("world", "everything is healed")
         self._converge()
         self.watchman.ended()
-
-    def _heal(self) -> None:
-        """What faults cannot end by themselves: a host that came up without its agent, a router that never heard."""
-        self.loop.run_until(HEAL_S + 5.0)
-        self.note("world", "everything is healed")
 
     def _converge(self) -> None:
         well_s = 0.0
