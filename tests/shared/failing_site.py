@@ -82,7 +82,8 @@ class FailingSite:
     def primary(self) -> str:
         """The one host whose database takes writes; anything but one is an error."""
         asks = "curl -s -o /dev/null -w %{{http_code}} --cacert /etc/nospof/tls/ca.pem https://{}:8008/primary"
-        asked = {name: self.on(name, "sh", "-c", f"{asks.format(name)}; true") for name in self._hosts_of("database")}
+        on = [name for name in self._hosts_of("database") if self.lab.state(name) is HostState.RUNNING]
+        asked = {name: self.on(name, "sh", "-c", f"{asks.format(name)}; true") for name in on}
         (primary,) = (name for name, said in asked.items() if said == "200")
         return primary
 
