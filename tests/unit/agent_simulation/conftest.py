@@ -1,0 +1,6 @@
+"""The simulation lies beside the unit tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3]))
