@@ -161,4 +161,5 @@ def _places(config: Config) -> MariadbPlaces:
         ca=told["ca"],
         certificate=told["certificate"],
         key=told["key"],
+        syncs_relay_log=told["durability"] == "disk",
     )

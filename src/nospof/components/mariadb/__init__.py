@@ -185,6 +185,7 @@ class Mariadb(c.Component[MariadbSettings]):
                 "first_primary": here.choice("first-primary"),
                 "mode": self.settings.failover or ("lossless" if len(members) > MOST_VOTERS else "available"),
                 "most_voters": MOST_VOTERS,
+                "durability": self.settings.durability,
                 "suspect_s": suspect_s,
                 "agree_s": agree_s,
                 "port": self.settings.port,

@@ -31,7 +31,10 @@ ANY_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 
 @dataclass(frozen=True)
 class Connection:
-    """One connection of this host. `received`: bytes that came over it; `key` names it to the kernel, and no later one."""
+    """One connection of this host. `received`: bytes that came over it; `key` names it to the kernel, and no later one.
+
+    `unread`: bytes of these that its program has not taken yet.
+    """
 
     local_port: int
     peer: str
@@ -40,6 +43,7 @@ class Connection:
     received: int
     key: bytes
     is_established: bool = True
+    unread: int = 0
 
 
 def connections(*, local_port: int = 0, peer_port: int = 0) -> tuple[Connection, ...]:
@@ -109,9 +113,9 @@ def _raise_error(body: bytes) -> None:
 def _connection(body: bytes) -> Connection:
     """Read struct inet_diag_msg (72 bytes) and the attributes behind it."""
     local_port, peer_port = struct.unpack_from("!HH", body, 4)
-    uid = struct.unpack_from("=I", body, 64)[0]
+    unread, _, uid = struct.unpack_from("=III", body, 56)
     peer, received, key = socket.inet_ntoa(body[24:28]), _received(body[72:]), body[4:52]
-    return Connection(local_port, peer, peer_port, uid, received, key, body[1] == ESTABLISHED)
+    return Connection(local_port, peer, peer_port, uid, received, key, body[1] == ESTABLISHED, unread)
 
 
 def _received(attributes: bytes) -> int:

@@ -81,6 +81,8 @@ class MariadbPlaces:
     ca: str
     certificate: str
     key: str
+    syncs_relay_log: bool = True
+    """Whether an acknowledgement says that the write is on this host's disk."""
     socket: str = SOCKET
     unit: str = "mariadb.service"
     run: Path = Path("/run/nospof")
@@ -109,6 +111,8 @@ class MariadbPlaces:
 class MariadbEngine:
     """The local server. One thread looks, one acts, one beats; each has connections of its own."""
 
+    program = "mariadbd"
+
     def __init__(self, places: MariadbPlaces, clock: Callable[[], float] = time.monotonic) -> None:
         self.places, self.settings, self.clock = places, places.settings, clock
         self._looking = Sql(places.socket, LOOK_S)
@@ -129,7 +133,7 @@ class MariadbEngine:
             found = (self.places.units / self.places.unit / "cgroup.procs").read_text().split()
         except OSError:
             return None
-        return next((int(pid) for pid in found if _name_of(pid) == "mariadbd"), None)
+        return next((int(pid) for pid in found if _name_of(pid) == self.program), None)
 
     def look(self) -> Server:
         """See the server in two statements, a primary in four; about 1 ms."""
@@ -237,7 +241,7 @@ class MariadbEngine:
             sql.rows("SET GLOBAL rpl_semi_sync_master_enabled = OFF")
             with self._hastened():
                 sql.rows("STOP ALL REPLICAS")
-            sql.rows(f"SET GLOBAL rpl_semi_sync_slave_enabled = {_on(acknowledges)}")
+            self._set_acknowledging(sql, on=acknowledges)
             if row is None:
                 self._know_own_log(sql)
             try:
@@ -257,7 +261,7 @@ class MariadbEngine:
             is_asking = row is not None and row["Slave_IO_Running"] != "No"
             if is_asking:
                 self._stop_receiving(sql)
-            sql.rows(f"SET GLOBAL rpl_semi_sync_slave_enabled = {_on(on)}")
+            self._set_acknowledging(sql, on=on)
             if is_asking and row is not None and row["Slave_SQL_Running"] == "Yes":
                 sql.rows("START REPLICA IO_THREAD")
 
@@ -348,8 +352,12 @@ class MariadbEngine:
             self._dark = frozenset(dead_peers(Path("/proc/self/net/tcp").read_text(), self.places.port))
             self._end_one_dark_feed(rows)
             feeds = feeds_of([row for row in rows if row["host"] not in self._dark], self.settings)
-            written = self._asking.rows(VARIABLES)[0]["binlog_pos"]
+            written = self._wait_for(self._asking)
         self._ask_replicas(feeds, written)
+
+    def _wait_for(self, sql: Sql) -> str:
+        """What replicas are to have, as the server writes it."""
+        return str(sql.rows(VARIABLES)[0]["binlog_pos"])
 
     def _end_one_dark_feed(self, rows: list[dict[str, Any]]) -> None:
         """Before the replica is back, and one at a time: else every new connection to the primary may hang (decision 0006)."""
@@ -467,6 +475,11 @@ class MariadbEngine:
     def _read_only(self, sql: Sql, within_s: float) -> None:
         sql.rows(f"SET STATEMENT max_statement_time = {within_s} FOR SET GLOBAL read_only = ON")
 
+    def _set_acknowledging(self, sql: Sql, *, on: bool) -> None:
+        """While nothing is received. Who acknowledges syncs each event it received; who does not would only fall behind."""
+        sql.rows(f"SET GLOBAL sync_relay_log = {1 if on and self.places.syncs_relay_log else 0}")
+        sql.rows(f"SET GLOBAL rpl_semi_sync_slave_enabled = {_on(on)}")
+
     def _wait_for_voters(self, sql: Sql, *, on: bool) -> None:
         """A server that gave up waiting by itself, for want of memory, is switched off first: else ON would change nothing."""
         is_on = bool(sql.rows(VARIABLES)[0]["waits_for_voters"])
@@ -487,8 +500,12 @@ class MariadbEngine:
         )
 
     def _is_more(self, now: Mapping[bytes, Connection]) -> bool:
+        """Whether anything came, or something that had come was taken: a server that is slow to take it hears too."""
         before = self._received
-        return any(key not in before or one.received > before[key].received for key, one in now.items())
+        return any(
+            key not in before or one.received > before[key].received or one.unread < before[key].unread
+            for key, one in now.items()
+        )
 
     def _to_primary(self) -> list[Connection]:
         """The server's own connections to another one: replication uses nothing else."""
@@ -504,13 +521,16 @@ class MariadbEngine:
         known_place, position = self._confirmed.get(node, ("", BEGINNING))
         return position if known_place == place else BEGINNING
 
+    def _replica(self, address: str) -> Replica:
+        return Replica(address, self.settings)
+
     def _ask_replicas(self, feeds: Mapping[str, tuple[int, str]], written: str) -> None:
         for node in set(self._replicas) - set(feeds):
             self._replicas.pop(node).forget()
         for node, (_, place) in feeds.items():
             if node not in self.places.members:
                 continue
-            replica = self._replicas.setdefault(node, Replica(self.places.members[node], self.settings))
+            replica = self._replicas.setdefault(node, self._replica(self.places.members[node]))
             with suppress(pymysql.Error, OSError):
                 self._confirmed[node] = (place, replica.applied(written))
 
@@ -538,6 +558,8 @@ class Acting(Sql):
 class Replica:
     """A replica that is fed from here, asked over the network how far it is, with the account of replication."""
 
+    wait, ask = "SELECT MASTER_GTID_WAIT(%s, %s)", "SELECT @@GLOBAL.gtid_slave_pos"
+
     def __init__(self, address: str, settings: Settings) -> None:
         self._address, self._settings = address, settings
         self._connection: pymysql.Connection[pymysql.cursors.Cursor] | None = None
@@ -563,13 +585,16 @@ class Replica:
             )
         try:
             with self._connection.cursor() as cursor:
-                cursor.execute("SELECT MASTER_GTID_WAIT(%s, %s)", (wait_for, APPLY_S))
-                cursor.execute("SELECT @@GLOBAL.gtid_slave_pos")
+                cursor.execute(self.wait, (wait_for, APPLY_S))
+                cursor.execute(self.ask)
                 row = cursor.fetchone()
         except (pymysql.Error, OSError):
             self.forget()
             raise
-        return position_of(row[0] if row else "")
+        return self.position(row[0] if row else "")
+
+    def position(self, told: str) -> Position:
+        return position_of(told)
 
     def forget(self) -> None:
         if self._connection is not None:

@@ -210,6 +210,7 @@ def test_acknowledging_is_switched_while_nothing_is_received() -> None:
     engine_on(sql).acknowledge(on=True)
     assert sql.asked[1:] == [
         "STOP REPLICA IO_THREAD",
+        "SET GLOBAL sync_relay_log = 1",
         "SET GLOBAL rpl_semi_sync_slave_enabled = ON",
         "START REPLICA IO_THREAD",
     ]
