@@ -488,6 +488,10 @@ class Component(Generic[S]):
     name: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
     """Debian packages: constant, since the lab's image is made from all of them."""
+    suite: ClassVar[str] = "trixie"
+    """Debian's suite that has the packages; another one than this gives the stack's lab an image of its own."""
+    conflicts: ClassVar[tuple[str, ...]] = ()
+    """Components whose packages cannot be installed beside these."""
     provides: ClassVar[tuple[type[Need], ...]] = ()
     runs_per_host: ClassVar[int] = 1
     """How many instances one host can carry; 0 = any number."""

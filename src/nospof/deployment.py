@@ -25,7 +25,7 @@ from nospof.apply.trips import Problem, Trip
 from nospof.component import Component
 from nospof.errors import Failed, NospofError, Uncertain, WrongInput
 from nospof.lab.lab import Lab, LabHost, LabPlan
-from nospof.render.host import all_packages
+from nospof.render.host import all_packages, suite_of
 from nospof.resolve import Resolved, resolve
 from nospof.stack.load import load
 from nospof.stack.model import Stack
@@ -349,7 +349,8 @@ class Deployment:
         port = self.entrance.listen.port if self.entrance else None
         target = (self.entrance_address, port) if port else None
         progress.phase("hosts")
-        self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(), target), progress.host)
+        suite = suite_of(self.topology)
+        self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(suite), target, suite), progress.host)
 
     def _rollout(self, progress: Progress, *, is_reading: bool) -> Rollout:
         vault = Vault(self.state, self.topology, is_reading)

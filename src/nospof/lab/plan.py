@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nospof.errors import Failed, WrongInput
+from nospof.lab.image import SUITE
 from nospof.lab.places import CLIENT, CLIENT_ADDRESS, CLIENT_ZONE, NETWORK, TRUNK_ADDRESS, Places
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -35,6 +36,8 @@ class LabPlan:
     hosts: tuple[LabHost, ...]
     packages: tuple[str, ...]
     forward_to: tuple[str, int] | None
+    suite: str = SUITE
+    """Debian's suite that the hosts are made from."""
 
     def with_client(self) -> tuple[LabHost, ...]:
         """Return all hosts and the client, from which load is made and goals are measured."""
@@ -106,6 +109,7 @@ def _to_json(record: LabRecord) -> dict[str, object]:
         "name": plan.name,
         "hosts": [{"name": host.name, "zone": host.zone, "address": host.address} for host in plan.hosts],
         "packages": list(plan.packages),
+        "suite": plan.suite,
         "forward_to": list(plan.forward_to) if plan.forward_to else None,
         "image": str(record.image),
         "port": record.port,
@@ -118,5 +122,5 @@ def _from_json(said: dict[str, Any]) -> LabRecord:  # Any: JSON, checked here an
     hosts = tuple(LabHost(host["name"], host["zone"], host["address"]) for host in said["hosts"])
     target = said["forward_to"]
     forward_to = (str(target[0]), int(target[1])) if target else None
-    plan = LabPlan(said["name"], hosts, tuple(said["packages"]), forward_to)
+    plan = LabPlan(said["name"], hosts, tuple(said["packages"]), forward_to, said.get("suite", SUITE))
     return LabRecord(plan, Path(said["image"]), said["port"])

@@ -14,6 +14,7 @@ from nospof.topology import InstanceId, Topology
 
 BASE_TIER = "base"
 FIREWALL_TIER = "firewall"
+SUITE = Component.suite
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,35 @@ def packages_of(topology: Topology, host: str) -> tuple[str, ...]:
     return tuple(sorted(wanted))
 
 
-def all_packages() -> tuple[str, ...]:
-    """The union of all components' packages: what the lab's image is made from."""
+def all_packages(suite: str = SUITE) -> tuple[str, ...]:
+    """The union of all components' packages: what the lab's image of this suite is made from.
+
+    Packages of another suite are not there, and those that cannot stand beside the suite's own are left out.
+    """
+    shut_out = {name for kind in Component.kinds.values() if kind.suite == suite for name in kind.conflicts}
     wanted = set(BASE_PACKAGES)
     for kind in Component.kinds.values():
-        wanted.update(kind.packages)
+        if kind.suite in (SUITE, suite) and kind.name not in shut_out:
+            wanted.update(kind.packages)
     return tuple(sorted(wanted))
+
+
+def suite_of(topology: Topology) -> str:
+    """Debian's suite that has all of the stack's packages: all hosts of a lab share one image.
+
+    Raises WrongInput where components need two that exclude each other.
+    """
+    kinds = {instance.component: Component.kinds[instance.component] for instance in topology.instances}
+    suite = next((kind.suite for _, kind in sorted(kinds.items()) if kind.suite != SUITE), SUITE)
+    for name, kind in sorted(kinds.items()):
+        others = [other for other in sorted(kinds) if other in kind.conflicts or kinds[other].suite not in (SUITE, suite)]
+        if others:
+            raise WrongInput(
+                f"components {name} and {others[0]} cannot be in one stack",
+                why="their packages exclude each other, and all hosts of a lab share one image",
+                fix=f"take {name} or {others[0]} for both",
+            )
+    return suite
 
 
 def render(topology: Topology, host: str, facts: Facts, choices: Mapping[str, str], blobs: Mapping[str, str]) -> Manifest:
