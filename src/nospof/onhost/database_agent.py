@@ -17,13 +17,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nospof.onhost.agent import control
 from nospof.onhost.agent.fence import Fence
 from nospof.onhost.agent.hooks import Hooks, Notify, Site
 from nospof.onhost.agent.mariadb import MariadbEngine, MariadbPlaces
 from nospof.onhost.agent.model import Member, Mode, Rules
+from nospof.onhost.agent.mysql import MysqlEngine, MysqlPlaces
 from nospof.onhost.agent.run import Agent, Places
 from nospof.onhost.agent.store import EtcdStore, FileStore, Store
 from nospof.onhost.etcd import Etcd
@@ -31,6 +32,7 @@ from nospof.onhost.etcd import Etcd
 RUN, KEEP = Path("/run/nospof"), Path("/var/lib/nospof")
 
 log = logging.getLogger("nospof")
+P = TypeVar("P", bound=MariadbPlaces)
 
 
 def main(argv: list[str]) -> int:
@@ -92,7 +94,7 @@ def run(config: Config, path: Path, socket: Path) -> int:
     """Run the agent until SIGTERM."""
     told, tier = config.told, config.told["tier"]
     reload = threading.Event()
-    engine = MariadbEngine(_places(config))
+    engine = _engine(config)
     agent_wakes: list[Agent] = []
 
     def wake() -> None:
@@ -147,9 +149,16 @@ def _connect(config: Config) -> Callable[[], Etcd]:
     return lambda: Etcd(endpoints, told["ca"], told["certificate"], told["key"])
 
 
-def _places(config: Config) -> MariadbPlaces:
+def _engine(config: Config) -> MariadbEngine:
+    """The adapter for the product that the tier runs."""
+    if config.told.get("engine", "mariadb") == "mysql":
+        return MysqlEngine(_places(config, MysqlPlaces))
+    return MariadbEngine(_places(config, MariadbPlaces))
+
+
+def _places(config: Config, kind: type[P]) -> P:
     told = config.told
-    return MariadbPlaces(
+    return kind(
         tier=told["tier"],
         host=told["host"],
         members=told["members"],

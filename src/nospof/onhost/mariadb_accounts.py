@@ -16,7 +16,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,31 +55,60 @@ SSL, X509 = 1, 2
 log = logging.getLogger("nospof")
 
 
-def main(argv: list[str]) -> int:
+def native_hash(password: str) -> str:
+    """The server's own form of a password: * and SHA-1 of SHA-1. Safe for what is drawn at random, 32 characters long."""
+    once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+
+
+@dataclass(frozen=True)
+class Product:
+    """How one database product keeps accounts. `hashed`: a password as it is sent to the server.
+
+    `identified`: what sets it, with {hash}; `users`: the query for user, host, hash, encryption, with {names}.
+    """
+
+    name: str
+    hashed: Callable[[str], str]
+    identified: str
+    users: str
+    replication_rights: frozenset[str] = REPLICATION_RIGHTS
+
+
+MARIADB = Product(
+    "mariadb",
+    native_hash,
+    "IDENTIFIED VIA mysql_native_password USING {hash}",
+    "SELECT user, host, JSON_VALUE(priv, '$.authentication_string') AS hash, JSON_VALUE(priv, '$.ssl_type') AS encryption "
+    "FROM mysql.global_priv WHERE user IN ({names})",
+)
+
+
+def main(argv: list[str], product: Product = MARIADB) -> int:
     """Exit 0 when done or nothing was to be done, 1 when not."""
-    parser = argparse.ArgumentParser(prog="mariadb_accounts")
+    parser = argparse.ArgumentParser(prog=f"{product.name}_accounts")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         role = json.loads(arguments.config.read_text())
-        accounts = read_accounts(Path(role["accounts_file"]))
-        return check(Server(), accounts) if arguments.check else make(Server(), accounts)
+        accounts = read_accounts(Path(role["accounts_file"]), product)
+        return check(Server(), accounts, product) if arguments.check else make(Server(), accounts, product)
     except (OSError, KeyError, ValueError, pymysql.Error) as error:
         log.error("accounts are not made: %s", error)
         return 1
 
 
-def check(server: Server, accounts: tuple[Account, ...]) -> int:
+def check(server: Server, accounts: tuple[Account, ...], product: Product = MARIADB) -> int:
     """Exit code 0: nothing to do here. A server without a role yet is not done."""
     is_primary = takes_writes(server)
     if is_primary is None:
         return 1
-    return 1 if is_primary and changes(accounts, look(server, accounts)) else 0
+    return 1 if is_primary and changes(accounts, look(server, accounts, product), product) else 0
 
 
-def make(server: Server, accounts: tuple[Account, ...], wait_s: float = WAIT_S) -> int:
+def make(server: Server, accounts: tuple[Account, ...], product: Product = MARIADB, wait_s: float = WAIT_S) -> int:
     """Wait for the server to have a role, then make what is missing if it takes writes."""
     until_s = time.monotonic() + wait_s
     while (is_primary := _role_or_none(server)) is None:
@@ -89,7 +118,7 @@ def make(server: Server, accounts: tuple[Account, ...], wait_s: float = WAIT_S) 
         time.sleep(0.1)
     if not is_primary:
         return 0
-    for change in changes(accounts, look(server, accounts)):
+    for change in changes(accounts, look(server, accounts, product), product):
         log.info("%s", change.says)
         for statement in change.statements:
             server.rows(statement)
@@ -120,32 +149,29 @@ class Account:
     address: str
     password_hash: str = field(repr=False)
     database: str = ""
+    replication_rights: frozenset[str] = field(default=REPLICATION_RIGHTS, compare=False)
 
     @property
     def rights(self) -> frozenset[str]:
-        return APPLICATION_RIGHTS if self.database else REPLICATION_RIGHTS
+        return APPLICATION_RIGHTS if self.database else self.replication_rights
 
     @property
     def encryption(self) -> int:
         return SSL if self.database else X509
 
 
-def read_accounts(path: Path) -> tuple[Account, ...]:
+def read_accounts(path: Path, product: Product = MARIADB) -> tuple[Account, ...]:
     """Read accounts.json: {"replication": {user, password, from}, "applications": [{user, password, from, database}]}."""
     told = json.loads(path.read_text())
     found = []
     for entry in [told["replication"], *told["applications"]]:
         if entry["user"] in NOT_OURS:
-            raise ValueError(f"a tier cannot be named {entry['user']}: MariaDB has a user or database of that name")
-        password_hash = native_hash(entry["password"])
-        found += [Account(entry["user"], address, password_hash, entry.get("database", "")) for address in entry["from"]]
+            raise ValueError(f"a tier cannot be named {entry['user']}: the server has a user or database of that name")
+        password_hash, database = product.hashed(entry["password"]), entry.get("database", "")
+        found += [
+            Account(entry["user"], address, password_hash, database, product.replication_rights) for address in entry["from"]
+        ]
     return tuple(sorted(found))
-
-
-def native_hash(password: str) -> str:
-    """The server's own form of a password: * and SHA-1 of SHA-1. Safe for what is drawn at random, 32 characters long."""
-    once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
-    return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
 
 
 # --- what there is -------------------------------------------------------------------------------------------------------
@@ -165,20 +191,17 @@ class Seen:
     accounts: dict[tuple[str, str], Present]
 
 
-def look(server: Server, accounts: tuple[Account, ...]) -> Seen:
+def look(server: Server, accounts: tuple[Account, ...], product: Product) -> Seen:
     """Read the accounts of our users, at any address, and all databases' names."""
     names = ", ".join(sorted({quoted(account.user) for account in accounts}))
     rights: dict[str, set[tuple[str, str]]] = {}
     for row in server.rows(
-        "SELECT grantee, '' AS place, privilege_type AS what FROM information_schema.user_privileges UNION ALL "
+        "SELECT grantee AS grantee, '' AS place, privilege_type AS what FROM information_schema.user_privileges UNION ALL "
         "SELECT grantee, table_schema, privilege_type FROM information_schema.schema_privileges"
     ):
         if row["what"] != "USAGE":
             rights.setdefault(row["grantee"], set()).add((row["place"], row["what"]))
-    users = server.rows(
-        "SELECT user, host, JSON_VALUE(priv, '$.authentication_string') AS hash, JSON_VALUE(priv, '$.ssl_type') AS encryption "
-        f"FROM mysql.global_priv WHERE user IN ({names})"
-    )
+    users = server.rows(product.users.format(names=names))
     present = {
         (row["user"], row["host"]): Present(
             row["hash"] or "", int(row["encryption"] or 0), frozenset(rights.get(f"'{row['user']}'@'{row['host']}'", ()))
@@ -195,9 +218,9 @@ class Change:
     statements: tuple[str, ...] = field(repr=False)
 
 
-def changes(accounts: tuple[Account, ...], seen: Seen) -> tuple[Change, ...]:
+def changes(accounts: tuple[Account, ...], seen: Seen, product: Product = MARIADB) -> tuple[Change, ...]:
     """Say what makes the server's accounts equal to `accounts`; nothing when they are. Pure."""
-    return (*_databases(accounts, seen), *_accounts(accounts, seen), *_dropped(accounts, seen))
+    return (*_databases(accounts, seen), *_accounts(accounts, seen, product), *_dropped(accounts, seen))
 
 
 def _databases(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
@@ -205,11 +228,11 @@ def _databases(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
         yield Change(f"creates database {name}", (f"CREATE DATABASE IF NOT EXISTS `{_plain(name)}` CHARACTER SET utf8mb4",))
 
 
-def _accounts(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
+def _accounts(accounts: tuple[Account, ...], seen: Seen, product: Product) -> Iterator[Change]:
     for account in accounts:
         who = f"{quoted(account.user)}@{quoted(account.address)}"
         identified = (
-            f"{who} IDENTIFIED VIA mysql_native_password USING {quoted(account.password_hash)} "
+            f"{who} {product.identified.format(hash=quoted(account.password_hash))} "
             f"REQUIRE {'SSL' if account.encryption == SSL else 'X509'}"
         )
         present = seen.accounts.get((account.user, account.address))

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +26,18 @@ IDENTITY = re.compile(rb"/\*M?!\d+ SET @@session\.(gtid_domain_id|server_id|gtid
 log = logging.getLogger("nospof")
 
 
-def save(parts: tuple[LogFile, ...], keeps: Position, into: Path, limit_s: float) -> int:
+@dataclass(frozen=True)
+class Printer:
+    """The product's program that prints a log as SQL, and its client."""
+
+    argv: tuple[str, ...]
+    client: str
+
+
+MARIADB = Printer(("mariadb-binlog", "--no-defaults", "--verbose"), "mariadb")
+
+
+def save(parts: tuple[LogFile, ...], keeps: Position, into: Path, limit_s: float, printer: Printer = MARIADB) -> int:
     """Write the parts' transactions to one new file in the folder and return how many they are; none, no file.
 
     The name and the content follow from the log, so that saving it again after a crash makes no second file. What could not be
@@ -41,28 +53,29 @@ def save(parts: tuple[LogFile, ...], keeps: Position, into: Path, limit_s: float
     first, last = written[0], written[-1]
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(first.epoch_s))
     with tempfile.NamedTemporaryFile(dir=into, prefix=".beyond-") as file:  # readable by its owner only
-        file.write(_heading(keeps, len(written), torn))
+        file.write(_heading(keeps, len(written), torn, printer))
         for part in (part for part in parts if part.transactions):
-            _write_sql(part, file, limit_s)
+            _write_sql(part, file, limit_s, printer)
         file.flush()
         os.fsync(file.fileno())
         _keep(Path(file.name), into, f"beyond-{when}-{first.number}-{last.number}")
     return len(written)
 
 
-def _heading(keeps: Position, count: int, torn: list[str]) -> bytes:
+def _heading(keeps: Position, count: int, torn: list[str], printer: Printer) -> bytes:
     lines = [
         f"{count} transactions beyond {str(keeps) or 'the beginning'}, which this server alone had, and gave up on its return.",
-        "Look at it before you use it: others may have written the same rows since. On the primary: mariadb < THIS FILE",
+        "Look at it before you use it: others may have written the same rows since.",
+        f"On the primary: {printer.client} < THIS FILE",
         *(f"The log was torn, {line}" for line in torn),
     ]
     return "".join(f"-- {line}\n" for line in lines).encode()
 
 
-def _write_sql(part: LogFile, into: IO[bytes], limit_s: float) -> None:
+def _write_sql(part: LogFile, into: IO[bytes], limit_s: float, printer: Printer) -> None:
     """Append a log file's transactions as SQL, without the numbers they had."""
     first, last = part.transactions[0], part.transactions[-1]
-    argv = ["mariadb-binlog", "--no-defaults", "--verbose", f"--start-position={first.start}", f"--stop-position={last.stop}"]
+    argv = [*printer.argv, f"--start-position={first.start}", f"--stop-position={last.stop}"]
     with tempfile.TemporaryFile() as errors:
         pipe = subprocess.PIPE
         with subprocess.Popen([*argv, str(part.path)], stdin=subprocess.DEVNULL, stdout=pipe, stderr=errors) as reading:
@@ -77,7 +90,7 @@ def _write_sql(part: LogFile, into: IO[bytes], limit_s: float) -> None:
                 too_late.cancel()
                 reading.kill()
         if code != 0:
-            raise EngineError(f"mariadb-binlog failed with {part.path.name}: {last_lines(errors)}")
+            raise EngineError(f"{printer.argv[0]} failed with {part.path.name}: {last_lines(errors)}")
 
 
 def _keep(written: Path, folder: Path, stem: str) -> None:

@@ -1,0 +1,173 @@
+"""How a MySQL host gets its data: a clone of another's, or an empty data folder; and saving what it alone had written.
+
+The server is stopped all the while. A server of its own, which nobody reaches, has the clone plugin fetch another host's data
+into a new folder inside the data folder; how that is put in place, and what a crash meanwhile leaves, is as with MariaDB. A
+clone knows its position, has its donor's accounts, and no identity: the server makes itself a new UUID, so that no number which
+it once gave to a transaction that was given up is ever given to another one.
+Source: https://dev.mysql.com/doc/refman/9.7/en/clone-plugin-remote.html (named directory, TLS, donor list).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pymysql
+
+from nospof.onhost.agent import mysql_log
+from nospof.onhost.agent.engine import EngineError
+from nospof.onhost.agent.mariadb_copy import Places, _new_folder, _put_in_place, _told, has_data, recover
+from nospof.onhost.agent.mariadb_reception import DEFAULTS, Limits, gib
+from nospof.onhost.agent.mariadb_saved import Printer, save
+from nospof.onhost.agent.mariadb_seen import Settings
+from nospof.onhost.agent.model import Position
+from nospof.onhost.agent.programs import run
+from nospof.onhost.mariadb_server import Server as Sql
+from nospof.onhost.mariadb_server import quoted
+
+# Without the numbers they had: they get new ones where they are replayed.
+PRINTER = Printer(("mysqlbinlog", "--no-defaults", "--verbose", "--skip-gtids"), "mysql")
+SMALL = "--innodb-redo-log-capacity=8M"
+START_S = 60.0
+FIRST_ACCOUNT = """\
+INSTALL PLUGIN auth_socket SONAME 'auth_socket.so';
+ALTER USER 'root'@'localhost' IDENTIFIED WITH auth_socket;
+"""
+PROGRESS = """
+SELECT COALESCE(SUM(data), 0) AS done, COALESCE(SUM(estimate), 0) AS whole FROM performance_schema.clone_progress
+"""
+
+
+def be_somebody(places: Places) -> None:
+    """Have the server make itself a UUID, unless it did under us: what a package or an image brought may be on all hosts."""
+    mark = places.data / "nospof-has-its-uuid"
+    with _told("the data folder"):
+        if not mark.exists():
+            (places.data / "auto.cnf").unlink(missing_ok=True)
+            mark.touch()
+
+
+def first_data(places: Places, limits: Limits = DEFAULTS) -> None:
+    """Make an empty database as Debian's package does, where there is no data at all. Raises EngineError."""
+    recover(places)
+    if has_data(places):
+        return
+    with _new_folder(places) as work:
+        new, first = work / "data", work / "first.sql"
+        work.chmod(0o755)
+        first.write_text(FIRST_ACCOUNT)
+        _initialize(places, new, limits, f"--init-file={first}")
+        _put_in_place(places, new)
+
+
+def copy_from(
+    places: Places, node: str, settings: Settings, progress: Callable[[str], None], limits: Limits = DEFAULTS
+) -> None:
+    """Replace all data by a clone of `node`'s, which knows its position; what was here goes only once the clone is whole.
+
+    `progress` hears about once a second how far it is. Raises EngineError, with the data as it was before.
+    """
+    recover(places)
+    with _new_folder(places) as work, _told("the new data"):
+        seed, new = work / "seed", work / "data"
+        progress(f"prepares to clone {node}")
+        _initialize(places, seed, limits)
+        with _server(places, seed, node, settings) as sql:
+            _clone(sql, new, node, settings, progress, limits)
+        _put_in_place(places, new)
+    progress(f"is a clone of {node}")
+
+
+def save_beyond(places: Places, keeps: Position, into: Path, limits: Limits = DEFAULTS) -> int:
+    """Write all transactions that the stopped server's log has beyond `keeps` as SQL to a new file; return their number.
+
+    Raises EngineError.
+    """
+    recover(places)
+    with _told("the binary log"):
+        return save(mysql_log.beyond(places.data, places.binlog, keeps), keeps, into, limits.program_s, PRINTER)
+
+
+def _initialize(places: Places, folder: Path, limits: Limits, *words: str) -> None:
+    run(
+        *("mysqld", "--no-defaults", "--initialize-insecure", f"--user={places.user}", f"--datadir={folder}", SMALL, *words),
+        limit_s=limits.program_s,
+    )
+
+
+@contextmanager
+def _server(places: Places, data: Path, node: str, settings: Settings) -> Iterator[Sql]:
+    """A server that fetches and serves nobody: only root can reach its socket."""
+    socket, log = data.parent / "socket", data.parent / "log"
+    argv = [
+        *("mysqld", "--no-defaults", f"--user={places.user}", f"--datadir={data}", SMALL, f"--socket={socket}"),
+        *("--skip-networking", "--mysqlx=OFF", "--skip-log-bin", f"--pid-file={data.parent / 'pid'}", f"--log-error={log}"),
+        *("--plugin-load-add=mysql_clone.so", f"--clone-valid-donor-list={settings.members[node]}:{settings.port}"),
+        *(f"--clone-ssl-ca={settings.ca}", f"--clone-ssl-cert={settings.certificate}", f"--clone-ssl-key={settings.key}"),
+    ]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            yield _answering(running, socket, log)
+        finally:
+            running.kill()
+
+
+def _answering(running: subprocess.Popen[bytes], socket: Path, log: Path) -> Sql:
+    until_s = time.monotonic() + START_S
+    while time.monotonic() < until_s and running.poll() is None:
+        sql = Sql(str(socket), None)
+        try:
+            sql.rows("DO 0")
+        except (pymysql.Error, OSError):
+            sql.forget()
+            time.sleep(0.1)
+        else:
+            return sql
+    raise EngineError(f"the server that is to fetch the copy does not start: {_end_of(log)}")
+
+
+def _clone(sql: Sql, new: Path, node: str, settings: Settings, progress: Callable[[str], None], limits: Limits) -> None:
+    errors: list[str] = []
+    statement = (
+        f"CLONE INSTANCE FROM {quoted(settings.user)}@{quoted(settings.members[node])}:{settings.port} "
+        f"IDENTIFIED BY {quoted(settings.password)} DATA DIRECTORY = {quoted(str(new))} REQUIRE SSL"
+    )
+
+    def fetch() -> None:
+        try:
+            sql.rows(statement)
+        except (pymysql.Error, OSError) as error:
+            errors.append(str(error.args[-1] if error.args else type(error).__name__))
+
+    fetching = threading.Thread(target=fetch, daemon=True)
+    fetching.start()
+    _watch(fetching, Sql(sql.path), progress, limits)
+    if errors:
+        raise EngineError(f"cannot clone {node}: {errors[0]}")
+
+
+def _watch(fetching: threading.Thread, sql: Sql, progress: Callable[[str], None], limits: Limits) -> None:
+    """Tell how far it is, until it ends. Raises EngineError when nothing comes for too long; the server's end ends it then."""
+    before, changed_s = -1, time.monotonic()
+    while fetching.is_alive():
+        fetching.join(1.0)
+        with suppress(pymysql.Error, OSError):
+            seen = sql.rows(PROGRESS)[0]
+            done, whole = int(seen["done"]), int(seen["whole"])
+            if done != before:
+                before, changed_s = done, time.monotonic()
+                progress(f"{gib(done)} of {gib(whole)} GiB")
+        if fetching.is_alive() and time.monotonic() - changed_s > limits.silence_s:
+            raise EngineError(f"the clone stands still since {limits.silence_s:.0f} s")
+    sql.forget()
+
+
+def _end_of(log: Path) -> str:
+    try:
+        return " | ".join(log.read_text(errors="replace").splitlines()[-3:])
+    except OSError:
+        return "it has no log"
