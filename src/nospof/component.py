@@ -501,11 +501,13 @@ class Component(Generic[S]):
     settings_type: ClassVar[type[Settings]] = Settings
 
     def __init_subclass__(cls) -> None:
+        if "name" not in vars(cls):
+            return  # what several components share
         if cls.name in Component.kinds:
             raise TypeError(f"two components are named {cls.name}")
         Component.kinds[cls.name] = cls
         bases = getattr(cls, "__orig_bases__", ())
-        cls.settings_type = next(get_args(base)[0] for base in bases if get_origin(base) is Component)
+        cls.settings_type = next(get_args(base)[0] for base in bases if issubclass(get_origin(base) or object, Component))
 
     def __init__(self, instance: Instance) -> None:
         self.id, self.rank, self.demands = instance.id, instance.rank, instance.demands

@@ -163,7 +163,7 @@ def _places(config: Config, kind: type[P]) -> P:
         host=told["host"],
         members=told["members"],
         port=told["port"],
-        copy_port=told["copy_port"],
+        copy_port=told.get("copy_port", 0),
         server_id=told["number"],
         replication_user=config.user,
         replication_password=config.password,

@@ -6,7 +6,7 @@ AGENT_UNIT = """\
 [Unit]
 Description=Failover agent of the database tier {{ tier }}
 # Stopped before these when the host goes down, so that it can hand over.
-After=network-online.target mariadb.service etcd.service nospof-{{ tier }}-roles.service
+After=network-online.target {{ server }} etcd.service nospof-{{ tier }}-roles.service
 StartLimitIntervalSec=0
 
 [Service]

@@ -1,0 +1,285 @@
+"""What tiers of MariaDB and of MySQL have in common: how they are reached, who agrees, the agent and what it is told.
+
+The configuration says nothing of roles: every server boots read-only, and the agent beside it starts it, gives it its role and
+replaces a lost primary; a small server of its own tells the role to the routers. Reasons and figures:
+docs/decisions/0006-database.md and 0009-failover.md.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, ClassVar, Literal, TypeVar
+
+from nospof import component as c
+from nospof.components import database_units as units
+
+WRITE_PORT, READ_PORT = 3306, 3307
+# A lab's hosts share one machine's memory, and each sees all of it.
+LAB_BUFFER_POOL_MIB, MIN_BUFFER_POOL_MIB = 128, 64
+# So many copies beside the primary acknowledge its writes; a promotion must hear them all.
+MOST_VOTERS = 2
+# After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
+TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
+
+
+class DatabaseSettings(c.Settings):
+    """What the stack file may say of a tier of any product."""
+
+    mode: Literal["primary-replica", "single"] = c.Field(
+        "primary-replica", description="primary-replica: a copy on every host; single: one host, and no copy."
+    )
+    witness: Annotated[str | None, c.PlacesOn(c.Rank.WITNESS)] = c.Field(
+        None, description="Host in a third zone that keeps one more copy and acknowledges writes, but serves nobody."
+    )
+    port: int = c.Field(3306, ge=1, le=65535, description="Port of the servers on their hosts' addresses.")
+    role_port: int = c.Field(8008, ge=1, le=65535, description="Port where each host tells the role of its server.")
+    buffer_pool_mib: int | None = c.Field(
+        None, ge=5, description="InnoDB's cache. Default: half the memory, a quarter beside others, at most 128 in the lab."
+    )
+    max_connections: int = c.Field(200, ge=10, le=100_000, description="Connections each server takes.")
+    durability: Literal["disk", "memory"] = c.Field(
+        "disk", description="What a replica's acknowledgement says: the write is on its disk, or in its memory only (faster)."
+    )
+    failover: Literal["lossless", "available"] | None = c.Field(
+        None,
+        description="When no copy acknowledges: lossless stops writes, available lets the primary go on alone. "
+        "Default: lossless where two copies acknowledge, so that one loss stops nothing.",
+    )
+    timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
+        "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
+    )
+    notify_webhook: str | None = c.Field(
+        None, description="URL that gets a JSON document when the primary or redundancy changes."
+    )
+    notify_mail: str | None = c.Field(None, description="Address that gets a mail when the primary or the redundancy changes.")
+    smtp: str = c.Field("localhost:25", description="Host and port that take such mails.")
+    read_lag_limit_s: int = c.Field(10, ge=1, description="A replica further behind, or longer cut off, serves no reads.")
+    binlog_keep_days: int = c.Field(7, ge=1, description="How long a host may be away and still catch up by itself.")
+
+
+S = TypeVar("S", bound=DatabaseSettings)
+
+
+class Database(c.Component[S]):
+    """A product that the agent drives. `parts` is the product's own; everything else of a tier is here."""
+
+    engine: ClassVar[str]
+    """What the agent calls the product; so is its unit named, and the program that makes its accounts."""
+    drop_in: ClassVar[str]
+    """Template of what our unit changes of the package's."""
+    chooses_once = ("first-primary",)
+
+    @property
+    def is_single(self) -> bool:
+        return self.settings.mode == "single"
+
+    @property
+    def wants(self) -> tuple[c.Wants, ...]:
+        """Who is primary is agreed by a majority of three; a single server has nobody to agree with."""
+        return () if self.is_single else (c.Wants(c.Consensus(), c.Place.THREE_ZONES),)
+
+    @property
+    def connects(self) -> tuple[c.Connect, ...]:
+        """None is required: a primary goes on without replicas and etcd, a replica answers reads without its primary."""
+        if self.is_single:
+            return ()
+        return (
+            c.Connect(c.Who.PEERS, c.Protocol.MYSQL, "replication", is_required=False),
+            *self._copy_connects(),
+            c.Connect(c.ProviderOf(c.Consensus), c.Protocol.CONTROL, "consensus", is_required=False),
+        )
+
+    @property
+    def listens(self) -> tuple[c.Listen, ...]:
+        """One port for applications and replicas. Tls.SERVER is what it demands of all; replicas also show a certificate."""
+        write = c.TcpRoute(self.id.tier, WRITE_PORT, "/primary")
+        read = c.TcpRoute(self.id.tier, READ_PORT, "/replica", or_else="/primary")
+        sql = c.Listen(
+            "sql", c.Protocol.MYSQL, self.settings.port, tls=c.Tls.SERVER, checked_at="role", reached_by=(write, read)
+        )
+        role = c.Listen("role", c.Protocol.CONTROL, self.settings.role_port, tls=c.Tls.SERVER)
+        return (sql, role) if self.is_single else (sql, role, *self._copy_listens())
+
+    @property
+    def touch_last_if(self) -> tuple[str, ...]:
+        return self._ask("primary")
+
+    @classmethod
+    def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
+        settings = tier.settings
+        assert isinstance(settings, DatabaseSettings)  # noqa: S101 - the loader made it from this class
+        return tuple(_objections(tier.hosts + tier.spare, settings))
+
+    def parts(self, here: c.Context) -> c.Parts:
+        tier = self.id.tier
+        agent, roles = f"nospof-{tier}-agent.service", f"nospof-{tier}-roles.service"
+        tls = here.tls(user="mysql", for_units=(agent, roles))  # the agent has the server load them without a restart
+        folder = f"/etc/nospof/{tier}"
+        files = (
+            self._config(here, tls),
+            c.File(f"{folder}/agent.json", self._agent(here, tls), for_units=(agent,)),
+            c.File(f"{folder}/accounts.json", self._accounts(here), mode=0o600, for_units=(agent,)),
+            c.File(f"{folder}/roles.json", self._roles(here, tls), for_units=(roles,)),
+        )
+        ask = ("/usr/bin/python3", c.ONHOST, "database_agent", "--ask", "restart", "--socket", self.asks_agent)
+        names = {
+            "tier": tier,
+            "server": self._server_unit,
+            "agent_program": here.program("database_agent"),
+            "roles_program": here.program("database_roles"),
+        }
+        parts = (
+            c.Unit(
+                self._server_unit,
+                c.OnChange.ASK,
+                drop_in=here.template(self.drop_in, tier=tier),
+                ask=ask,
+                is_started=False,
+            ),
+            c.Unit(
+                agent,
+                c.OnChange.RELOAD,
+                text=here.template(units.AGENT_UNIT, onhost=c.ONHOST, socket=self.asks_agent, **names),
+            ),
+            c.Unit(roles, c.OnChange.RELOAD, text=here.template(units.ROLES_UNIT, **names)),
+            *(self._copy_units(here, f"{folder}/agent.json") if not self.is_single else ()),
+        )
+        make_accounts = ("/usr/bin/python3", c.ONHOST, f"{self.engine}_accounts", "--config", f"{folder}/agent.json")
+        return c.Parts(
+            files=(*tls.files, *files),
+            units=parts,
+            steps=(c.Step("accounts", make_accounts, done_when=(*make_accounts, "--check")),),
+            healthy_when=(c.Probe("role", self._ask("health"), timeout_s=60),),
+        )
+
+    def _config(self, here: c.Context, tls: c.TlsFiles) -> c.File:
+        """The server's own configuration."""
+        raise NotImplementedError
+
+    @property
+    def _server_unit(self) -> str:
+        return f"{self.engine}.service"
+
+    # --- copies, where they need a program and a port of their own ------------------------------------------------
+    def _copy_connects(self) -> tuple[c.Connect, ...]:
+        return ()
+
+    def _copy_listens(self) -> tuple[c.Listen, ...]:
+        return ()
+
+    def _copy_units(self, here: c.Context, config: str) -> tuple[c.Unit, ...]:
+        return ()
+
+    def _told_to_agent(self) -> dict[str, object]:
+        """What the agent must know of this product."""
+        return {}
+
+    @property
+    def asks_agent(self) -> str:
+        """Where the agent that owns the server listens."""
+        return f"/run/nospof/{self.id.tier}/agent.sock"
+
+    def _ask(self, question: str) -> tuple[str, ...]:
+        """Asked often, so by a program that starts in no time."""
+        url = f"https://{self.id.host}:{self.settings.role_port}/{question}"
+        return ("/usr/bin/curl", "-fsS", "--max-time", "2", "--cacert", "/etc/nospof/tls/ca.pem", url)
+
+    def _buffer_pool_mib(self, here: c.Context) -> int:
+        if self.settings.buffer_pool_mib is not None:
+            return self.settings.buffer_pool_mib
+        # What comes in by itself, etcd for one, is small.
+        is_alone = len({one.id.tier for one in here.topology.on_host(here.host.name) if not one.demands}) == 1
+        share_mib = here.facts.memory_mib // (2 if is_alone else 4)
+        return max(MIN_BUFFER_POOL_MIB, min(share_mib, LAB_BUFFER_POOL_MIB) if here.host.is_lab else share_mib)
+
+    def _agent(self, here: c.Context, tls: c.TlsFiles) -> str:
+        tier = self.id.tier
+        members = here.topology.of_tier(tier)
+        suspect_s, agree_s = TIMERS[self.settings.timers]
+        return _json(
+            {
+                "stack": here.topology.stack,
+                "tier": tier,
+                "host": here.host.name,
+                "number": here.host.number,
+                "members": {one.id.host: here.address(one.id.host) for one in members},
+                "witnesses": [one.id.host for one in members if one.rank is c.Rank.WITNESS],
+                "first_primary": here.choice("first-primary"),
+                "mode": self.settings.failover or ("lossless" if len(members) > MOST_VOTERS else "available"),
+                "most_voters": MOST_VOTERS,
+                "durability": self.settings.durability,
+                "suspect_s": suspect_s,
+                "agree_s": agree_s,
+                "port": self.settings.port,
+                **self._told_to_agent(),
+                "read_lag_limit_s": self.settings.read_lag_limit_s,
+                "etcd": sorted([target.owner.host, target.listen.port] for target in here.targets("consensus")),
+                "accounts_file": f"/etc/nospof/{tier}/accounts.json",
+                "notify": {
+                    "webhook": self.settings.notify_webhook,
+                    "mail": self.settings.notify_mail,
+                    "smtp": self.settings.smtp,
+                },
+                "ca": tls.ca,
+                "certificate": tls.certificate,
+                "key": tls.key,
+            }
+        )
+
+    def _roles(self, here: c.Context, tls: c.TlsFiles) -> str:
+        return _json(
+            {
+                "tier": self.id.tier,
+                "host": here.host.name,
+                "address": here.host.address,
+                "role_port": self.settings.role_port,
+                "note_file": f"/run/nospof/{self.id.tier}/note.json",
+                "certificate": tls.certificate,
+                "key": tls.key,
+            }
+        )
+
+    def _accounts(self, here: c.Context) -> str:
+        tier = self.id.tier
+        members = sorted(here.address(instance.id.host) for instance in here.topology.of_tier(tier))
+        applications = [
+            {
+                "user": _sql_name(app),
+                "password": here.secret(f"{tier}/{app}"),
+                "from": sorted(here.address(host) for host in hosts),
+                "database": _sql_name(app),
+            }
+            for app, hosts in sorted(self._callers(here).items())
+        ]
+        replication = {"user": "nospof_replication", "password": here.secret(f"{tier}/replication"), "from": members}
+        return _json({"replication": replication, "applications": applications})
+
+    def _callers(self, here: c.Context) -> dict[str, set[str]]:
+        """Tiers that reach this one through routers, and their hosts."""
+        found: dict[str, set[str]] = {}
+        for link in here.topology.links:
+            route = link.target.listen.answers
+            if isinstance(route, c.TcpRoute) and route.tier == self.id.tier:
+                found.setdefault(link.source.tier, set()).add(link.source.host)
+        return found
+
+
+def _objections(hosts: tuple[str, ...], settings: DatabaseSettings) -> list[c.Objection]:
+    if settings.mode == "single" and (len(hosts) > 1 or settings.witness):
+        why = "its other hosts would hold no copy and never take over"
+        return [c.Objection("S012", "mode", 'mode "single" is for one host', why, "mode: primary-replica")]
+    if settings.mode == "primary-replica" and len(hosts) < 2:
+        what = 'mode "primary-replica" needs two hosts that can be primary'
+        why = f"when {hosts[0]} stops, every write fails until a person acts" if hosts else "there is nobody to hold the data"
+        fix = "add a host in another zone, or accept it: mode: single"
+        return [c.Objection("S012", "hosts", what, why, fix)]
+    return []
+
+
+def _sql_name(tier: str) -> str:
+    return tier.replace("-", "_")
+
+
+def _json(value: dict[str, object]) -> str:
+    # Tokens stay as they are, so that sealing finds them; what comes in their place needs no escapes.
+    return json.dumps(value, indent=1).replace("\\u0002", "\x02").replace("\\u0003", "\x03") + "\n"
