@@ -91,6 +91,18 @@ def _apply_stall(world: World, host: str, fault: Fault) -> Ends:
     return world.servers[host].apply_again
 
 
+def _apply_stops(world: World, host: str, fault: Fault) -> Ends:
+    """The applying thread ends with an error; nobody but the agent starts it again."""
+    world.servers[host].stop_applying()
+    return None
+
+
+def _disk_lost(world: World, host: str, fault: Fault) -> Ends:
+    """A replica's disk is replaced by an empty one."""
+    world.lose_disk(host)
+    return None
+
+
 def _disk_stall(world: World, host: str, fault: Fault) -> Ends:
     world.servers[host].stall()
     world.etcd.stop(host) if host in world.etcd.members else None
@@ -246,6 +258,8 @@ KINDS: dict[str, tuple[int, float, Begins]] = {
     "server crash": (6, 1.0, _server_crash),
     "server hang": (3, 10.0, _server_hang),
     "slow apply": (4, 8.0, _apply_stall),
+    "apply stops": (1, 1.0, _apply_stops),
+    "disk lost": (1, 1.0, _disk_lost),
     "disk stall": (2, 10.0, _disk_stall),
     "agent crash": (3, 3.0, _agent_crash),
     "agent freeze": (5, 15.0, _agent_freeze),

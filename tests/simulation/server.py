@@ -9,6 +9,7 @@ replica connects (D20).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -58,6 +59,7 @@ class Feed:
     told: int = 0
     """What the replica said to have applied, asked over a connection of its own."""
     heard_s: float = 0.0
+    arrived: deque[tuple[list[Write], bool]] = field(default_factory=deque)
     dark_since_s: float | None = None
     """Since when the source's packets are not answered by the replica's host."""
 
@@ -303,23 +305,24 @@ class DatabaseServer:
     def receive(self, feed: Feed, writes: list[Write], wants_answer: bool) -> None:
         """What the source sent arrives."""
         process = self.process
-        if process is None or process.feed is not feed:
-            return
-        if process.hung is not None:
-            process.hung.append((self.receive, (feed, writes, wants_answer)))
-            return
-        feed.heard_s = self._loop.now_s
-        if writes:
-            self._on_disk(self._received, feed, writes, wants_answer)
+        if process is not None and process.feed is feed:
+            feed.arrived.append((writes, wants_answer))
+            self._enter(process, self._take, feed)
 
-    def _received(self, feed: Feed, writes: list[Write], wants_answer: bool) -> None:
+    def _take(self, feed: Feed) -> None:
+        feed.heard_s = self._loop.now_s
+        self._on_disk(self._received, feed)
+
+    def _received(self, feed: Feed) -> None:
+        """Take what arrived next: in order, however long the process or the disk stood still."""
         process = self._running()
-        if process.feed is not feed:
-            return
+        writes, wants_answer = feed.arrived.popleft()
         writes = [write for write in writes if write.writer != self.server_id]
-        assert not writes or writes[0].number == self.received_number + 1, "a gap in what is received"
+        if process.feed is not feed or not writes:
+            return
+        assert writes[0].number == self.received_number + 1, "a gap in what is received"
         self.relay += writes
-        if wants_answer and writes:
+        if wants_answer:
             self._network.send(self.node, feed.source.node, feed.source.confirm, feed, writes[-1].number)
         self._apply_later()
 
@@ -343,6 +346,11 @@ class DatabaseServer:
         self._append(some)
         self.committed = len(self.log)
         self._apply_later()
+
+    def stop_applying(self) -> None:
+        if self.process is not None and self.process.applies:
+            self.process.applies = False
+            self.process.error = "lock wait timeout"
 
     def apply_again(self) -> None:
         """The long transaction is over."""
@@ -633,6 +641,13 @@ class DatabaseServer:
             self._loop.after(0.001, say, EngineError("the server is gone"))
         self._watcher.semi_sync_changed()
         self._loop.after(0.001, self.ended)
+
+    def lose_disk(self) -> None:
+        """Everything on the disk of the database is gone."""
+        self.boots += 1
+        self.crash()
+        self.log, self.relay, self.committed, self.slave_position = [], [], 0, 0
+        self.source, self.has_data = None, False
 
     def kill(self) -> None:
         """What the agent does: nobody who waits is released."""

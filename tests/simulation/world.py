@@ -81,11 +81,14 @@ class World:
         voters = (*nodes, "etcd1") if count == 2 else nodes[:3]
         self.hosts = tuple(dict.fromkeys(nodes + voters))
         self.everything = self.hosts + APPLICATIONS
+        suspect_s = random.choice((1.0, 1.0, 0.5))
         witness = nodes[-1] if random.random() < 0.4 and count > 2 else ""
         self.rules = Rules(
             tuple(Member(node, node == witness) for node in nodes),
             first_primary="db1",
             mode=random.choice((Mode.LOSSLESS, Mode.LOSSLESS, Mode.AVAILABLE)),
+            suspect_s=suspect_s,
+            agree_s=0.6 * suspect_s,
         )
         self.network = Network(self.loop, self.loop.random("network"))
         self.etcd = mistake.etcd(self.loop, self.network, voters)
@@ -198,6 +201,12 @@ class World:
     def _booted(self, host: str) -> None:
         if host in self.agents:
             self.start_agent(host)
+
+    def lose_disk(self, host: str) -> None:
+        """Not the primary's, nor that of a host which may become it right now: of that loss nobody can promise anything."""
+        c = self.etcd.now.cluster
+        if c.primary and c.primary != host and c.election is None and c.handover is None:
+            self.servers[host].lose_disk()
 
     def ask_for_handover(self, number: int) -> None:
         """What `nospof switchover` does."""
