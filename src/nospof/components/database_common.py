@@ -215,11 +215,6 @@ class Database(c.Component[S]):
                 "read_lag_limit_s": self.settings.read_lag_limit_s,
                 "etcd": sorted([target.owner.host, target.listen.port] for target in here.targets("consensus")),
                 "accounts_file": f"/etc/nospof/{tier}/accounts.json",
-                "notify": {
-                    "webhook": self.settings.notify_webhook,
-                    "mail": self.settings.notify_mail,
-                    "smtp": self.settings.smtp,
-                },
                 "ca": tls.ca,
                 "certificate": tls.certificate,
                 "key": tls.key,
@@ -252,7 +247,9 @@ class Database(c.Component[S]):
             for app, hosts in sorted(self._callers(here).items())
         ]
         replication = {"user": "nospof_replication", "password": here.secret(f"{tier}/replication"), "from": members}
-        return _json({"replication": replication, "applications": applications})
+        # Whoever knows a webhook's address may write there, so it is as secret as the passwords.
+        notify = {"webhook": self.settings.notify_webhook, "mail": self.settings.notify_mail, "smtp": self.settings.smtp}
+        return _json({"replication": replication, "applications": applications, "notify": notify})
 
     def _callers(self, here: c.Context) -> dict[str, set[str]]:
         """Tiers that reach this one through routers, and their hosts."""

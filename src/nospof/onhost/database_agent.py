@@ -62,11 +62,12 @@ def _ask(socket: Path, verb: str) -> int:
 
 @dataclass(frozen=True)
 class Config:
-    """What agent.json says, and the replication account of accounts.json."""
+    """What agent.json says, and of accounts.json the replication account and whom to tell."""
 
     told: dict[str, Any]
     user: str
     password: str = field(repr=False)
+    notify: Notify = field(repr=False)
 
     @property
     def rules(self) -> Rules:
@@ -86,8 +87,9 @@ class Config:
 def read_config(path: Path) -> Config:
     """Raises OSError, KeyError, TypeError or ValueError where a file is missing or wrong."""
     told = json.loads(path.read_text())
-    account = json.loads(Path(told["accounts_file"]).read_text())["replication"]
-    return Config(told, account["user"], account["password"])
+    secret = json.loads(Path(told["accounts_file"]).read_text())
+    account = secret["replication"]
+    return Config(told, account["user"], account["password"], Notify.read(secret["notify"]))
 
 
 def run(config: Config, path: Path, socket: Path) -> int:
@@ -104,7 +106,7 @@ def run(config: Config, path: Path, socket: Path) -> int:
     store = _store(config, wake)
     fence = Fence(told["members"], told["port"], KEEP / tier / "blocked")
     places = Places(tier, told["host"], told["read_lag_limit_s"], RUN / tier, KEEP / tier)
-    hooks = Hooks(Notify.read(told["notify"]), Site(told["stack"], tier, told["host"]))
+    hooks = Hooks(config.notify, Site(told["stack"], tier, told["host"]))
     agent = Agent(engine, store, fence, config.rules, places, hooks)
     agent_wakes.append(agent)
     signal.signal(signal.SIGTERM, lambda *_: agent.end())
