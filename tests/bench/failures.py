@@ -1,9 +1,9 @@
 # ruff: noqa: T201 - what is printed is the result
 """Everything that can happen to a database, once: how long writes stopped, what clients saw, and what the checkers say.
 
-`sudo PYTHONPATH=tests/shared .venv/bin/python tests/bench/failures.py [WORDS...]` runs all faults, or those with one of WORDS in
-their names (tests/shared/database_failures.py lists them), and prints the table for docs/benchmarks.md. What does not heal is told
-with the agents' last words, and the rest goes on in a new lab.
+As root: `PYTHONPATH=tests/shared .venv/bin/python tests/bench/failures.py [WORDS...]` runs all faults, or those with one of
+WORDS in their names (tests/shared/database_failures.py lists them), and prints the table for docs/benchmarks.md. What does not
+heal is told with the agents' last words, and the rest goes on in a new lab.
 """
 
 from __future__ import annotations
