@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
 def hashed(password: str) -> str:
     """The server's own form of a password.
 
-    The salt follows from the password, so that an account can be compared: safe for what is drawn at random, 32 characters long.
+    The salt follows from the password, so that accounts can be compared: safe for what is drawn at random, 32 characters long.
     """
     salt = hashlib.sha256(b"nospof" + password.encode()).hexdigest()[:SALT_BYTES]
     return f"$A$005${salt}{sha_crypt(password.encode(), salt.encode())}"

@@ -47,7 +47,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 @pytest.mark.parametrize("forward_to", [None, ("198.18.0.10", 443)])
 def test_record_is_read_as_it_was_written(shop: Places, forward_to: tuple[str, int] | None) -> None:
-    record = LabRecord(LabPlan("shop", (WEB1,), ("haproxy",), forward_to), Path("/image"), 8443)
+    record = LabRecord(LabPlan("shop", (WEB1,), ("haproxy",), forward_to, "sid"), Path("/image"), 8443)
     assert plan.read_record(shop) is None
     plan.write_record(shop, record)
     assert plan.read_record(shop) == record

@@ -301,6 +301,7 @@ class MysqlEngine(MariadbEngine):
                 sql.rows("DO 0")
 
     def _set_acknowledging(self, sql: Sql, *, on: bool) -> None:
+        sql.rows(f"SET GLOBAL sync_relay_log = {1 if on and self.places.syncs_relay_log else 0}")
         sql.rows(f"SET GLOBAL rpl_semi_sync_replica_enabled = {_on(on)}")
 
     def _wait_for_voters(self, sql: Sql, *, on: bool) -> None:
