@@ -19,7 +19,7 @@ import nospof.errors
 from nospof.analysis.codes import CODES as FINDINGS
 from nospof.cli.main import app
 from nospof.component import Component
-from nospof.onhost.agent.decide import TABLE
+from nospof.onhost.agent.decide import MOVES, TABLE
 from nospof.stack.codes import CODES as PROBLEMS
 from nospof.stack.codes import RESOLVE_CODES
 from nospof.stack.schema import json_schema
@@ -172,8 +172,18 @@ def _failover() -> str:
         f"{MADE}# Failover of the database: states and rules\n\n"
         "Five times a second, and at once when something happens, the agent of a database host looks at its server and at\n"
         "what etcd knows, and applies the first rule of its state that has something to say. This is the table it executes;\n"
-        "`nospof status` shows state and rule. Reasons: [0009](../decisions/0009-failover.md).\n\n" + "\n".join(sections)
+        "`nospof status` shows state and rule. Reasons: [0009](../decisions/0009-failover.md).\n\n"
+        + _moves()
+        + "\n".join(sections)
     )
+
+
+def _moves() -> str:
+    """The states as a drawing, in Mermaid, which shows on the usual forges."""
+    lines = [f"    {before.name} --> {after.name}" for before, afters in MOVES.items() for after in afters]
+    names = [f"    {state.name}: {state.word}" for state in MOVES]
+    drawing = "\n".join(["```mermaid", "stateDiagram-v2", *names, *lines, "```"])
+    return f"{drawing}\n\nAn agent that starts is blind until it has read etcd, and then in any of them.\n\n"
 
 
 def _said(rule: object) -> str:

@@ -194,11 +194,15 @@ def claims_next_term(o: Observation) -> Step:
 
 # --- primary -------------------------------------------------------------------------------------------------------------
 def ends_what_hangs(o: Observation) -> Step | None:
-    """A server that hangs is a dead one that does not know it, if somebody can take over."""
-    since_s = o.memory.hangs_since_s
+    """A server that hangs is as good as dead, if somebody can take over. On a stalled disk it cannot even die."""
+    c, since_s = _cluster(o), o.memory.hangs_since_s
     if since_s is None or o.now_s - since_s < o.rules.alone_s or not _knows(o) or not _can_elect(o) or _is_paused(o):
         return None
-    return Step(f"the server hangs since {o.now_s - since_s:.1f} s: ends it", (KillServer(),))
+    says = f"the server hangs since {o.now_s - since_s:.1f} s"
+    if c.primary_down:
+        return Step(f"{says}: ends it", (KillServer(),))
+    election = Election(o.me, Cause.CRASHED, f"the server on {o.me} hangs")
+    return _change(o, f"{says}: announces it", primary_down=True, handover=None, election=election)
 
 
 def ends_itself_when_alone(o: Observation) -> Step | None:
@@ -365,6 +369,8 @@ def is_primary(o: Observation) -> Step:
     """All is as it should be."""
     c = _cluster(o)
     lost = _lost_voters(o)
+    if o.memory.hangs_since_s is not None:
+        return Step("stalled: a row is not written, or the server does not answer")
     if c.sync is Sync.OK and lost and lost == set(c.voters):
         return Step(f"stalled: no voter ({_listed(lost)} is silent), writes wait")
     if c.sync is Sync.OK:
@@ -718,6 +724,21 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         is_replica,
     ),
 }
+
+
+MOVES: Mapping[State, tuple[State, ...]] = {
+    State.UNBORN: (State.CRASHED, State.STOPPED),
+    State.CRASHED: (State.PRIMARY, State.STOPPED),
+    State.PRIMARY: (State.CRASHED, State.HANDING_OVER, State.DEPOSED),
+    State.HANDING_OVER: (State.PRIMARY, State.DEPOSED, State.CRASHED),
+    State.DEPOSED: (State.STOPPED, State.VOTER),
+    State.STOPPED: (State.REPLICA, State.CRASHED),
+    State.REPLICA: (State.VOTER, State.STOPPED),
+    State.VOTER: (State.ELECTION, State.PRIMARY, State.REPLICA, State.STOPPED),
+    State.ELECTION: (State.PRIMARY, State.VOTER, State.REPLICA, State.STOPPED),
+}
+"""Where a host goes from each state; whoever was BLIND may be anywhere. The simulation sees no others, but that two of them may
+happen between two looks. Follows from the rules, and is here to be drawn and checked."""
 
 
 # --- what several rules ask ------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from nospof.onhost.agent.mariadb_seen import (
     SOURCE,
     VARIABLES,
     WAITING,
+    WAITS,
     Row,
     Settings,
     dead_peers,
@@ -136,7 +137,7 @@ class MariadbEngine:
         return next((int(pid) for pid in found if _name_of(pid) == self.program), None)
 
     def look(self) -> Server:
-        """See the server in two statements, a primary in four; about 1 ms."""
+        """See the server in two statements, a primary in five; about 1 ms."""
         if self._looked_at != (pid := self.pid()):
             self._looking.forget()  # it led to the process before
             self._looked_at = pid
@@ -145,6 +146,7 @@ class MariadbEngine:
             rows = self._looking.rows(SOURCE)
             now = self._looking.rows(VARIABLES)[0]
             is_semi_sync = bool(now["waits_for_voters"]) and self._looking.rows(SEMI_SYNC)[0]["Value"] == "ON"
+            waiting = int(self._looking.rows(WAITS)[0]["Value"]) if is_semi_sync else 0
             fed = [] if rows else [row for row in self._looking.rows(FEEDS) if row["host"] not in self._dark]
             feeds = feeds_of(fed, self.settings)
         written, slave = position_of(now["binlog_pos"]), position_of(now["slave_pos"])
@@ -154,6 +156,7 @@ class MariadbEngine:
             answers=True,
             is_read_only=bool(now["is_read_only"]),
             waits_for_voters=is_semi_sync,
+            waiting=waiting,
             acknowledges=bool(now["acknowledges"]),
             source=source_of(rows[0], self.settings) if rows else None,
             written=written,

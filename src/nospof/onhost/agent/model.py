@@ -204,6 +204,8 @@ class Server:
     is_read_only: bool = True
     waits_for_voters: bool = False
     """Semi-synchronous replication is on at the primary's side."""
+    waiting: int = 0
+    """Clients whose write is in the log and waits for a voter."""
     acknowledges: bool = False
     """Semi-synchronous replication is on at the replica's side."""
     source: Source | None = None

@@ -38,7 +38,7 @@ from nospof.onhost.agent.mariadb_seen import Row, feeds_of
 from nospof.onhost.agent.model import Position, Role, Server, Source
 from nospof.onhost.agent.mysql_gtids import Gtids, gtids
 from nospof.onhost.agent.mysql_log import LogEnd
-from nospof.onhost.agent.mysql_seen import FEEDS, SEMI_SYNC, SOURCE, VARIABLES, WAITING, received_of, source_of
+from nospof.onhost.agent.mysql_seen import FEEDS, SEMI_SYNC, SOURCE, VARIABLES, WAITING, WAITS, received_of, source_of
 from nospof.onhost.mariadb_server import Server as Sql
 from nospof.onhost.mariadb_server import quoted
 
@@ -65,7 +65,7 @@ class MysqlEngine(MariadbEngine):
 
     # --- looking -------------------------------------------------------------------------------------------------
     def look(self) -> Server:
-        """See the server in two statements, a primary in four; about 2 ms."""
+        """See the server in two statements, a primary in five; about 2 ms."""
         if self._looked_at != (pid := self.pid()):
             self._looking.forget()  # it led to the process before
             # What was torn when that ended is cut off: another transaction has its number now.
@@ -75,6 +75,7 @@ class MysqlEngine(MariadbEngine):
             rows = self._looking.rows(SOURCE)
             now = self._looking.rows(VARIABLES)[0]
             is_semi_sync = bool(now["waits_for_voters"]) and self._looking.rows(SEMI_SYNC)[0]["Value"] == "ON"
+            waiting = int(self._looking.rows(WAITS)[0]["Value"]) if is_semi_sync else 0
             fed = [] if rows else [row for row in self._looking.rows(FEEDS) if row["host"] not in self._dark]
             executed = gtids(now["executed"])
             received = received_of(rows[0], executed) if rows else executed
@@ -84,6 +85,7 @@ class MysqlEngine(MariadbEngine):
             answers=True,
             is_read_only=bool(now["is_read_only"]),
             waits_for_voters=is_semi_sync,
+            waiting=waiting,
             acknowledges=bool(now["acknowledges"]),
             source=self._compared(rows[0], executed) if rows else None,
             written=written.position,

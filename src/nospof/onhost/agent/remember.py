@@ -36,7 +36,9 @@ def _of_cluster(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
     is_own = cluster.election is not None and cluster.election.by == o.me
     if memory.own_election and cluster.election is None:
         memory = replace(memory, closed_election_s=o.now_s)
-    return replace(memory, own_election=is_own, barrier=memory.barrier if cluster.sync is Sync.JOINING else None)
+    # Without waiting in between, writes lie beyond a barrier that was taken before.
+    is_joining = cluster.sync is Sync.JOINING and o.server.waits_for_voters
+    return replace(memory, own_election=is_own, barrier=memory.barrier if is_joining else None)
 
 
 def _of_feeds(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
@@ -73,11 +75,9 @@ def _is_confirmed(memory: Memory, o: Observation, confirmed: Mapping[str, Positi
 
 
 def _hangs(o: Observation) -> bool:
-    """Whether the server is there and does not work: no answer, or a row that is not written though no voter lacks anything."""
-    if not o.server.is_running:
-        return False
-    has_all = any(position.covers(o.server.written) for position in o.server.feeds.values())
-    return not o.server.answers or (o.write_hangs_s >= SLOW_WRITE_S and has_all)
+    """Whether the server is there and does not work: no answer, or a row is not written, and not for want of a voter."""
+    is_stalled = o.write_hangs_s >= SLOW_WRITE_S and not o.server.waiting
+    return o.server.is_running and (not o.server.answers or is_stalled)
 
 
 def _since(before_s: float | None, now_s: float) -> float:

@@ -304,3 +304,26 @@ def test_memory_of_etcd_that_is_gone_begins_no_second_cluster() -> None:
 
 def test_names_of_rules_are_unique_words_for_status_and_log() -> None:
     assert all(rule.__name__ == getattr(table, rule.__name__).__name__ for rules in TABLE.values() for rule in rules)
+
+
+def test_server_that_hangs_is_announced_before_it_is_killed() -> None:
+    """On a stalled disk a killed process stays, and nobody would notice its end."""
+    hangs = m.Memory(revision=7, term=3, hangs_since_s=96.0)
+    o = seen("db1", primary(answers=False), memory=hangs)
+    announced = changed(o)
+    assert announced.primary_down
+    assert announced.election is not None
+    assert decide(replace(o, cluster=announced)).actions == (m.KillServer(),)
+
+
+def test_row_that_waits_for_a_voter_is_no_hang_and_one_that_waits_for_the_disk_is() -> None:
+    o = seen("db1", primary(waiting=3), write_hangs_s=2.0)
+    assert remember(o.memory, o).hangs_since_s is None
+    stalled = seen("db1", primary(), write_hangs_s=2.0)
+    assert remember(stalled.memory, stalled).hangs_since_s == 100.0
+
+
+def test_barrier_is_forgotten_when_writes_do_not_wait_in_between() -> None:
+    c = cluster(sync=m.Sync.JOINING, voters={"db2": "b"})
+    o = seen("db1", primary(waits_for_voters=False), c, memory=m.Memory(revision=7, barrier=at(9)))
+    assert remember(o.memory, o).barrier is None
