@@ -107,6 +107,7 @@ class Watcher:
     def semi_sync_changed(self) -> None: ...
     def took_writes(self, server: DatabaseServer) -> None: ...
     def failed(self, token: int) -> None: ...
+    def skipped(self, server: DatabaseServer, write: Write) -> None: ...
     def note(self, node: str, text: str) -> None: ...
 
 
@@ -317,9 +318,11 @@ class DatabaseServer:
         """Take what arrived next: in order, however long the process or the disk stood still."""
         process = self._running()
         writes, wants_answer = feed.arrived.popleft()
-        writes = [write for write in writes if write.writer != self.server_id]
         if process.feed is not feed or not writes:
             return
+        for write in writes:
+            if write.writer == self.server_id:
+                self._watcher.skipped(self, write)
         assert writes[0].number == self.received_number + 1, "a gap in what is received"
         self.relay += writes
         if wants_answer:
@@ -443,6 +446,7 @@ class DatabaseServer:
             incarnation=self.incarnation,
             is_read_only=process.is_read_only,
             waits_for_voters=process.waits,
+            waiting=sum(commit.waits and commit.write is not None for commit in process.commits),
             acknowledges=process.acknowledges,
             source=self._seen_source(process),
             written=written,
