@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from failing_database import APPLICATION, Audit, FailingDatabase
+from failing_database import APPLICATION, PRODUCTS, Audit, FailingDatabase, Product
 
 from nospof.drills.verdict import Result
 from nospof.drills.workloads.http_get import Outcome
@@ -319,7 +319,7 @@ def main() -> int:
     settings = Settings(options.clients, options.connect_every_ms, options.read_every_ms, options.back_within_s)
     # Without a line that a killed campaign cut off, or a round that did not heal: it is done again.
     options.out.write_text("".join(line_of(one) for one in done))
-    for one in campaign(todo, settings, folder) if todo else ():
+    for one in campaign(todo, settings, folder, PRODUCTS[options.component]) if todo else ():
         done.append(one)
         with options.out.open("a") as file:
             file.write(line_of(one))
@@ -329,11 +329,11 @@ def main() -> int:
     return 0 if all(one.is_as_expected() for one in done) and len(done) else 1
 
 
-def campaign(todo: list[Planned], settings: Settings, folder: Path) -> Iterator[Round]:
+def campaign(todo: list[Planned], settings: Settings, folder: Path, product: Product) -> Iterator[Round]:
     """Run the rounds in a lab made for them, until one does not heal."""
     with (
         tempfile.TemporaryDirectory(prefix="nospof-bench-") as temporary,
-        FailingDatabase.brought_up(Path(temporary)) as database,
+        FailingDatabase.brought_up(Path(temporary), product) as database,
     ):
         found = Campaign(database, settings, folder)
         for planned in todo:
@@ -354,6 +354,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--failovers", type=int, default=10, help="half of them process kills, half dark hosts")
     parser.add_argument("--switchovers", type=int, default=5)
     parser.add_argument("--planted", type=int, default=1, help="losses that must be found")
+    parser.add_argument("--component", choices=sorted(PRODUCTS), default="mariadb")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("database-rounds.jsonl"))
     parser.add_argument("--resume", action="store_true", help="go on where the rounds in OUT end, in a new lab")

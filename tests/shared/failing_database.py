@@ -41,12 +41,50 @@ SQL_S = 10.0
 # So many that most were acknowledged after the waiting was off; a slow machine has this time for them.
 PLANTED_WRITES, PLANTED_WITHIN_S = 40, 5.0
 DRILL_TABLE = "drill\\_%"
-ABOUT_ITSELF = """\
+
+
+@dataclass(frozen=True)
+class Product:
+    """The database product: its component, its client, its server's program, what it says of itself."""
+
+    component: str
+    client: str
+    program: str
+    about_itself: str
+    waits_no_more: str
+
+
+MARIADB = Product(
+    "mariadb",
+    "mariadb",
+    "mariadbd",
+    """\
 SELECT 'read_only', @@read_only;
 SELECT 'gtid', @@gtid_binlog_pos;
 SELECT 'waits', @@rpl_semi_sync_master_enabled;
 SHOW STATUS WHERE Variable_name IN ('Rpl_semi_sync_master_clients', 'Rpl_semi_sync_slave_status', 'Slave_running');
-"""
+""",
+    "SET GLOBAL rpl_semi_sync_master_enabled = OFF;",
+)
+MYSQL = Product(
+    "mysql",
+    "mysql",
+    "mysqld",
+    """\
+SELECT 'read_only', @@super_read_only;
+SELECT 'gtid', @@gtid_executed;
+SELECT 'waits', @@rpl_semi_sync_source_enabled;
+SELECT 'Rpl_semi_sync_master_clients', variable_value FROM performance_schema.global_status
+ WHERE variable_name = 'Rpl_semi_sync_source_clients';
+SELECT 'Rpl_semi_sync_slave_status', variable_value FROM performance_schema.global_status
+ WHERE variable_name = 'Rpl_semi_sync_replica_status';
+SELECT 'Slave_running', IF(COUNT(*) > 0, 'ON', 'OFF') FROM performance_schema.replication_connection_status AS receives
+ JOIN performance_schema.replication_applier_status AS applies USING (channel_name)
+ WHERE receives.service_state = 'ON' AND applies.service_state = 'ON';
+""",
+    "SET GLOBAL rpl_semi_sync_source_enabled = OFF;",
+)
+PRODUCTS = {product.component: product for product in (MARIADB, MYSQL)}
 
 STACK = """\
 name: NAME
@@ -58,7 +96,7 @@ hosts:
   w1: {zone: c}
 tiers:
   app:      {component: gunicorn, hosts: [web1], source: ./idle, module: "idle:app", workers: 1, to: database}
-  database: {component: mariadb, hosts: [db1, db2], witness: w1}
+  database: {component: PRODUCT, hosts: [db1, db2], witness: w1}
 """
 IDLE = '''\
 """An application that does nothing: it is there for its environment and its route to the database."""
@@ -122,19 +160,20 @@ class FailingDatabase:
 
     live: LiveSite
     deployment: Deployment
+    product: Product = MARIADB
 
     @classmethod
     @contextlib.contextmanager
-    def brought_up(cls, folder: Path) -> Iterator[FailingDatabase]:
+    def brought_up(cls, folder: Path, product: Product = MARIADB) -> Iterator[FailingDatabase]:
         """Bring the stack up in `folder`, yield it when all of it is well, and take everything down, come what may."""
         live = LiveSite(folder, f"dbfail-{secrets.token_hex(3)}")
-        live.file.write_text(STACK.replace("NAME", live.name))
+        live.file.write_text(STACK.replace("NAME", live.name).replace("PRODUCT", product.component))
         (folder / "idle").mkdir()
         (folder / "idle" / "idle.py").write_text(IDLE)
         (folder / "idle" / "requirements.txt").write_text("")
         try:
             live.nospof("up")
-            database = cls(live, live.deployment())
+            database = cls(live, live.deployment(), product)
             database.healed()
             yield database
         finally:
@@ -183,7 +222,7 @@ class FailingDatabase:
 
     def sql(self, node: str, statements: str) -> list[list[str]] | None:
         """Run statements as root over the server's own socket; None when the host or the server does not answer."""
-        argv = ["timeout", f"{SQL_S:g}", "mariadb", "--batch", "--skip-column-names"]
+        argv = ["timeout", f"{SQL_S:g}", self.product.client, "--batch", "--skip-column-names"]
         ended = self.lab.run(node, argv, statements.encode(), timeout_s=SQL_S + 5)
         if not isinstance(ended, Finished) or ended.exit_code != 0:
             return None
@@ -191,7 +230,7 @@ class FailingDatabase:
 
     def seen(self, node: str) -> Node | None:
         """Ask a server about itself; None when it does not answer."""
-        rows = self.sql(node, ABOUT_ITSELF)
+        rows = self.sql(node, self.product.about_itself)
         if rows is None:
             return None
         told = {row[0]: row[1] if len(row) > 1 else "" for row in rows}
@@ -264,7 +303,7 @@ class FailingDatabase:
     def kill_primary(self) -> float:
         """Kill the primary's server with -9; returns a moment before that."""
         host = self.primary()
-        pid = self.on(host, "pgrep", "--exact", "mariadbd").strip()
+        pid = self.on(host, "pgrep", "--exact", self.product.program).strip()
         before = time.monotonic()
         self.on(host, "kill", "-KILL", pid)
         return before
@@ -295,7 +334,7 @@ class FailingDatabase:
         it on; the logs are not synced. Returns when the host fell silent. Raises AssertionError if too few were acknowledged.
         """
         host = self.primary()
-        off = "SET GLOBAL rpl_semi_sync_master_enabled = OFF;"
+        off = self.product.waits_no_more
         again = f"{off} DO SLEEP(0.01);" * round(PLANTED_WITHIN_S / 0.01)
         with self._replication_cut(host):
             self.sql(host, f"SET GLOBAL sync_binlog = 0, innodb_flush_log_at_trx_commit = 0; {off}")
