@@ -16,6 +16,7 @@ SELECT @@GLOBAL.super_read_only AS is_read_only, @@GLOBAL.rpl_semi_sync_source_e
 SOURCE = "SHOW REPLICA STATUS"
 SEMI_SYNC = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'"
 WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
+WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
 FEEDS = "SELECT id, host FROM performance_schema.processlist WHERE command LIKE 'Binlog Dump%'"
 # The first of them holds up the others, which have their places in the log behind it.
 WAITING = (
