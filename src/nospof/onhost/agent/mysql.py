@@ -21,7 +21,6 @@ import pymysql
 from nospof.onhost.agent import mariadb_copy, mysql_copy
 from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb import (
-    BEAT,
     DRAIN_S,
     LONG_TRANSACTIONS,
     READ_ONLY_S,
@@ -242,11 +241,14 @@ class MysqlEngine(MariadbEngine):
             return self._logged(gtids(sql.rows(VARIABLES)[0]["executed"])).position
 
     def release(self, received: Position) -> int:
-        """Write a row, as no KILL lets anybody go: with its acknowledgement all that was written before it is acknowledged."""
-        sql = Sql(self.places.socket, RELEASE_S)
+        """Write a row, as no KILL lets anybody go: with its acknowledgement all that was written before it is acknowledged.
+
+        Not the row of `beat`, which may wait itself and holds its row locked, nor that of an earlier call.
+        """
+        sql, row = Sql(self.places.socket, RELEASE_S), 2 + int(10 * self.clock()) % 120
         with _told("who waits was not released", sql):
             waiting = {row["id"] for row in sql.rows(WAITING)}
-            sql.rows(BEAT)
+            sql.rows(f"REPLACE INTO nospof.pulse VALUES ({row}, CURRENT_TIMESTAMP(3))")
             waiting -= {row["id"] for row in sql.rows(WAITING)}
         sql.forget()
         return len(waiting)

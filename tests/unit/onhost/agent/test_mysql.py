@@ -266,6 +266,17 @@ def test_statement_that_is_ended_in_time_is_not_ended_again(monkeypatch: pytest.
     assert other.asked == []
 
 
+def test_who_waits_is_released_by_a_write_that_waits_for_nobodys_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No KILL QUERY releases a client in 9.7. The row that is beaten twice a second is locked by whoever waits with it."""
+    sql = FakeSql(other={"Waiting for semi-sync": [{"id": 7}]})
+    monkeypatch.setattr(mysql, "Sql", lambda *_: sql)
+    engine = engine_on(FakeSql())
+    engine.release(gtids(f"{A}:1").position)
+    (statement,) = sql.asked
+    assert statement.startswith("REPLACE INTO nospof.pulse VALUES (")
+    assert "VALUES (1," not in statement
+
+
 def test_barrier_is_all_that_is_in_the_log() -> None:
     assert engine_on(FakeSql(), logged=Logged(A, 9, 0, 0, 0)).barrier() == gtids(f"{A}:1-9,{B}:1-7").position
 
