@@ -245,10 +245,10 @@ class MysqlEngine(MariadbEngine):
 
         Not the row of `beat`, which may wait itself and holds its row locked, nor that of an earlier call.
         """
-        sql, row = Sql(self.places.socket, RELEASE_S), 2 + int(10 * self.clock()) % 120
+        sql, number = Sql(self.places.socket, RELEASE_S), 2 + int(10 * self.clock()) % 120
         with _told("who waits was not released", sql):
             waiting = {row["id"] for row in sql.rows(WAITING)}
-            sql.rows(f"REPLACE INTO nospof.pulse VALUES ({row}, CURRENT_TIMESTAMP(3))")
+            sql.rows(f"REPLACE INTO nospof.pulse VALUES ({number}, CURRENT_TIMESTAMP(3))")
             waiting -= {row["id"] for row in sql.rows(WAITING)}
         sql.forget()
         return len(waiting)
