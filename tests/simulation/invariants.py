@@ -66,6 +66,10 @@ class Watchman(Watcher):
         """A writer was told that its write failed."""
         self._failed.add(token)
 
+    def skipped(self, server: DatabaseServer, write: Write) -> None:
+        """A server silently skips what bears its own number."""
+        raise Violation("skipped", f"{server.node} gets its own write {write} back, which it does not have any more")
+
     def took_writes(self, server: DatabaseServer) -> None:
         """From now on what is here is the history."""
         if self._etcd.now.cluster.primary == server.node:

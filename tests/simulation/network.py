@@ -20,6 +20,7 @@ class Network:
         self._cuts: dict[tuple[str, str], int] = {}
         self._held: dict[tuple[str, str], list[tuple[Callable[..., None], tuple[object, ...]]]] = {}
         self._last_s: dict[tuple[str, str], float] = {}
+        self._losses: dict[str, int] = {}
         self.off: set[str] = set()
         self.loss = 0.0
         self.delay_s = 0.0
@@ -43,10 +44,16 @@ class Network:
         way = (origin, to)
         at_s = max(self._loop.now_s + delay_s, self._last_s.get(way, 0.0) + 1e-6)
         self._last_s[way] = at_s
-        self._loop.after(at_s - self._loop.now_s, self._arrive, way, call, args)
+        self._loop.after(at_s - self._loop.now_s, self._arrive, way, self._lives(way), call, args)
 
-    def _arrive(self, way: tuple[str, str], call: Callable[..., None], args: tuple[object, ...]) -> None:
-        if way[0] in self.off or way[1] in self.off:
+    def _lives(self, way: tuple[str, str]) -> tuple[int, int]:
+        """How often either end lost power: no connection outlives that."""
+        return self._losses.get(way[0], 0), self._losses.get(way[1], 0)
+
+    def _arrive(
+        self, way: tuple[str, str], lives: tuple[int, int], call: Callable[..., None], args: tuple[object, ...]
+    ) -> None:
+        if way[0] in self.off or way[1] in self.off or lives != self._lives(way):
             return
         if self._held.get(way) or not self.reaches(*way):
             self._held.setdefault(way, []).append((call, args))
@@ -77,6 +84,7 @@ class Network:
 
     def power_off(self, host: str) -> None:
         self.off.add(host)
+        self._losses[host] = self._losses.get(host, 0) + 1
         for way in list(self._held):
             if host in way:
                 del self._held[way]
