@@ -38,6 +38,7 @@ TIER, PORT = "database", 3306
 APPLICATION = "web1"
 HEALED_WITHIN_S, PRIMARY_WITHIN_S = 180.0, 30.0
 SQL_S = 10.0
+SWITCHOVER_TRIES = 5
 # So many that most were acknowledged after the waiting was off; a slow machine has this time for them.
 PLANTED_WRITES, PLANTED_WITHIN_S = 40, 5.0
 DRILL_TABLE = "drill\\_%"
@@ -322,10 +323,19 @@ class FailingDatabase:
         return before
 
     def switchover(self, to: str = "") -> float:
-        """Hand the primary over, by the command a user types; returns a moment before that."""
-        before = time.monotonic()
-        self.live.nospof("switchover", *(("--to", to) if to else ()))
-        return before
+        """Hand the primary over, by the command a user types, again when it is refused; returns a moment before the last try.
+
+        A refusal changes nothing and has a reason, as that a transaction is open for a second: the disk may be slow just then.
+        """
+        words = ("switchover", str(self.live.file), *(("--to", to) if to else ()))
+        for _ in range(SWITCHOVER_TRIES):
+            before = time.monotonic()
+            process = self.live.start(*words)
+            out, err = process.communicate(timeout=60)
+            if process.returncode == 0:
+                return before
+            time.sleep(1.0)
+        raise AssertionError(f"not switched over in {SWITCHOVER_TRIES} tries: {out}\n{err}")
 
     def plant_loss(self, writes: Running) -> float:
         """Have the primary acknowledge `writes` that no replica and no disk has, and take its power: they must be found lost.
