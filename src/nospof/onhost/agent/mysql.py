@@ -374,7 +374,7 @@ def _quoted(told: str) -> str:
 
 
 TABLE_CHANGES = """
-SELECT id FROM performance_schema.processlist
+SELECT id AS id FROM performance_schema.processlist
 WHERE command = 'Query' AND time > 0
   AND info REGEXP '^[[:space:]]*(ALTER|CREATE|OPTIMIZE|DROP|TRUNCATE|REPAIR|RENAME)[[:space:]]'
 """

@@ -9,6 +9,7 @@ Source: https://dev.mysql.com/doc/refman/9.7/en/clone-plugin-remote.html (named 
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import threading
 import time
@@ -58,8 +59,8 @@ def first_data(places: Places, limits: Limits = DEFAULTS) -> None:
         return
     with _new_folder(places) as work:
         new, first = work / "data", work / "first.sql"
-        work.chmod(0o755)
         first.write_text(FIRST_ACCOUNT)
+        _give(places, work, first)
         _initialize(places, new, limits, f"--init-file={first}")
         _put_in_place(places, new)
 
@@ -74,6 +75,7 @@ def copy_from(
     recover(places)
     with _new_folder(places) as work, _told("the new data"):
         seed, new = work / "seed", work / "data"
+        _give(places, work)
         progress(f"prepares to clone {node}")
         _initialize(places, seed, limits)
         with _server(places, seed, node, settings) as sql:
@@ -90,6 +92,12 @@ def save_beyond(places: Places, keeps: Position, into: Path, limits: Limits = DE
     recover(places)
     with _told("the binary log"):
         return save(mysql_log.beyond(places.data, places.binlog, keeps), keeps, into, limits.program_s, PRINTER)
+
+
+def _give(places: Places, *paths: Path) -> None:
+    """MySQL's programs do all they do as the server's user."""
+    for path in paths:
+        shutil.chown(path, places.user)
 
 
 def _initialize(places: Places, folder: Path, limits: Limits, *words: str) -> None:

@@ -17,10 +17,10 @@ SOURCE = "SHOW REPLICA STATUS"
 SEMI_SYNC = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'"
 WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
 WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
-FEEDS = "SELECT id, host FROM performance_schema.processlist WHERE command LIKE 'Binlog Dump%'"
+FEEDS = "SELECT id AS id, host AS host FROM performance_schema.processlist WHERE command LIKE 'Binlog Dump%'"
 # The first of them holds up the others, which have their places in the log behind it.
 WAITING = (
-    "SELECT id FROM performance_schema.processlist "
+    "SELECT id AS id FROM performance_schema.processlist "
     "WHERE state IN ('Waiting for semi-sync ACK from replica', 'waiting for handler commit')"
 )
 
