@@ -586,6 +586,15 @@ def gives_up_its_data(o: Observation) -> Step | None:
     return Step(f"cannot follow {source.node} ({source.error}): copies all", (CopyFrom(_donor(o)),))
 
 
+def gives_up_its_vote(o: Observation) -> Step | None:
+    """A voter that applies nothing any more could never take over: it starts anew, as a replica that may be admitted again."""
+    c, source = _cluster(o), o.server.source
+    if source is None or source.node != c.primary or source.is_applying or not source.is_asking or not o.server.answers:
+        return None
+    says = f"applies nothing any more{f' after: {source.error}' if source.error else ''}: gives up its vote, and starts anew"
+    return Step(says, (Follow(c.primary, acknowledges=False, may_forget=True),))
+
+
 def follows_as_voter(o: Observation) -> Step | None:
     """It takes changes from the primary, after all that it received before is applied."""
     c, source = _cluster(o), o.server.source
@@ -707,6 +716,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         receives_the_primary_role,
         lets_everybody_in,
         gives_up_its_data,
+        gives_up_its_vote,
         follows_as_voter,
         acknowledges,
         receives_again,
@@ -737,7 +747,7 @@ MOVES: Mapping[State, tuple[State, ...]] = {
     State.VOTER: (State.ELECTION, State.PRIMARY, State.REPLICA, State.STOPPED),
     State.ELECTION: (State.PRIMARY, State.VOTER, State.REPLICA, State.STOPPED),
 }
-"""Where a host goes from each state; whoever was BLIND may be anywhere. The simulation sees no others, but that two of them may
+"""Where a host goes from each state; whoever was BLIND may be anywhere. The simulation sees no others, but that several of them may
 happen between two looks. Follows from the rules, and is here to be drawn and checked."""
 
 

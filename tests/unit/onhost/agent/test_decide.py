@@ -327,3 +327,10 @@ def test_barrier_is_forgotten_when_writes_do_not_wait_in_between() -> None:
     c = cluster(sync=m.Sync.JOINING, voters={"db2": "b"})
     o = seen("db1", primary(waits_for_voters=False), c, memory=m.Memory(revision=7, barrier=at(9)))
     assert remember(o.memory, o).barrier is None
+
+
+def test_voter_that_applies_nothing_any_more_starts_anew_without_a_vote() -> None:
+    """Incident: it acknowledged for ever what it could never take over with."""
+    stuck = m.Source("db1", is_receiving=True, is_asking=True, is_applying=False, error="lock wait timeout")
+    o = seen("db2", replica_of("db1", 10, source=stuck, applied=at(4)))
+    assert decide(o).actions == (m.Follow("db1", acknowledges=False, may_forget=True),)
