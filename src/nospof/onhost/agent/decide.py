@@ -747,8 +747,8 @@ MOVES: Mapping[State, tuple[State, ...]] = {
     State.VOTER: (State.ELECTION, State.PRIMARY, State.REPLICA, State.STOPPED),
     State.ELECTION: (State.PRIMARY, State.VOTER, State.REPLICA, State.STOPPED),
 }
-"""Where a host goes from each state; whoever was BLIND may be anywhere. The simulation sees no others, but that several may happen
-between two looks. Follows from the rules, and is here to be drawn and checked."""
+"""Where a host goes from each state; whoever was BLIND may be anywhere. The simulation sees no others, but that several may
+happen between two looks. Follows from the rules, and is here to be drawn and checked."""
 
 
 # --- what several rules ask ------------------------------------------------------------------------------------------------
