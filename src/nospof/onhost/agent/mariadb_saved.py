@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -28,13 +29,18 @@ log = logging.getLogger("nospof")
 
 @dataclass(frozen=True)
 class Printer:
-    """The product's program that prints a log as SQL, and its client."""
+    """The product's program that prints a log as SQL, its client, and what of a printed line is kept."""
 
     argv: tuple[str, ...]
     client: str
+    kept: Callable[[bytes], bytes]
 
 
-MARIADB = Printer(("mariadb-binlog", "--no-defaults", "--verbose"), "mariadb")
+def _without_identity(line: bytes) -> bytes:
+    return b"" if IDENTITY.fullmatch(line) else line
+
+
+MARIADB = Printer(("mariadb-binlog", "--no-defaults", "--verbose"), "mariadb", _without_identity)
 
 
 def save(parts: tuple[LogFile, ...], keeps: Position, into: Path, limit_s: float, printer: Printer = MARIADB) -> int:
@@ -83,8 +89,7 @@ def _write_sql(part: LogFile, into: IO[bytes], limit_s: float, printer: Printer)
             too_late.start()
             try:
                 for line in reading.stdout or ():
-                    if not IDENTITY.fullmatch(line):
-                        into.write(line)
+                    into.write(printer.kept(line))
                 code = reading.wait()
             finally:
                 too_late.cancel()

@@ -9,6 +9,8 @@ Source: https://dev.mysql.com/doc/refman/9.7/en/clone-plugin-remote.html (named 
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
 import subprocess
 import threading
@@ -30,8 +32,10 @@ from nospof.onhost.agent.programs import run
 from nospof.onhost.mariadb_server import Server as Sql
 from nospof.onhost.mariadb_server import quoted
 
-# Without the numbers they had: they get new ones where they are replayed.
-PRINTER = Printer(("mysqlbinlog", "--no-defaults", "--verbose", "--skip-gtids"), "mysql")
+IN_USE = b"# Warning: this binlog is either in use"
+# A line of an event as mysqlbinlog prints it; of its first one, bytes that say what it is.
+BASE64 = re.compile(rb"[A-Za-z0-9+/]{76}\n")
+KIND_AT, FLAGS_AT, FORMAT = 4, 17, 15
 SMALL = "--innodb-redo-log-capacity=8M"
 START_S = 60.0
 FIRST_ACCOUNT = """\
@@ -41,6 +45,23 @@ ALTER USER 'root'@'localhost' IDENTIFIED WITH auth_socket;
 PROGRESS = """
 SELECT COALESCE(SUM(data), 0) AS done, COALESCE(SUM(estimate), 0) AS whole FROM performance_schema.clone_progress
 """
+
+
+def _as_if_closed(line: bytes) -> bytes:
+    """Without the mark of a log that is in use, which the next start takes away: saved again, it must be the same."""
+    if line.startswith(IN_USE):
+        return b""
+    if not BASE64.fullmatch(line):
+        return line
+    event = bytearray(base64.b64decode(line))
+    if event[KIND_AT] != FORMAT:
+        return line
+    event[FLAGS_AT] &= ~1 & 0xFF
+    return base64.b64encode(event) + b"\n"
+
+
+# Without the numbers they had: they get new ones where they are replayed.
+PRINTER = Printer(("mysqlbinlog", "--no-defaults", "--verbose", "--skip-gtids"), "mysql", _as_if_closed)
 
 
 def be_somebody(places: Places) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import uuid
 from pathlib import Path
@@ -150,6 +151,22 @@ def test_what_is_beyond_is_saved_as_sql_once(log: Log, tmp_path: Path, monkeypat
     assert saved.stat().st_mode & 0o077 == 0
     assert "--skip-gtids" in saved.read_text()
     assert "mysql < THIS FILE" in saved.read_text()
+
+
+def test_log_that_a_start_closed_is_saved_under_the_same_name_again(
+    log: Log, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the lab the same transaction was saved twice: mysqlbinlog says of a log whether it was closed."""
+    log.write(1, transaction(1))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    in_use = "# Warning: this binlog is either in use or was not closed properly.\\n"
+    for warning, flag in ((in_use, b"\1"), ("", b"\0")):
+        first = base64.b64encode(struct.pack("<IBIII", WHEN, FORMAT, 1, 123, 0) + flag + bytes(39)).decode()
+        assert len(first) == 76
+        (tmp_path / "mysqlbinlog").write_text(f"#!/bin/sh\nprintf '{warning}BINLOG\\n{first}\\n'\n")
+        (tmp_path / "mysqlbinlog").chmod(0o755)
+        assert save_beyond(Places(log.folder), BEGINNING, tmp_path / "beyond") == 1
+    assert len(list((tmp_path / "beyond").iterdir())) == 1
 
 
 # --- identity ------------------------------------------------------------------------------------------------------------
