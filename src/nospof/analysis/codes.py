@@ -1,7 +1,7 @@
 """Every F-code: what is allowed, but unsafe. The reference page of the docs is made from this table.
 
 Codes are never given to something else later: people search for them. F1xx security and what cannot be seen, F2xx what one
-failure takes away. S-codes (the file contradicts itself) are in nospof.stack.codes.
+failure takes away, F3xx what the servers lack. S-codes (the file contradicts itself) are in nospof.stack.codes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ CODES: dict[str, Code] = {
     "F203": Code(Severity.WARNING, "The copies of the data are not in three zones."),
     "F204": Code(Severity.WARNING, "The voters are not in three zones."),
     "F205": Code(Severity.WARNING, "When the primary is lost, nothing takes over for it."),
+    "F301": Code(Severity.WARNING, "Debian's present release does not have the packages of a component."),
 }
 
 

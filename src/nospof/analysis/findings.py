@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nospof.analysis.packages import package_findings
 from nospof.analysis.redundancy import redundancy_findings
 from nospof.analysis.security import security_findings
 from nospof.stack.model import Stack
@@ -11,4 +12,4 @@ from nospof.topology import Topology
 
 def findings(stack: Stack, topology: Topology) -> tuple[Problem, ...]:
     """All findings about `stack`, whose topology is `topology`, in the order of the file. Codes: nospof.analysis.codes."""
-    return in_order([*security_findings(stack, topology), *redundancy_findings(stack, topology)])
+    return in_order([*security_findings(stack, topology), *redundancy_findings(stack, topology), *package_findings(stack)])
