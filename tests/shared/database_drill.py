@@ -28,6 +28,7 @@ STEADY_S, SETTLE_S, LONGEST_S = 0.7, 0.3, 300.0
 CONNECT_EVERY_MS = 20.0
 # Longer than anything that a host does by itself, a boot and a copy of a small database among them.
 HEALED_WITHIN_S, WRITES_WITHIN_S, ANSWERS_WITHIN_S = 60.0, 30.0, 3.0
+SWITCHED_WITHIN_S = 10.0
 ASK = """\
 import socket, sys
 agent = socket.socket(socket.AF_UNIX)
@@ -152,10 +153,15 @@ class Drill:
         return rows
 
     def switchover(self) -> str:
-        """Hand over to whoever is best, by the agent alone; returns the new primary."""
-        answer = ask(self.database, self.primary, do="switchover", to="")
-        assert answer.get("ok"), answer
-        return str(answer["to"])
+        """Hand over to whoever is best; returns the new primary. Where it is refused, as with a long write, again."""
+        answers: list[dict[str, Any]] = []
+
+        def is_done() -> bool:
+            answers.append(ask(self.database, self.primary, do="switchover", to=""))
+            return bool(answers[-1].get("ok"))
+
+        assert wait_until(is_done, SWITCHED_WITHIN_S, step_s=0.2), answers[-1]
+        return str(answers[-1]["to"])
 
     @contextmanager
     def meanwhile(self, host: str, statements: str) -> Iterator[None]:

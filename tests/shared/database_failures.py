@@ -317,11 +317,15 @@ def voter_killed_between_acknowledging_and_applying_then_the_primary(drill: Dril
 
 
 def _unapplied(drill: Drill, node: str) -> int:
-    rows = drill.sql(node, "SHOW REPLICA STATUS\\G; SELECT 'done', @@gtid_slave_pos")
-    told = {row[0].partition(":")[0].strip(): row[0].partition(":")[2].strip() for row in rows}
-    done = next((row[1] for row in rows if row[0] == "done"), "")
-    numbers = [int(position.rpartition("-")[2] or 0) for position in (told.get("Gtid_IO_Pos", ""), done)]
-    return numbers[0] - numbers[1]
+    """How many transactions the host has received and not applied."""
+    details = (drill.status(node).get("note") or {}).get("details", {})
+    received, written = (_number(details.get(name, "")) for name in ("received", "written"))
+    return received - written
+
+
+def _number(position: str) -> int:
+    """Of the last transaction in "0:1316@2"; 0 of none."""
+    return int(position.partition("@")[0].rpartition(":")[2] or 0)
 
 
 def _agents_killed(words: str, *, is_planned: bool) -> Fault:
