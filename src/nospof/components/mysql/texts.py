@@ -10,7 +10,9 @@ port = {{ set.port }}
 report_port = {{ set.port }}
 mysqlx = OFF
 skip_name_resolve = ON
-max_connections = {{ set.max_connections }}
+# Room that no account alone can take: without a connection of its own the agent can neither see nor move the server.
+max_connections = {{ set.max_connections + 32 }}
+max_user_connections = {{ set.max_connections }}
 local_infile = OFF
 event_scheduler = OFF
 log_error = stderr
