@@ -163,7 +163,7 @@ def starts_in_place(o: Observation) -> Step | None:
     """The term was claimed for this very stop of the server, so nobody else was promoted: it starts, keeping everything."""
     if _cluster(o).claimed_by != _claim(o) or _cluster(o).election:
         return None
-    return Step("starts again in place, keeping everything", (StartServer(Role.MASTER, o.server.written),))
+    return Step("starts again in place, keeping everything", (StartServer(Role.MASTER),))
 
 
 def announces_its_crash(o: Observation) -> Step | None:
@@ -446,7 +446,7 @@ def spends_its_promotion(o: Observation) -> Step | None:
 def starts_as_replica(o: Observation) -> Step:
     """What nobody acknowledged is cut off, after it was saved as SQL."""
     c = _cluster(o)
-    return Step("starts as a replica", (StartServer(Role.SLAVE, c.deposed.get(o.me, c.last.position)),))
+    return Step("starts as a replica", (StartServer(Role.SLAVE, c.deposed.get(o.me)),))
 
 
 # --- election ------------------------------------------------------------------------------------------------------------

@@ -363,10 +363,10 @@ class WriteReport(Action):
 
 @dataclass(frozen=True)
 class StartServer(Action):
-    """Start the server, read-only. As SLAVE, what it has beyond `keeps` is saved as SQL first."""
+    """Start the server, read-only. What it has beyond `keeps` is saved as SQL first; None: it has nothing of its own."""
 
     role: Role
-    keeps: Position
+    keeps: Position | None = None
 
 
 @dataclass(frozen=True)

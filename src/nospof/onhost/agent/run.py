@@ -269,8 +269,8 @@ class Agent:
         if is_promotion:
             self.marks["promoted"] = self.clock()
 
-    def _start(self, role: m.Role, keeps: m.Position) -> None:
-        if role is m.Role.SLAVE:
+    def _start(self, role: m.Role, keeps: m.Position | None) -> None:
+        if keeps is not None:
             self._save_beyond(keeps)
         self.fence.restore()
         self.engine.start(role)

@@ -205,7 +205,7 @@ def test_crashed_primary_starts_again_only_with_a_term_claimed_for_this_crash() 
     o = seen("db1", down, cluster(voters={}), memory=m.Memory(revision=7, down_since_s=90.0))
     claimed = changed(o)
     assert (claimed.term, claimed.claimed_by) == (4, "r/90.0")
-    assert decide(replace(o, cluster=claimed)).actions == (m.StartServer(m.Role.MASTER, m.BEGINNING),)
+    assert decide(replace(o, cluster=claimed)).actions == (m.StartServer(m.Role.MASTER),)
     again = replace(o, cluster=claimed, memory=m.Memory(revision=7, down_since_s=95.0))
     assert rule_of(again) == "claims_next_term"
 
@@ -334,3 +334,10 @@ def test_voter_that_applies_nothing_any_more_starts_anew_without_a_vote() -> Non
     stuck = m.Source("db1", is_receiving=True, is_asking=True, is_applying=False, error="lock wait timeout")
     o = seen("db2", replica_of("db1", 10, source=stuck, applied=at(4)))
     assert decide(o).actions == (m.Follow("db1", acknowledges=False, may_forget=True),)
+
+
+def test_only_a_former_primary_has_something_to_save_before_it_starts() -> None:
+    """Incident: a voter that merely restarted saved all that was written since the last promotion as lost."""
+    c = cluster(last=m.Promotion("db2", at(3), m.Cause.SILENT), deposed={"w1": at(3)})
+    assert decide(seen("db2", m.Server(), c)).actions == (m.StartServer(m.Role.SLAVE, None),)
+    assert decide(seen("w1", m.Server(), c)).actions == (m.StartServer(m.Role.SLAVE, at(3)),)
