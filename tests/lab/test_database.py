@@ -27,10 +27,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
 
 def voters(site: LiveSite) -> int:
     """Replicas that acknowledge: published as voters, and a write comes back."""
-    told = json.loads(site.on("db1", "curl", "-sS", "--cacert", "/etc/nospof/tls/ca.pem", "https://db1:8008/"))
+    said = site.on("db1", "curl", "-sS", "--cacert", "/etc/nospof/tls/ca.pem", "https://db1:8008/")
+    if not said.startswith("{"):
+        return 0  # its server or its agent starts again
     write = "REPLACE INTO nospof.pulse VALUES (2, NOW(3))"
     is_acknowledged = site.on("db1", "sh", "-c", f"timeout 2 mariadb -BNe '{write}' && echo yes || echo no") == "yes"
-    return len(told["voters"]) if is_acknowledged else 0
+    return len(json.loads(said)["voters"]) if is_acknowledged else 0
 
 
 def takes_new_connections(site: LiveSite) -> bool:
@@ -54,6 +56,7 @@ def test_primary_takes_new_connections_when_replicas_come_back_from_the_dark(
     time.sleep(dark_s)
     for host in hosts:
         lab.power_on(host)
-        assert takes_new_connections(site)
+    # With both dark for seconds the primary has ended itself, cut off from etcd too, and starts again in place.
+    assert wait_until(lambda: takes_new_connections(site), 30), "new connections hang"
     assert has_voters(site, 2), "the replicas do not acknowledge again"
     assert takes_new_connections(site)
