@@ -27,7 +27,11 @@ FILL = """\
 mkdir -p /var/fill; i=0
 for size in 1G 64M 4M 256K 4K; do while fallocate -l $size /var/fill/$i 2>/dev/null; do i=$((i+1)); done; done; true
 """
-BIG = "CREATE TABLE app.drill_big ENGINE=InnoDB SELECT seq AS id, REPEAT('x', 200) AS filler FROM seq_1_to_60000"
+BIG = """\
+DROP TABLE IF EXISTS app.drill_big;
+CREATE TABLE app.drill_big (id INT PRIMARY KEY, filler CHAR(200) NOT NULL);
+INSERT INTO app.drill_big SELECT seq, 'x' FROM seq_1_to_60000;
+"""
 REBUILD = "ALTER TABLE app.drill_big ADD COLUMN more INT DEFAULT 7, FORCE, ALGORITHM=COPY"
 
 
@@ -394,7 +398,7 @@ def long_transaction_open(drill: Drill) -> None:
 @failure()
 def big_table_being_rebuilt_on_the_primary(drill: Drill) -> None:
     primary = drill.primary
-    drill.sql(primary, f"DROP TABLE IF EXISTS app.drill_big; {BIG}")
+    drill.sql(primary, BIG)
     with drill.meanwhile(primary, REBUILD):
         drill.awaits(lambda: _runs(drill, primary, "ALTER TABLE"), "it is being rebuilt")
         drill.kill(primary)
@@ -406,7 +410,7 @@ def big_table_being_rebuilt_on_the_primary(drill: Drill) -> None:
 def big_table_being_rebuilt_on_the_voters(drill: Drill) -> None:
     """Whoever takes over applies it first."""
     primary, voter = drill.primary, drill.replica()
-    drill.sql(primary, f"DROP TABLE IF EXISTS app.drill_big; {BIG}")
+    drill.sql(primary, BIG)
     drill.awaits(lambda: _unapplied(drill, voter) < 50, "the voter has the table")
     with drill.meanwhile(primary, REBUILD):
         drill.awaits(lambda: _runs(drill, voter, "ALTER TABLE"), "a voter rebuilds it")
