@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from nospof.component import Component
 from nospof.lab.lab import Lab
 from nospof.lab.places import labs
 
-# Made by LiveSite, FailingSite and the lab's own tests: a word of ours and six hexadecimal digits. No user's lab is called so.
-OURS = re.compile(r"(t|test-|crash-|fail-)[0-9a-f]{6}(-[0-9a-f]{4})?")
+# Made by LiveSite, FailingSite, FailingDatabase and the lab's own tests: a word of ours and six hexadecimal digits. No user's lab is called so.
+OURS = re.compile(r"(t|test-|crash-|fail-|dbfail-)[0-9a-f]{6}(-[0-9a-f]{4})?")
 LOCK = Path("/run/nospof-tests.lock")
 
 
@@ -34,3 +35,13 @@ def no_labs_of_dead_runs() -> Iterator[None]:
             pass
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Take the packages from components that only tests know: no mirror has them, and every lab's image has those of all.
+
+    Incident: one test module imported the unit tests' components, and no image could be made for any other module.
+    """
+    for kind in Component.kinds.values():
+        if kind.__module__.startswith("tests."):
+            kind.packages = ()
