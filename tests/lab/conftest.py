@@ -14,7 +14,7 @@ from nospof.component import Component
 from nospof.lab.lab import Lab
 from nospof.lab.places import labs
 
-# Made by LiveSite, FailingSite, FailingDatabase and the lab's own tests: a word of ours and six hexadecimal digits. No user's lab is called so.
+# Made by our test sites and the lab's own tests: a word of ours and six hexadecimal digits. No user's lab is called so.
 OURS = re.compile(r"(t|test-|crash-|fail-|dbfail-)[0-9a-f]{6}(-[0-9a-f]{4})?")
 LOCK = Path("/run/nospof-tests.lock")
 
