@@ -1,6 +1,6 @@
 """MySQL behind the agent, under writing clients: no acknowledged write is lost, and everybody is back without hands.
 
-Its hosts are made from the Debian suite that changes each day, so that a run may fail for reasons of that day: it is for whoever
+Its hosts are made from the Debian suite that changes each day, so that a run may fail for reasons of that day: it is for who
 asks for it, `NOSPOF_TEST_SID=1 pytest tests/lab/test_mysql.py`. Figures: `script/bench-database --component mysql`.
 """
 
