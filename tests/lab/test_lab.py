@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,42 @@ def test_pulled_cable_cuts_the_host_off_but_not_us(lab: Lab) -> None:
     assert code(lab.run("web1", ["ping", "-c1", "-W1", "198.18.1.2"])) == 1
     assert "NO-CARRIER" in sh(lab, "web2", "ip link show eth0")
     lab.link("web2", is_up=True)
+    assert "1 received" in sh(lab, "web1", "ping -c1 -W2 198.18.1.2")
+
+
+HEAR = """\
+import socket
+hears = socket.socket(type=socket.SOCK_DGRAM)
+hears.bind(("", 5000))
+hears.settimeout(1)
+hears.recv(9)
+"""
+SAY = """\
+import socket, sys, time
+says = socket.socket(type=socket.SOCK_DGRAM)
+for _ in range(30):
+    says.sendto(b"something", (sys.argv[1], 5000))
+    time.sleep(0.05)
+"""
+
+
+def test_cut_drops_what_goes_one_way_or_both_or_to_some_ports_only(lab: Lab) -> None:
+    def hears(receiver: str, sender: str, address: str) -> bool:
+        with ThreadPoolExecutor(1) as pool:
+            saying = pool.submit(lab.run, sender, ["python3", "-c", SAY, address])
+            is_heard = code(lab.run(receiver, ["python3", "-c", HEAR])) == 0
+            assert code(saying.result()) == 0
+        return is_heard
+
+    lab.cut(["web1"], ["web2"], one_way=True)
+    assert not hears("web2", "web1", "198.18.1.2")
+    assert hears("web1", "web2", "198.18.1.1")
+    lab.mend()
+    lab.cut(["web1"], ["web2"], ports=[4000])
+    assert hears("web2", "web1", "198.18.1.2")
+    lab.cut(["web1"], ["web2"])
+    assert code(lab.run("web1", ["ping", "-c1", "-W1", "198.18.1.2"])) == 1
+    lab.up(plan(lab.places.lab), quiet)
     assert "1 received" in sh(lab, "web1", "ping -c1 -W2 198.18.1.2")
 
 

@@ -70,8 +70,8 @@ class Lab:
         """Make the lab as planned: what is missing is made, what runs goes on running, what is not planned goes.
 
         Ends when every host's systemd is up and the forwarder runs. A host that was off is booted, a frozen one is
-        thawed, cables are put in. `progress` is called with a host (or "image", "lab") and what happens to it, from
-        several threads. Killed at any point, the next `up` goes on.
+        thawed, cables are put in, cuts are mended. `progress` is called with a host (or "image", "lab") and what happens
+        to it, from several threads. Killed at any point, the next `up` goes on.
 
         Raises WrongInput for a plan that cannot be made, Failed if a host does not boot (with its console), if the
         image cannot be built, if someone else holds the lab, or if hosts were made without a package they need now.
@@ -85,6 +85,7 @@ class Lab:
             self._remove_unplanned(progress)
             self._require_room(plan)
             network.make_switches(self.places, (host.zone for host in plan.with_client()))
+            network.mend(self.places)
             _for_each(plan.with_client(), _Boot(self.places, record.image, lock_fd, progress).bring_up)
             self._forward(record, lock_fd, progress)
 
