@@ -659,8 +659,13 @@ def follows(o: Observation) -> Step | None:
 
 
 def is_replica(o: Observation) -> Step:
-    """All is as it should be."""
-    return Step(f"replica of {_cluster(o).primary}")
+    """All is as it should be, or the primary is gone for longer than anybody here can help."""
+    c = _cluster(o)
+    if not c.primary_down and _silent_s(o) < o.rules.suspect_s:
+        return Step(f"replica of {c.primary}")
+    if o.me in c.voters and c.sync is Sync.OK:
+        return Step(f"{c.primary} is gone, and nobody can take over: {_why_no_election(o)}")
+    return Step(f"replica of {c.primary}, which it does not hear")
 
 
 TABLE: Mapping[State, tuple[Rule, ...]] = {

@@ -341,3 +341,9 @@ def test_only_a_former_primary_has_something_to_save_before_it_starts() -> None:
     c = cluster(last=m.Promotion("db2", at(3), m.Cause.SILENT), deposed={"w1": at(3)})
     assert decide(seen("db2", m.Server(), c)).actions == (m.StartServer(m.Role.SLAVE, None),)
     assert decide(seen("w1", m.Server(), c)).actions == (m.StartServer(m.Role.SLAVE, at(3)),)
+
+
+def test_former_voter_says_why_nobody_takes_over() -> None:
+    o = seen("db2", replica_of("db1", incarnation="b2", acknowledges=False), silent_s=9.0)
+    o = replace(o, reports={**o.reports, "db2": report_of(o)})
+    assert "nobody can take over: db2 restarted and may have forgotten" in decide(o).says
