@@ -137,9 +137,9 @@ def primary_dark(drill: Drill) -> None:
     drill.awaits_writes()
 
 
-@failure(is_tested=True, is_planned=True)
+@failure(is_tested=True)
 def primary_rebooted(drill: Drill) -> None:
-    """It hands over first."""
+    """It hands over first. Not called planned: in one of two runs new connections failed meanwhile, 33 of them."""
     primary = drill.primary
     drill.database.on(primary, "systemctl", "--no-block", "reboot")
     drill.awaits_new_primary(primary)
