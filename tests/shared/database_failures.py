@@ -30,7 +30,7 @@ for size in 1G 64M 4M 256K 4K; do while fallocate -l $size /var/fill/$i 2>/dev/n
 BIG = """\
 DROP TABLE IF EXISTS app.drill_big;
 CREATE TABLE app.drill_big (id INT PRIMARY KEY, filler CHAR(200) NOT NULL);
-INSERT INTO app.drill_big SELECT seq, 'x' FROM seq_1_to_60000;
+INSERT INTO app.drill_big SELECT seq, 'x' FROM app.seq_1_to_60000;
 """
 REBUILD = "ALTER TABLE app.drill_big ADD COLUMN more INT DEFAULT 7, FORCE, ALGORITHM=COPY"
 
