@@ -8,7 +8,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,9 @@ from nospof.topology import OUTSIDE, Endpoint, Instance, Topology
 
 STATUS_S = 2.0
 # What an agent may take for a request (nospof.onhost.agent.control), and what the way there and back takes at most.
-SWITCHOVER_S, PROMOTE_S, PAUSE_S, WAY_S = 14.0, 20.0, 9.0, 2.0
+SWITCHOVER_S, PROMOTE_S, PAUSE_S, LEAVE_S, WAY_S = 14.0, 20.0, 9.0, 9.0, 2.0
 FIRST_ANSWER_S = 15.0
+LEAVES_WITHIN_S = 20.0
 HTTPS = 443
 
 
@@ -206,10 +207,37 @@ class Deployment:
             plan = rollout.plan()
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
-            if plan.is_empty:
+            leaving = self.lab.unplanned()
+            if plan.is_empty and not leaving:
                 return False
-            rollout.apply(plan)
+            self._have_primaries_leave({*leaving, *plan.losing_units}, progress)
+            if not plan.is_empty:
+                rollout.apply(plan)
+            self.lab.trim(progress.host)
             return True
+
+    def _have_primaries_leave(self, hosts: Collection[str], progress: Progress) -> None:
+        """Have each of `hosts` that leaves a tier hand over what it leads there, while all can still be undone.
+
+        Raises Failed where nobody can take over, Uncertain where it is not known whether somebody did. A host that does not answer is replaced by itself.
+        """
+        for tier, members in agents.tiers(self.topology).items():
+            for host in sorted(set(hosts) - set(members)):
+                answer = self._leave(tier, host)
+                if answer.get("ok") and answer.get("to"):
+                    progress.host(host, f"leaves tier {tier}: handed over to {answer['to']} in {answer['ms']} ms")
+                elif not answer.get("ok") and answer.get("outcome") != "not-asked":
+                    fix = "put the host back into the stack file, or mend what keeps the others from taking over"
+                    raise _not_done(answer, f"{host} leads tier {tier} and cannot leave it", fix)
+
+    def _leave(self, tier: str, host: str) -> dict[str, Any]:
+        """Ask again for a while: what keeps others from taking over, a long transaction for one, often passes."""
+        end_s = time.monotonic() + LEAVES_WITHIN_S
+        while True:
+            answer = self._ask(tier, host, {"do": "leave"}, LEAVE_S)
+            if answer.get("outcome") not in ("refused", "undone") or time.monotonic() >= end_s:
+                return answer
+            time.sleep(0.3)
 
     # --- asking the failover agents ----------------------------------------------------------------------------------
     def database_tier(self, tier: str = "") -> str:
@@ -303,7 +331,7 @@ class Deployment:
         return {"ok": False, "outcome": outcome, "why": f"host {host}: {answer.what}"}
 
     def _asked(self, tier: str, host: str, request: dict[str, Any], limit_s: float) -> Trip:
-        path = agents.sockets(self.topology, host)[f"{tier}/{host}"]
+        path = agents.socket_of(self.topology, tier)
         sent = {"phase": "agent", "stack_id": self.state.stack_id, "socket": path, "ask": request, "limit_s": limit_s}
         return Trip(host, sent, {}, limit_s + WAY_S if limit_s > 1.0 else STATUS_S)
 

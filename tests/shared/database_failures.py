@@ -565,23 +565,61 @@ def setting_changed_that_needs_a_restart(drill: Drill) -> None:
     assert min(ages, key=lambda node: ages[node]) == primary, ages
 
 
+WITH_DB3 = {"  w1: {zone: c}": "  w1: {zone: c}\n  db3: {zone: c}", "hosts: [db1, db2]": "hosts: [db1, db2, db3]"}
+
+
 @failure(is_planned=True)
 def host_added_and_removed(drill: Drill) -> None:
     """It copies all and follows; then it leaves, and the others go on."""
     live = drill.database.live
-    with_db3 = {"  w1: {zone: c}": "  w1: {zone: c}\n  db3: {zone: c}", "hosts: [db1, db2]": "hosts: [db1, db2, db3]"}
-    for old, new in with_db3.items():
+    _add_db3(drill)
+    for old, new in WITH_DB3.items():
+        live.edit(new, old)
+    live.nospof("up")
+    assert "db3" not in live.deployment().lab.host_names()
+    drill.awaits_writes()
+
+
+@failure(is_tested=True, is_planned=True)
+def primary_removed_from_its_tier_then_from_the_stack(drill: Drill) -> None:
+    """It hands over before anything of it is stopped, and no server runs on it afterwards; then the host goes too."""
+    live = drill.database.live
+    grown = _add_db3(drill)
+    # There is room for it among the voters only while one of the others is away.
+    drill.database.dark("w1")
+    drill.awaits(lambda: _acknowledges(grown, "db3"), "db3 is a voter", 60.0)
+    drill.database.power_on("w1")
+    live.nospof("switchover", "--to", "db3")
+    assert grown.primary() == "db3"
+    old, new = "hosts: [db1, db2]", "hosts: [db1, db2, db3]"
+    live.edit(new, old)
+    said = live.nospof("up")
+    assert "leaves tier database: handed over to db" in said, said
+    assert not live.on("db3", "sh", "-c", "pgrep mariadbd; pgrep -f [d]atabase_agent; true")
+    drill.awaits_writes()
+    live.edit("  w1: {zone: c}\n  db3: {zone: c}", "  w1: {zone: c}")
+    live.nospof("up")
+    assert "db3" not in live.deployment().lab.host_names()
+    drill.awaits_writes()
+
+
+def _add_db3(drill: Drill) -> FailingDatabase:
+    """Add a database host; returns the database with it once it follows."""
+    live = drill.database.live
+    for old, new in WITH_DB3.items():
         live.edit(old, new)
     live.nospof("up")
     grown = FailingDatabase(live, live.deployment())
     drill.awaits(lambda: _follows(grown, "db3"), "db3 follows", 60.0)
     drill.awaits_writes()
-    for old, new in with_db3.items():
-        live.edit(new, old)
-    live.nospof("up")
-    drill.awaits_writes()
+    return grown
 
 
 def _follows(database: FailingDatabase, node: str) -> bool:
     state = database.seen(node)
     return state is not None and state.is_following and state.is_read_only
+
+
+def _acknowledges(database: FailingDatabase, node: str) -> bool:
+    state = database.seen(node)
+    return state is not None and state.is_acknowledging

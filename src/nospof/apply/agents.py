@@ -82,6 +82,11 @@ def sockets(topology: Topology, host: str) -> dict[str, str]:
     return {name: path for name, path in found.items() if path}
 
 
+def socket_of(topology: Topology, tier: str) -> str:
+    """Where the agents of `tier` hear people: the same path on each of its hosts, those that just left it included."""
+    return next(path for one in topology.of_tier(tier) if (path := component_of(one).asks_agent))
+
+
 def tiers(topology: Topology) -> dict[str, tuple[str, ...]]:
     """The tiers that have agents, and their hosts."""
     found: dict[str, tuple[str, ...]] = {}

@@ -40,6 +40,11 @@ class Plan:
         """Whether there is nothing to do: known for certain, so never when a host did not answer."""
         return not self.changes and not self.problems
 
+    @property
+    def losing_units(self) -> frozenset[str]:
+        """Hosts that lose something that runs: they may be leaving a tier."""
+        return frozenset(change.host for change in self.changes if (change.kind, change.change) == ("unit", "stop"))
+
     def hosts_of_tier(self, tier: str) -> tuple[str, ...]:
         """Hosts on which an instance of `tier` changes, sorted."""
         return tuple(sorted({change.host for change in self.changes if change.tier == tier}))
@@ -67,11 +72,14 @@ def activation_order(topology: Topology) -> tuple[str, ...]:
     return (BASE_TIER, FIREWALL_TIER, *order)
 
 
-def host_order(hosts: tuple[str, ...], leads: Mapping[str, bool], chosen: Collection[str]) -> tuple[str, ...]:
+def host_order(
+    hosts: tuple[str, ...], leads: Mapping[str, bool], chosen: Collection[str], new: Collection[str] = ()
+) -> tuple[str, ...]:
     """`hosts` in the order of their change: those that hold an address or are the primary last, since theirs is dear.
 
+    `new` ones come after even these: who leads must know of them, and give them access to its data, before they can follow.
     While nobody leads yet, the `chosen` come first: the others of their tier wait for the first primary.
     """
     if any(leads.get(host) for host in hosts):
-        return tuple(sorted(hosts, key=lambda host: (leads.get(host, False), host)))
+        return tuple(sorted(hosts, key=lambda host: (host in new, leads.get(host, False), host)))
     return tuple(sorted(hosts, key=lambda host: (host not in chosen, host)))

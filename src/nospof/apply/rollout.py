@@ -200,7 +200,8 @@ class Rollout:
     def _order(self, tier: str, plan: Plan) -> tuple[str, ...]:
         leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
         chosen = {host for name, host in self.choices.items() if name.startswith(f"{tier}/")}
-        return host_order(plan.hosts_of_tier(tier), leads, chosen)
+        new = {host for host, known in self.hosts.items() if known.generation == 0}
+        return host_order(plan.hosts_of_tier(tier), leads, chosen, new)
 
     def _tiers(self, plan: Plan) -> list[str]:
         """The tiers that change, callees first; the firewall has a turn of its own before and after them."""

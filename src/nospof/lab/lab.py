@@ -67,7 +67,7 @@ class Lab:
         return self._host(host).state()
 
     def up(self, plan: LabPlan, progress: Progress) -> None:
-        """Make the lab as planned: what is missing is made, what runs goes on running, what is not planned goes.
+        """Make the lab as planned: what is missing is made, what runs goes on running; what is not planned stays until `trim`.
 
         Ends when every host's systemd is up and the forwarder runs. A host that was off is booted, a frozen one is
         thawed, cables are put in, cuts are mended. `progress` is called with a host (or "image", "lab") and what happens
@@ -82,12 +82,22 @@ class Lab:
             write_record(self.places, record)
             if not record.image.exists():
                 ensure_image(record.plan.packages, progress, record.plan.suite)
-            self._remove_unplanned(progress)
             self._require_room(plan)
             network.make_switches(self.places, (host.zone for host in plan.with_client()))
             network.mend(self.places)
             _for_each(plan.with_client(), _Boot(self.places, record.image, lock_fd, progress).bring_up)
             self._forward(record, lock_fd, progress)
+
+    def unplanned(self) -> tuple[str, ...]:
+        """Name the hosts of which anything is there, and which the plan does not have."""
+        return tuple(sorted(set(self._traces()) - set(self.host_names())))
+
+    def trim(self, progress: Progress) -> None:
+        """Remove what is not planned, with all it stored."""
+        with lock.whole_lab(self.places, "up"):
+            for name in self.unplanned():
+                progress(name, "is not in the plan: removed")
+                self._host(name).remove()
 
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
         """Run `argv` as root on `host`; see transport.Transport.run. A host that is off is Unreachable."""
@@ -216,11 +226,6 @@ class Lab:
                 why="their systemd would fail and say nothing",
                 fix=inotify.remedy(to_boot),
             )
-
-    def _remove_unplanned(self, progress: Progress) -> None:
-        for name in sorted(set(self._traces()) - set(self.host_names())):
-            progress(name, "is not in the plan: removed")
-            self._host(name).remove()
 
     def _traces(self) -> tuple[str, ...]:
         """Name every host of which anything is found on the machine, whatever the record says."""

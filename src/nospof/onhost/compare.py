@@ -84,7 +84,9 @@ def gone(manifest: Manifest, receipt: Receipt, journal: Journal) -> list[Differe
     kept_files = {file.path for instance in manifest.instances for file in instance.files}
     kept_links = {symlink.path for instance in manifest.instances for symlink in instance.symlinks}
     kept_units = {unit.name for instance in manifest.instances for unit in instance.units}
-    found = [Difference("", "unit", unit, "stop") for unit in sorted({*receipt.units, *journal.units} - kept_units)]
+    # The last started first, as when a host goes down: an agent before the server it would start again.
+    started = tuple(dict.fromkeys((*receipt.units, *sorted(set(journal.units) - set(receipt.units)))))
+    found = [Difference("", "unit", unit, "stop") for unit in reversed(started) if unit not in kept_units]
     owned = {**receipt.files, **journal.files}
     found += [
         Difference("", "file", path, "remove")

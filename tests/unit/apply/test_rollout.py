@@ -265,6 +265,21 @@ def test_leaders_come_last() -> None:
     assert host_order(("a", "b", "c"), {"a": True}, {"a"}) == ("b", "c", "a")
 
 
+def test_new_host_comes_after_the_primary_that_must_let_it_in() -> None:
+    """Incident: a database host that was added had its turn before the primary, which refused its replication account."""
+    assert host_order(("a", "b", "c"), {"b": True}, {"b"}, {"a"}) == ("c", "b", "a")
+
+
+def test_host_without_receipt_is_new_to_a_stack_that_runs(site: Site) -> None:
+    site.up()
+    site.hosts.hosts["db2"] = FakeHosts(["db2"]).hosts["db2"]
+    site.hosts.hosts["db1"].leads.add("database/db1")
+    site.hosts.hosts["db1"].files.clear()
+    site.hosts.done.clear()
+    site.up()
+    assert [host for tier, host in site.activated() if tier == "database"] == ["db1", "db2"]
+
+
 def test_first_primary_comes_before_the_replicas_that_wait_for_it() -> None:
     """Incident: with `hosts: [db2, db1]` the first `up` began with db1, a replica without a primary."""
     assert host_order(("db1", "db2", "w1"), {}, {"db2"}) == ("db2", "db1", "w1")

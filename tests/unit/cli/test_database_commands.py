@@ -8,13 +8,16 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asked_site import Site, asked_site
+from fakes import Telling
 from small_tier import SmallTier, small_tier, wait_until
 
+from nospof import deployment
 from nospof.apply.agents import distance
 from nospof.cli import pause, promote, resume, status, switchover
 from nospof.errors import Failed, NospofError, Uncertain, WrongInput
@@ -325,3 +328,39 @@ def test_status_as_json(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     roles = {one["host"]: (one["role"], one["is_voter"], one["lag_s"]) for one in told["tiers"]["database"]}
     assert roles == {"db1": ("replica", True, 0.0), "db2": ("primary", False, None), "w1": ("replica", True, 0.0)}
     assert {one["role"] for one in told["tiers"]["web"]} == {None}
+
+
+# --- a host that is taken out of its tier --------------------------------------------------------------------------------
+def without(site: Site, host: str) -> Site:
+    """The stack file no longer has `host` in the database tier; its agent still runs."""
+    kept = tuple(one for one in site.topology.instances if str(one.id) != f"database/{host}")
+    site.topology = replace(site.topology, instances=kept)
+    return site
+
+
+def feeds(tier: SmallTier, host: str) -> set[str]:
+    seen = tier.agents[host].observation
+    return set(seen.server.feeds) if seen else set()
+
+
+def test_primary_that_leaves_its_tier_hands_over_first(site: Site, tier: SmallTier) -> None:
+    told = Telling()
+    without(site, "db1")._have_primaries_leave({"db1", "lb1"}, told)
+    assert tier.cluster.primary == "db2"
+    assert [(host, plain(text)) for host, text in told.lines] == [("db1", "leaves tier database: handed over to db2 in MS")]
+
+
+def test_replica_that_leaves_is_not_in_the_way(site: Site, tier: SmallTier) -> None:
+    without(site, "db2")._have_primaries_leave({"db2"}, Telling())
+    assert tier.cluster.primary == "db1"
+
+
+def test_primary_that_nobody_can_follow_does_not_leave(site: Site, tier: SmallTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment, "LEAVES_WITHIN_S", 0.2)
+    lose(site, "db2")
+    wait_until(lambda: "db2" not in feeds(tier, "db1"), "db2 is still fed")
+    with pytest.raises(Failed, match="db1 leads tier database and cannot leave it: nothing is changed") as caught:
+        without(site, "db1")._have_primaries_leave({"db1"}, Telling())
+    assert caught.value.why == "db2 is not connected"
+    assert tier.cluster.primary == "db1"
+    assert tier.cluster.handover is None

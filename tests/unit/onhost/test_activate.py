@@ -199,6 +199,14 @@ def test_instance_that_is_gone_is_stopped_and_the_original_file_is_back(machine:
     assert changes(nothing) == []
 
 
+def test_what_is_gone_is_stopped_in_the_reverse_order_of_its_start(machine: Machine) -> None:
+    """Else a server would be stopped under the agent that starts it again."""
+    units = [unit("a-server.service"), unit("b-agent.service")]
+    up(wanted(instance("db/h1", units=units)))
+    machine.calls()
+    assert changes(wanted()) == [("unit", "b-agent.service", "stop"), ("unit", "a-server.service", "stop")]
+
+
 def test_run_killed_before_settling_still_removes_what_is_gone(machine: Machine) -> None:
     activate_all(wanted(web(machine)))
     assert read_receipt() == Receipt()
