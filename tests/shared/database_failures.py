@@ -554,14 +554,14 @@ def planted_loss(drill: Drill) -> None:
 def setting_changed_that_needs_a_restart(drill: Drill) -> None:
     """Replicas first, then a hand over, then the old primary: no new connection fails."""
     live, primary = drill.database.live, drill.primary
-    before = int(drill.sql(primary, "SELECT @@max_connections")[0][0])
+    before = int(drill.sql(primary, "SELECT @@max_user_connections")[0][0])
     if before == 200:
         live.edit("witness: w1", "witness: w1, max_connections: 201")
     else:
         live.edit(f"max_connections: {before}", f"max_connections: {before + 1}")
     live.nospof("up")
     ages = {node: int(drill.sql(node, "SHOW STATUS LIKE 'Uptime'")[0][1]) for node in drill.database.nodes}
-    assert all(drill.sql(node, "SELECT @@max_connections") == [[str(before + 1)]] for node in drill.database.nodes)
+    assert all(drill.sql(node, "SELECT @@max_user_connections") == [[str(before + 1)]] for node in drill.database.nodes)
     assert min(ages, key=lambda node: ages[node]) == primary, ages
 
 

@@ -145,7 +145,7 @@ class Server:
         me = SimpleNamespace(number=self.number, name=self.host.name, address=self.host.address, is_lab=True)
         tls = SimpleNamespace(ca=CA, certificate=CERTIFICATE, key=KEY)
         given = SimpleNamespace(port=3306, max_connections=200, binlog_keep_days=7, durability="disk")
-        config = _render(texts.CONFIG, me=me, tls=tls, set=given, buffer_pool_mib=64)
+        config = _render(texts.CONFIG, me=me, tls=tls, set=given, connections=232, buffer_pool_mib=64)
         self.write("/etc/mysql/mariadb.conf.d/99-nospof.cnf", config)
         self.write("/etc/systemd/system/mariadb.service.d/nospof.conf", _render(texts.SERVER_DROP_IN, tier=TIER))
         self.run("systemctl", "daemon-reload")

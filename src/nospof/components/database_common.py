@@ -18,6 +18,8 @@ WRITE_PORT, READ_PORT = 3306, 3307
 LAB_BUFFER_POOL_MIB, MIN_BUFFER_POOL_MIB = 128, 64
 # So many copies beside the primary acknowledge its writes; a promotion must hear them all.
 MOST_VOTERS = 2
+# Connections that no application can take: without one of its own the agent can neither see nor move the server.
+RESERVED_CONNECTIONS = 32
 # After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
 
@@ -36,7 +38,12 @@ class DatabaseSettings(c.Settings):
     buffer_pool_mib: int | None = c.Field(
         None, ge=5, description="InnoDB's cache. Default: half the memory, a quarter beside others, at most 128 in the lab."
     )
-    max_connections: int = c.Field(200, ge=10, le=100_000, description="Connections each server takes.")
+    max_connections: int = c.Field(
+        200,
+        ge=10,
+        le=100_000,
+        description="Connections each server takes from each application; some more are kept for the agent.",
+    )
     durability: Literal["disk", "memory"] = c.Field(
         "disk", description="What a replica's acknowledgement says: the write is on its disk, or in its memory only (faster)."
     )
@@ -183,6 +190,10 @@ class Database(c.Component[S]):
         """Asked often, so by a program that starts in no time."""
         url = f"https://{self.id.host}:{self.settings.role_port}/{question}"
         return ("/usr/bin/curl", "-fsS", "--max-time", "2", "--cacert", "/etc/nospof/tls/ca.pem", url)
+
+    def _connections(self, here: c.Context) -> int:
+        """What the server takes in all; no account but root's may have more than the settings say."""
+        return self.settings.max_connections * max(1, len(self._callers(here))) + RESERVED_CONNECTIONS
 
     def _buffer_pool_mib(self, here: c.Context) -> int:
         if self.settings.buffer_pool_mib is not None:

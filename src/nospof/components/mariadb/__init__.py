@@ -29,7 +29,14 @@ class Mariadb(Database[MariadbSettings]):
     def _config(self, here: c.Context, tls: c.TlsFiles) -> c.File:
         return c.File(
             "/etc/mysql/mariadb.conf.d/99-nospof.cnf",
-            here.template(texts.CONFIG, me=here.host, tls=tls, set=self.settings, buffer_pool_mib=self._buffer_pool_mib(here)),
+            here.template(
+                texts.CONFIG,
+                me=here.host,
+                tls=tls,
+                set=self.settings,
+                connections=self._connections(here),
+                buffer_pool_mib=self._buffer_pool_mib(here),
+            ),
             # Reads all of the configuration, prints it and ends; touches no data.
             check=("mariadbd", "--user=mysql", "--help", "--verbose"),
             for_units=(self._server_unit,),

@@ -9,7 +9,9 @@ bind_address = {{ me.address }}
 port = {{ set.port }}
 report_port = {{ set.port }}
 skip_name_resolve = ON
-max_connections = {{ set.max_connections }}
+# Room that no account alone can take: without a connection of its own the agent can neither see nor move the server.
+max_connections = {{ connections }}
+max_user_connections = {{ set.max_connections }}
 local_infile = OFF
 event_scheduler = OFF
 

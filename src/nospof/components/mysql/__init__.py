@@ -34,6 +34,7 @@ class Mysql(Database[MysqlSettings]):
                 me=here.host,
                 tls=tls,
                 set=self.settings,
+                connections=self._connections(here),
                 buffer_pool_mib=self._buffer_pool_mib(here),
                 donors=",".join(f"{address}:{self.settings.port}" for address in members),
             ),

@@ -11,7 +11,7 @@ report_port = {{ set.port }}
 mysqlx = OFF
 skip_name_resolve = ON
 # Room that no account alone can take: without a connection of its own the agent can neither see nor move the server.
-max_connections = {{ set.max_connections + 32 }}
+max_connections = {{ connections }}
 max_user_connections = {{ set.max_connections }}
 local_infile = OFF
 event_scheduler = OFF
