@@ -439,6 +439,11 @@ class Context:
         """Whether `endpoint` is on this host, so that its socket, if it has one, is the way to it."""
         return endpoint.owner.host == self.me.id.host
 
+    def alive_files_beside(self) -> tuple[str, ...]:
+        """Files that are there while what this instance cannot do without runs on its own host: its health includes that."""
+        links = [link for link in self.topology.links_from(self.me.id) if link.is_local and link.is_required]
+        return tuple(sorted({link.target.listen.alive_file for link in links} - {""}))
+
     def callers(self, listen: str) -> tuple[InstanceId, ...]:
         """Who calls this instance's endpoint `listen`."""
         links = self.topology.links_to(self.me.id)

@@ -134,6 +134,8 @@ class Listen:
     tls: Tls = Tls.NONE
     socket: str | None = None
     """A unix socket offered to callers on the same host, who then use nothing else."""
+    alive_file: str = ""
+    """A file on the host that is there for as long as it listens; "" = none tells."""
     checked_at: str = ""
     """Name of the sibling endpoint where this one's health is asked; "" = here."""
     reached_by: tuple[Need, ...] = ()

@@ -222,6 +222,7 @@ class Database(c.Component[S]):
                 "suspect_s": suspect_s,
                 "agree_s": agree_s,
                 "port": self.settings.port,
+                "role_port": self.settings.role_port,
                 **self._told_to_agent(),
                 "read_lag_limit_s": self.settings.read_lag_limit_s,
                 "etcd": sorted([target.owner.host, target.listen.port] for target in here.targets("consensus")),

@@ -67,7 +67,16 @@ class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     def listens(self) -> tuple[c.Listen, ...]:
         """One port per route. Tls.SERVER: what answers there is the database with its own certificate."""
         return tuple(
-            c.Listen(_route_name(route), c.Protocol.MYSQL, route.port, bind=c.Bind.ROUTE, tls=c.Tls.SERVER, answers=route)
+            c.Listen(
+                _route_name(route),
+                c.Protocol.MYSQL,
+                route.port,
+                bind=c.Bind.ROUTE,
+                tls=c.Tls.SERVER,
+                # systemd removes it with the unit's folder, however HAProxy ended.
+                alive_file=f"{PLACE}/pid",
+                answers=route,
+            )
             for route in self.needs(c.TcpRoute)
         )
 

@@ -105,7 +105,8 @@ def run(config: Config, path: Path, socket: Path) -> int:
 
     store = _store(config, wake)
     fence = Fence(told["members"], told["port"], KEEP / tier / "blocked")
-    places = Places(tier, told["host"], told["read_lag_limit_s"], RUN / tier, KEEP / tier)
+    roles_at = (told["members"][told["host"]], told["role_port"])
+    places = Places(tier, told["host"], told["read_lag_limit_s"], RUN / tier, KEEP / tier, roles_at)
     hooks = Hooks(config.notify, Site(told["stack"], tier, told["host"]))
     agent = Agent(engine, store, fence, config.rules, places, hooks)
     agent_wakes.append(agent)

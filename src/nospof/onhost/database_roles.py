@@ -2,7 +2,9 @@
 
 What is told is the note that the agent beside it writes; this is a process of its own so that an agent's crash is no outage. A
 note whose time is over turns every answer into 503. One exception: while the database process that the note names still lives,
-its roles are told for five seconds more, in which the agent starts again.
+its roles are told on. A replica's for five seconds, in which the agent starts again: then nobody knows how far behind it is. A
+primary's for as long as it lives: without its agent it goes on acknowledging, so its voters replace it only when it ends, and
+where it was replaced all the same, routers hear of a higher term and believe that.
 
     database_roles --config FILE              run; SIGHUP reads configuration and certificates again
 
@@ -17,6 +19,7 @@ import argparse
 import contextlib
 import json
 import logging
+import math
 import signal
 import socket
 import ssl
@@ -31,7 +34,7 @@ from urllib.parse import parse_qsl
 
 from nospof.onhost.file_watch import FileWatch
 
-# How long roles are told without an agent, while the database lives.
+# How long a replica's role is told without an agent, while the database lives.
 GRACE_S = 5.0
 # How often the database process is looked at then.
 LOOK_EVERY_S = 0.1
@@ -169,7 +172,9 @@ def told_of(note: Note, now_s: float, *, is_alive: bool) -> Told:
 
     A note from the future was written before the clock began anew, and is stale.
     """
-    grace_s = GRACE_S if is_alive else 0.0
+    grace_s = 0.0
+    if is_alive:
+        grace_s = math.inf if note.takes_writes else GRACE_S
     is_valid = note.written_at <= now_s + 1.0 and now_s <= note.valid_until_s + grace_s
     return Told(note, is_stale=not is_valid)
 

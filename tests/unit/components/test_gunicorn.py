@@ -1,7 +1,10 @@
 """What gunicorn's hosts get: units, environment and release, for callers beside it and over the network."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -258,3 +261,42 @@ def test_the_worker_is_python() -> None:
     made = file(parts(topology(web("app"), app())), "/usr/lib/nospof/gunicorn/nospof_worker.py")
 
     compile(made.text, made.path, "exec")
+
+
+class FakeThreadWorker:
+    """Gunicorn's, as far as it is asked here: it loads an application that answers 200 to everything."""
+
+    def load_wsgi(self) -> None:
+        self.wsgi = lambda environ, start_response: start_response("200 OK", [])
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, beside: str, *paths: str) -> list[str]:
+    """What the worker answers to `paths`, with files `beside` that its host must have."""
+    made = file(parts(topology(web("app"), app())), "/usr/lib/nospof/gunicorn/nospof_worker.py")
+    monkeypatch.setitem(sys.modules, "gunicorn", SimpleNamespace(version_info=(23, 0, 0)))
+    monkeypatch.setitem(sys.modules, "gunicorn.workers", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "gunicorn.workers.gthread", SimpleNamespace(ThreadWorker=FakeThreadWorker))
+    monkeypatch.setenv("NOSPOF_HEALTH", "/health")
+    monkeypatch.setenv("NOSPOF_BESIDE", beside)
+    names: dict[str, Any] = {}
+    exec(made.text, names)
+    worker, found = names["DrainingWorker"](), []
+    worker.load_wsgi()
+    for path in paths:
+        worker.wsgi({"PATH_INFO": path}, lambda status, headers: found.append(status))
+    return found
+
+
+def test_health_tells_of_what_is_needed_on_this_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Incident: with the database router of one web host stopped, every second write failed."""
+    router = tmp_path / "pid"
+    router.write_text("")
+    assert answers(monkeypatch, str(router), "/health", "/") == ["200 OK", "200 OK"]
+    router.unlink()
+    assert answers(monkeypatch, str(router), "/health", "/") == ["503 Service Unavailable", "200 OK"]
+    assert answers(monkeypatch, "", "/health") == ["200 OK"]
+
+
+def test_what_is_needed_on_the_host_is_the_router_to_the_database() -> None:
+    made = parts(topology(web("app"), app(to=("database",)), database()))
+    assert "NOSPOF_BESIDE=/run/nospof-database-router/pid\n" in unit(made, SERVICE)

@@ -52,10 +52,20 @@ def test_a_note_whose_time_is_over_claims_nothing_but_its_term() -> None:
     assert told["version"] != PRIMARY.version, "who waits for a change hears of it"
 
 
-def test_while_the_database_lives_a_dead_agent_is_no_outage_for_five_seconds() -> None:
+def test_while_the_database_lives_a_dead_agent_is_no_outage() -> None:
+    """Incident: with the agent of the primary stopped for good, every write failed from the sixth second on."""
     assert status("/primary", PRIMARY, 105.9, is_alive=True) == 200
-    assert status("/primary", PRIMARY, 106.1, is_alive=True) == 503
+    assert status("/primary", PRIMARY, 9999.0, is_alive=True) == 200
     assert status("/primary", PRIMARY, 101.1, is_alive=False) == 503
+
+
+def test_nobody_knows_how_far_a_replica_without_an_agent_is_behind_so_it_serves_for_five_seconds_more() -> None:
+    assert status("/replica", REPLICA, 105.9, is_alive=True) == 200
+    assert status("/replica", REPLICA, 106.1, is_alive=True) == 503
+
+
+def test_a_primary_that_takes_no_writes_is_not_vouched_for() -> None:
+    assert status("/primary", replace(PRIMARY, takes_writes=False, is_moving=True), 106.1, is_alive=True) == 503
 
 
 def test_a_note_from_the_future_is_of_another_boot() -> None:

@@ -37,6 +37,8 @@ Environment=PYTHONPYCACHEPREFIX=/var/cache/nospof/{{ tier }}
 CacheDirectory=nospof/{{ tier }}
 CacheDirectoryMode=0700
 EnvironmentFile=/etc/nospof/{{ tier }}.env
+Environment=NOSPOF_HEALTH={{ set.health }}
+Environment=NOSPOF_BESIDE={{ here.alive_files_beside() | join(":") }}
 ExecStart=/usr/bin/gunicorn --name {{ tier }} \\
   --worker-class nospof_worker.DrainingWorker --workers {{ workers }} --threads {{ set.threads }} \\
   --timeout {{ set.timeout_s }} --graceful-timeout {{ set.timeout_s }} --keep-alive {{ keep_alive_s }} \\
@@ -62,12 +64,16 @@ UMask=0077
 WantedBy=multi-user.target
 """
 
-WORKER = '''"""Gunicorn's threaded worker, but it answers every connection it has accepted before it ends.
+WORKER = '''"""Gunicorn's threaded worker, but it answers every connection it has accepted before it ends; its health is honest.
 
 Gunicorn 23 forgets connections whose request it has not begun to read when it is told to end, so that some requests
-to a busy site would fail at each restart. Another version, from the application's requirements, is used as it is.
+to a busy site would fail at each restart. Another version, from the application's requirements, drains as it does.
+
+An application that has lost what it needs on its own host, the way to its database, fails requests that another host
+would answer: its health says so, and the load balancer asks the other.
 """
 
+import os
 import time
 
 import gunicorn
@@ -75,9 +81,31 @@ from gunicorn.workers.gthread import ThreadWorker
 
 # A caller that has connected and sends nothing for so long is not waited for.
 SILENCE_S = 1.0
+HEALTH = os.environ.get("NOSPOF_HEALTH", "")
+# Files that are there while what is needed on this host runs.
+BESIDE = [path for path in os.environ.get("NOSPOF_BESIDE", "").split(":") if path]
 
 
-class DrainingWorker(ThreadWorker):
+def guarded(application):
+    def answer(environ, start_response):
+        gone = environ.get("PATH_INFO") == HEALTH and [path for path in BESIDE if not os.path.exists(path)]
+        if not gone:
+            return application(environ, start_response)
+        text = f"{', '.join(gone)}: not there, so what this host needs does not run\\n".encode()
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+        return [text]
+
+    return answer
+
+
+class HonestWorker(ThreadWorker):
+    def load_wsgi(self):
+        super().load_wsgi()
+        if BESIDE:
+            self.wsgi = guarded(self.wsgi)
+
+
+class DrainingWorker(HonestWorker):
     drain_until = None
 
     def handle_exit(self, sig, frame):
@@ -106,5 +134,5 @@ class DrainingWorker(ThreadWorker):
 
 
 if gunicorn.version_info[0] != 23:
-    DrainingWorker = ThreadWorker
+    DrainingWorker = HonestWorker
 '''

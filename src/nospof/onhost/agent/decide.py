@@ -61,6 +61,8 @@ NEAR = 1000
 FIRST_FEED_S = 4.0
 # Clients that a voter could release have waited for so long.
 STALLED_S = 0.5
+# What tells this host's role starts again within a second; after so long it will not.
+UNTOLD_S = 5.0
 # With all its votes in, an election waits so much longer for what was received to be applied.
 DRAIN_S = 8.0
 NO_NODES: frozenset[str] = frozenset()
@@ -355,6 +357,18 @@ def hands_back(o: Observation) -> Step | None:
     if not o.rules.is_witness(o.me) or not near or not is_settled or c.sync is not Sync.OK or _is_paused(o):
         return None
     return _change(o, f"a witness hands over to {near[0]}", handover=Handover(near[0], f"{o.run}/{c.revision}"))
+
+
+def passes_on_what_nobody_tells(o: Observation) -> Step | None:
+    """Routers cannot hear of this primary any more, so no client is led to it; of another they would hear."""
+    c = _cluster(o)
+    near = [node for node in sorted(c.voters) if not o.rules.is_witness(node) and not why_not_near(o, node)]
+    # Not at once again: on the other host it may be no better.
+    is_settled = _is_at_revision_for_s(o) >= 2 * UNTOLD_S
+    if o.untold_s < UNTOLD_S or not near or not is_settled or c.sync is not Sync.OK or _is_paused(o):
+        return None
+    says = f"nothing tells routers its role since {o.untold_s:.0f} s: hands over to {near[0]}"
+    return _change(o, says, handover=Handover(near[0], f"{o.run}/{c.revision}"))
 
 
 def lets_in_again(o: Observation) -> Step | None:
@@ -689,6 +703,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         admits_a_voter,
         lets_in_again,
         hands_back,
+        passes_on_what_nobody_tells,
         reports,
         is_primary,
     ),

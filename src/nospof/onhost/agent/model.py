@@ -325,6 +325,8 @@ class Observation:
     """How much later than it should this look came: what was not heard meanwhile may be our own fault."""
     write_hangs_s: float = 0.0
     """For how long the row that is written twice a second has been waited for."""
+    untold_s: float = 0.0
+    """For how long nothing has listened where routers ask for this host's role; without it no client is led here."""
     blocked: frozenset[str] = frozenset()
     """Hosts whose replication from here is refused now."""
     run: str = ""

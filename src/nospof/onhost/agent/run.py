@@ -1,8 +1,8 @@
 """The agent's loop on a host: look, remember, decide, act, and write a note for the role server.
 
-Threads: one looks at the server, one waits for its end, one writes a row twice a second while this host is primary, two listen
-to etcd (store.py), one hears people (control.py). Only the loop acts. A step that fails is tried again, ever more slowly; if
-it happened after all is seen at the next look, never assumed.
+Threads: one looks at the server, one waits for its end, one writes a row twice a second while this host is primary, one sees
+whether the role server listens, two listen to etcd (store.py), one hears people (control.py). Only the loop acts. A step that
+fails is tried again, ever more slowly; if it happened after all is seen at the next look, never assumed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import select
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from nospof.onhost.agent.remember import remember
 from nospof.onhost.agent.store import Store, View
 from nospof.onhost.watchdog import tell_systemd
 
-LOOK_EVERY_S, BEAT_EVERY_S = 0.2, 0.5
+LOOK_EVERY_S, BEAT_EVERY_S, ROLES_EVERY_S = 0.2, 0.5, 1.0
 # A look that is not back by then is one the server did not answer.
 LOOK_LIMIT_S = 1.0
 FREEZE_S = 0.3
@@ -51,6 +52,8 @@ class Places:
     """/run/nospof/TIER: note, incarnation; gone after a reboot."""
     keep: Path
     """/var/lib/nospof/TIER: what must outlive a reboot."""
+    roles_at: tuple[str, int] | None = None
+    """Where the role server of this host listens; None: it is not looked for."""
 
 
 @dataclass
@@ -134,6 +137,7 @@ class Agent:
         self.marks: dict[str, float] = {}
         self._retry = Retry()
         self._beat_begun_s: float | None = None
+        self._told_last_s = self.clock()
         self._version, self._told_at_s = 0, 0.0
         self._told: dict[str, object] = {}
         self._last_loop_s = self.clock()
@@ -148,7 +152,14 @@ class Agent:
     # --- the loop ----------------------------------------------------------------------------------------------------
     def run(self) -> None:
         """Look, decide and act until `stop`."""
-        for work in (self._say_that_it_lives, self._look_for_ever, self._wait_for_the_end, self._beat, self._ask_replicas):
+        for work in (
+            self._say_that_it_lives,
+            self._look_for_ever,
+            self._wait_for_the_end,
+            self._beat,
+            self._ask_replicas,
+            self._ask_roles,
+        ):
             threading.Thread(target=work, daemon=True).start()
         while not self.stop.is_set():
             self.wake.clear()
@@ -191,6 +202,7 @@ class Agent:
             silent_s=now_s - self.looks.heard_at_s,
             late_s=late_s,
             write_hangs_s=0.0 if self._beat_begun_s is None else now_s - self._beat_begun_s,
+            untold_s=0.0 if self.places.roles_at is None else now_s - self._told_last_s,
             blocked=self.fence.blocked,
             run=self.run_id,
             knew_cluster=self._knew_cluster(view),
@@ -340,6 +352,12 @@ class Agent:
             every_s = 2 * BEAT_EVERY_S if is_calm else BEAT_EVERY_S / 2
             with suppress(EngineError):
                 self.engine.ask_replicas()
+
+    def _ask_roles(self) -> None:
+        """See again and again whether anything listens where routers ask for the role of this host."""
+        while self.places.roles_at is not None and not self.stop.wait(ROLES_EVERY_S):
+            with suppress(OSError), socket.create_connection(self.places.roles_at, timeout=ROLES_EVERY_S):
+                self._told_last_s = self.clock()
 
     # --- what is remembered on the host ------------------------------------------------------------------------------
     def _with_incarnation(self, server: m.Server) -> m.Server:

@@ -347,3 +347,32 @@ def test_former_voter_says_why_nobody_takes_over() -> None:
     o = seen("db2", replica_of("db1", incarnation="b2", acknowledges=False), silent_s=9.0)
     o = replace(o, reports={**o.reports, "db2": report_of(o)})
     assert "nobody can take over: db2 restarted and may have forgotten" in decide(o).says
+
+
+# --- nobody tells its role ---------------------------------------------------------------------------------------------------
+def untold(untold_s: float = 6.0, since_s: float = 80.0) -> m.Observation:
+    """A primary that is well, at its revision since `since_s` of 100, whose role server is gone."""
+    return seen("db1", primary(), memory=m.Memory(revision=7, revision_since_s=since_s), untold_s=untold_s)
+
+
+def test_primary_of_which_no_router_can_hear_hands_over() -> None:
+    """With the role server stopped every write failed for as long as that lasted, while the database was well."""
+    assert handover_of(untold()) == "db2"
+
+
+def test_role_server_that_restarts_is_waited_for() -> None:
+    assert handover_of(untold(untold_s=4.0)) == ""
+
+
+def test_primary_does_not_hand_over_again_at_once_where_its_successor_is_no_better() -> None:
+    assert handover_of(untold(since_s=95.0)) == ""
+
+
+def test_nobody_is_handed_to_who_is_far_behind_or_a_witness() -> None:
+    feeds = {"db2": at(1), "w1": at(5000)}
+    assert handover_of(replace(untold(), server=primary(5000, feeds=feeds))) == ""
+
+
+def handover_of(o: m.Observation) -> str:
+    changes = [action.cluster.handover for action in decide(o).actions if isinstance(action, m.Change)]
+    return changes[0].to if changes and changes[0] else ""
