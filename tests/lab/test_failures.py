@@ -109,6 +109,17 @@ def test_guestbook_is_read_all_along_and_written_again_when_the_primary_is_lost(
     assert not {answer.token for answer in written if answer.status == 503} & tokens
 
 
+def test_host_without_its_way_to_the_database_is_asked_nothing(site: FailingSite) -> None:
+    """Incident: with the database router of one web host stopped for good, every second write failed."""
+    host = site.webs[0]
+    site.on(host, "systemctl", "stop", "nospof-database-router.service")
+    try:
+        time.sleep(2)
+        assert [site.write(secrets.token_hex(8)) for _ in range(10)] == [201] * 10
+    finally:
+        site.on(host, "systemctl", "start", "nospof-database-router.service")
+
+
 @pytest.mark.parametrize("change", [faults.haproxy_reloaded, faults.nginx_reloaded, faults.app_reloaded, faults.app_restarted])
 def test_change_fails_no_client_that_keeps_its_connection(site: FailingSite, change: Callable[[FailingSite], Figures]) -> None:
     figures = told(change(site))

@@ -7,7 +7,8 @@ Each is tried under writing clients (database_drill.py), and must leave no trace
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from itertools import permutations
@@ -18,6 +19,7 @@ from failing_database import APPLICATION, PORT, FailingDatabase
 from nospof.drills.verdict import Result
 from nospof.lab.lab import HostState
 
+ROLES = "nospof-database-roles.service"
 ALONE = "etcd does not answer"
 # Longer than the primary's agent waits before it ends itself when it is alone.
 LONG_ENOUGH_S = 5.0
@@ -111,6 +113,33 @@ def agent_of_a_voter_frozen_10_s(drill: Drill) -> None:
     time.sleep(FROZEN_S)
     drill.kill(voter, AGENT, "CONT")
     drill.awaits_writes()
+
+
+@failure(is_tested=True)
+def agent_of_the_primary_stopped_for_good(drill: Drill) -> None:
+    """The primary goes on: it still acknowledges, and so nobody can replace it."""
+    with _stopped(drill, AGENT):
+        time.sleep(LONG_ENOUGH_S + 3)
+        drill.awaits_writes()
+
+
+@failure(is_tested=True)
+def role_server_of_the_primary_stopped_for_good(drill: Drill) -> None:
+    """Nobody can hear of this primary any more: it hands over."""
+    primary = drill.primary
+    with _stopped(drill, ROLES):
+        drill.awaits(lambda: primary not in drill.database.primaries(), "another primary", 30.0)
+        drill.awaits_writes()
+
+
+@contextmanager
+def _stopped(drill: Drill, unit: str) -> Iterator[None]:
+    host = drill.primary
+    drill.database.on(host, "systemctl", "stop", unit)
+    try:
+        yield
+    finally:
+        drill.database.on(host, "systemctl", "start", unit)
 
 
 @failure(is_tested=True)
