@@ -8,7 +8,7 @@ the finished topology. A subclass registers itself under its `name`; nothing els
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
@@ -47,6 +47,7 @@ __all__ = [
     "Consensus",
     "Context",
     "Demand",
+    "Each",
     "Endpoint",
     "Facts",
     "Field",
@@ -60,9 +61,11 @@ __all__ = [
     "InstanceId",
     "Link",
     "Listen",
+    "Majority",
     "Need",
     "Objection",
     "OnChange",
+    "OnePrimary",
     "Ownership",
     "Parts",
     "Place",
@@ -71,6 +74,7 @@ __all__ = [
     "Protocol",
     "ProviderOf",
     "Rank",
+    "Redundancy",
     "Settings",
     "Site",
     "Source",
@@ -127,6 +131,8 @@ class TcpRoute(Need):
     port: int
     role_path: str
     or_else: str | None = None
+    writes: bool = False
+    """Whether what is called here changes data; else it only reads."""
 
     @property
     def routed_tier(self) -> str:
@@ -157,6 +163,35 @@ class Wants:
 
     need: Need
     place: Place = Place.BESIDE
+
+
+# --- how a tier outlives its instances -----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Each:
+    """Every instance serves by itself: one that lives is enough."""
+
+
+@dataclass(frozen=True)
+class Majority:
+    """None serves unless more than half of all that serve the same need live."""
+
+
+@dataclass(frozen=True)
+class OnePrimary:
+    """One instance takes writes, the others follow it; what takes its place, and what it waits for.
+
+    `most_voters`: so many others acknowledge each write, 0: nobody; all of them must be heard before one is promoted.
+    `takes_over`: one of them is promoted by itself, while those who agree on it have a majority.
+    `goes_alone`: without any of them the primary goes on taking writes; False: writes wait. None: only where there are fewer
+    than `most_voters` others.
+    """
+
+    most_voters: int
+    takes_over: bool
+    goes_alone: bool | None
+
+
+Redundancy = Each | Majority | OnePrimary
 
 
 class Who(Enum):
@@ -538,6 +573,11 @@ class Component(Generic[S]):
         """What is wrong with `tier` beyond single settings: too few hosts for its mode, nothing to call."""
         return ()
 
+    @classmethod
+    def with_host(cls, tier: Tier, host: str) -> Tier:
+        """`tier` with one host more, and with the settings that make use of it."""
+        return replace(tier, hosts=(*tier.hosts, host))
+
     @property
     def sources(self) -> tuple[Source, ...]:
         """Folders of the user's that it runs or serves."""
@@ -547,6 +587,11 @@ class Component(Generic[S]):
     def touch_last_if(self) -> tuple[str, ...]:
         """A command that exits 0 on the host which is to be changed last in its tier (VIP holder, primary)."""
         return ()
+
+    @property
+    def redundancy(self) -> Redundancy:
+        """How the tier outlives the loss of instances like this one."""
+        return Each()
 
     @property
     def asks_agent(self) -> str | None:

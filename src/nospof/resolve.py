@@ -30,6 +30,7 @@ from nospof.stack.model import Stack, Tier
 from nospof.stack.problems import Problem, problem_at
 from nospof.topology import (
     ADMIN,
+    HEALTH,
     OUTSIDE,
     Bind,
     Endpoint,
@@ -393,7 +394,7 @@ class _Graph:
             yield Link(instance.id, target, connect.purpose, connect.is_required, is_local)
             asked_at = self._health_endpoint(target)
             if connect.checks and asked_at is not None:
-                yield Link(instance.id, asked_at, f"{connect.purpose}-health", connect.is_required, is_local)
+                yield Link(instance.id, asked_at, f"{connect.purpose}{HEALTH}", connect.is_required, is_local)
 
     def _health_endpoint(self, target: Endpoint) -> Endpoint | None:
         name = target.listen.checked_at

@@ -76,6 +76,8 @@ class InstanceId:
         return f"{self.tier}/{self.host}" if self.host else self.tier
 
 
+HEALTH = "-health"
+"""Ends the purpose of links over which only health is asked."""
 OUTSIDE = InstanceId("outside", "")
 """Everybody who visits the site."""
 ADMIN = InstanceId("admin", "")
@@ -168,6 +170,11 @@ class Link:
     purpose: str
     is_required: bool
     is_local: bool
+
+    @property
+    def asks_health(self) -> bool:
+        """Whether nothing is asked here but whether the target is well."""
+        return self.purpose.endswith(HEALTH)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ CODES: dict[str, Code] = {
     "F203": Code(Severity.WARNING, "The copies of the data are not in three zones."),
     "F204": Code(Severity.WARNING, "The voters are not in three zones."),
     "F205": Code(Severity.WARNING, "When the primary is lost, nothing takes over for it."),
+    "F210": Code(Severity.WARNING, "A single host takes a goal down: a single point of failure."),
+    "F211": Code(Severity.WARNING, "A single zone takes a goal down, though none of its hosts alone does."),
+    "F212": Code(Severity.NOTE, "Two losses at once take a goal down."),
+    "F213": Code(Severity.NOTE, "What the stack rests on and no stack file can double."),
     "F301": Code(Severity.WARNING, "Debian's present release does not have the packages of a component."),
 }
 

@@ -1,14 +1,15 @@
-"""Findings about what a single failure takes away, as far as it can be told tier by tier.
+"""Findings about what a single failure takes away of a tier, whether or not a goal depends on it.
 
-A first look: it knows hosts and zones, not what really depends on what; the exact answer is the structure function's.
+What fails a goal is the structure function's to say (nospof.analysis.losses); here is what a tier lacks by itself.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from nospof.analysis.codes import finding
+from nospof.analysis.structure import Kind, Part
 from nospof.component import Place
 from nospof.resolve import component_of
 from nospof.stack.model import Stack
@@ -20,16 +21,22 @@ from nospof.topology import OUTSIDE, Instance, Need, Rank, Topology
 FEWEST_ZONES = 3
 
 
-def redundancy_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
-    """Find tiers that one host or one zone takes down, and data and voters that have no majority without one zone."""
+def redundancy_findings(stack: Stack, topology: Topology, spofs: Collection[Part] = ()) -> Iterator[Problem]:
+    """Find tiers that one host or one zone takes down, and data and voters that have no majority without one zone.
+
+    `spofs`: hosts and zones of which more is said already, so that a tier that has nothing else is passed over.
+    """
     for tier in stack.tiers:
         members = topology.of_tier(tier.name)
         normal = [member for member in members if member.rank is Rank.NORMAL]
         if len(normal) < 2:
-            yield _single(stack, topology, tier.name, members)
+            if not normal or Part(Kind.HOST.value, normal[0].id.host) not in spofs:
+                yield _single(stack, topology, tier.name, members)
             continue
-        if len(_zones(topology, normal)) == 1:
-            yield _one_zone(stack, topology, tier.name, normal)
+        zones = _zones(topology, normal)
+        if len(zones) == 1:
+            if Part(Kind.ZONE.value, zones[0]) not in spofs:
+                yield _one_zone(stack, topology, tier.name, normal)
         elif _keep_copies(topology, tier.name) and len(_zones(topology, members)) < FEWEST_ZONES:
             yield _no_majority(stack, topology, tier.name, members)
         if _has_primary(topology, tier.name) and not _can_promote(members):

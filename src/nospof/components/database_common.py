@@ -8,6 +8,7 @@ docs/decisions/0006-database.md and 0009-failover.md.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from nospof import component as c
@@ -81,6 +82,13 @@ class Database(c.Component[S]):
         return self.settings.mode == "single"
 
     @property
+    def redundancy(self) -> c.Redundancy:
+        if self.is_single:
+            return c.OnePrimary(0, takes_over=False, goes_alone=True)
+        mode = self.settings.failover
+        return c.OnePrimary(MOST_VOTERS, takes_over=True, goes_alone=None if mode is None else mode == "available")
+
+    @property
     def wants(self) -> tuple[c.Wants, ...]:
         """Who is primary is agreed by a majority of three; a single server has nobody to agree with."""
         return () if self.is_single else (c.Wants(c.Consensus(), c.Place.THREE_ZONES),)
@@ -99,7 +107,7 @@ class Database(c.Component[S]):
     @property
     def listens(self) -> tuple[c.Listen, ...]:
         """One port for applications and replicas. Tls.SERVER is what it demands of all; replicas also show a certificate."""
-        write = c.TcpRoute(self.id.tier, WRITE_PORT, "/primary")
+        write = c.TcpRoute(self.id.tier, WRITE_PORT, "/primary", writes=True)
         read = c.TcpRoute(self.id.tier, READ_PORT, "/replica", or_else="/primary")
         sql = c.Listen(
             "sql", c.Protocol.MYSQL, self.settings.port, tls=c.Tls.SERVER, checked_at="role", reached_by=(write, read)
@@ -116,6 +124,11 @@ class Database(c.Component[S]):
         settings = tier.settings
         assert isinstance(settings, DatabaseSettings)  # noqa: S101 - the loader made it from this class
         return tuple(_objections(tier.hosts + tier.spare, settings))
+
+    @classmethod
+    def with_host(cls, tier: c.Tier, host: str) -> c.Tier:
+        grown = super().with_host(tier, host)
+        return replace(grown, settings=grown.settings.model_copy(update={"mode": "primary-replica"}))
 
     def parts(self, here: c.Context) -> c.Parts:
         tier = self.id.tier

@@ -36,6 +36,7 @@ class Etcd(c.Component[EtcdSettings]):
     name = "etcd"
     packages = ("curl", "etcd-client", "etcd-server")
     provides = (c.Consensus,)
+    redundancy = c.Majority()
     # Not required: each goes on without one of the others. The second is for a voter that must be taken in by the others.
     connects = (
         c.Connect(c.Who.PEERS, c.Protocol.PEER, "peers", is_required=False),

@@ -54,7 +54,7 @@ class Keepalived(c.Component[KeepalivedSettings]):
     packages = ("keepalived", "iproute2")
     provides = (c.FloatingAddress,)
     listens = (c.Listen("vrrp", c.Protocol.VRRP),)
-    connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers"),)
+    connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers", is_required=False),)
     touch_last_if = (HOLDS_ADDRESS,)
 
     def parts(self, here: c.Context) -> c.Parts:

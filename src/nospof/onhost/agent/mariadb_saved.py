@@ -60,8 +60,9 @@ def save(parts: tuple[LogFile, ...], keeps: Position, into: Path, limit_s: float
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(first.epoch_s))
     with tempfile.NamedTemporaryFile(dir=into, prefix=".beyond-") as file:  # readable by its owner only
         file.write(_heading(keeps, len(written), torn, printer))
+        unsound = {part.path for part in parts if part.torn}
         for part in (part for part in parts if part.transactions):
-            _write_sql(part, file, limit_s, printer)
+            _write_sql(part, file, limit_s, printer, may_end_early=part.path in unsound)
         file.flush()
         os.fsync(file.fileno())
         _keep(Path(file.name), into, f"beyond-{when}-{first.number}-{last.number}")
@@ -78,8 +79,12 @@ def _heading(keeps: Position, count: int, torn: list[str], printer: Printer) -> 
     return "".join(f"-- {line}\n" for line in lines).encode()
 
 
-def _write_sql(part: LogFile, into: IO[bytes], limit_s: float, printer: Printer) -> None:
-    """Append a log file's transactions as SQL, without the numbers they had."""
+def _write_sql(part: LogFile, into: IO[bytes], limit_s: float, printer: Printer, *, may_end_early: bool) -> None:
+    """Append a log file's transactions as SQL, without the numbers they had.
+
+    `may_end_early`: the file is torn. The printer looks beyond where it is to stop, and what a power cut left inside of a
+    transaction is not seen from its length: it prints what it can, and that must do, else the server never starts again.
+    """
     first, last = part.transactions[0], part.transactions[-1]
     argv = [*printer.argv, f"--start-position={first.start}", f"--stop-position={last.stop}"]
     with tempfile.TemporaryFile() as errors:
@@ -94,8 +99,13 @@ def _write_sql(part: LogFile, into: IO[bytes], limit_s: float, printer: Printer)
             finally:
                 too_late.cancel()
                 reading.kill()
-        if code != 0:
-            raise EngineError(f"{printer.argv[0]} failed with {part.path.name}: {last_lines(errors)}")
+        if code == 0:
+            return
+        what = f"{printer.argv[0]} failed with {part.path.name}: {last_lines(errors)}"
+        if code < 0 or not may_end_early:
+            raise EngineError(what)
+        log.warning("the binary log is torn, and is saved up to there only: %s", what)
+        into.write(f"-- The log could not be read on: {' '.join(what.split())}\n".encode())
 
 
 def _keep(written: Path, folder: Path, stem: str) -> None:

@@ -1,0 +1,106 @@
+"""Findings from the structure function: what takes a goal down alone, what in pairs, and what no file can double."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from nospof.analysis.codes import finding
+from nospof.analysis.remedies import remedy
+from nospof.analysis.structure import Goal, Kind, Part, Structure
+from nospof.resolve import component_of
+from nospof.stack.model import Stack
+from nospof.stack.problems import Problem
+from nospof.stack.words import listed
+from nospof.topology import Topology
+
+# A remedy is looked for by trying: for so many parts at most, which is more than anybody reads.
+MOST_REMEDIES = 12
+MOST_PAIRS = 12
+
+
+def loss_findings(stack: Stack, topology: Topology, made: Structure) -> Iterator[Problem]:
+    """Everything that `made`, the structure of `topology`, says of single losses and pairs."""
+    spofs = single_points(topology, made)
+    for number, (part, goals) in enumerate(spofs.items()):
+        yield _single(stack, topology, made, part, goals, is_remedied=number < MOST_REMEDIES)
+    yield from _pairs(stack, made)
+    yield _outside(stack, topology, made)
+
+
+def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal, ...]]:
+    """Hosts that alone take a goal down, and zones that do although none of their hosts does: each with its goals."""
+    zone_of = {host.name: host.zone for host in topology.hosts}
+    found: dict[Part, list[Goal]] = {}
+    for goal in made.goals:
+        singles = {part for cut in made.cut_sets(goal, 1) for part in cut}
+        hosts = [part for part in singles if part.kind == Kind.HOST.value]
+        explained = {zone_of[part.name] for part in hosts}
+        zones = [part for part in singles if part.kind == Kind.ZONE.value and part.name not in explained]
+        for part in (*hosts, *zones):
+            found.setdefault(part, []).append(goal)
+    return {part: tuple(found[part]) for part in sorted(found)}
+
+
+def _single(
+    stack: Stack, topology: Topology, made: Structure, part: Part, goals: tuple[Goal, ...], *, is_remedied: bool
+) -> Problem:
+    is_host = part.kind == Kind.HOST.value
+    what = f"{part} is a single point of failure: without it {listed(goal.fails for goal in goals)}"
+    processes = sorted({cut.name for goal in goals for cut in _process_spofs(made, goal) if cut.name.endswith(f"/{part.name}")})
+    if is_host and processes:
+        names = [topology.instance(one.id).component for one in topology.on_host(part.name) if str(one.id) in processes]
+        what += f"; {listed(names)} on it alone {'does' if len(names) == 1 else 'do'} the same"
+    why = " → ".join(made.reason(goals[-1], [part]))
+    found = remedy(stack, topology, part, goals) if is_remedied else None
+    fix = str(found) if found else "spread what stands on it over more hosts and zones"
+    path = f"hosts.{part.name}" if is_host else "hosts"
+    return finding(stack, "F210" if is_host else "F211", path, what, why=why, fix=fix)
+
+
+def _process_spofs(made: Structure, goal: Goal) -> Iterable[Part]:
+    return (part for cut in made.cut_sets(goal, 1) for part in cut if part.kind == Kind.PROCESS.value)
+
+
+def _pairs(stack: Stack, made: Structure) -> Iterator[Problem]:
+    """Pairs of hosts and zones; those with a process are in the JSON of `check` only."""
+    found: dict[tuple[str, ...], list[Goal]] = {}
+    for goal in made.goals:
+        for cut in made.cut_sets(goal, 2):
+            if len(cut) == 2 and all(part.kind == Kind.HOST.value for part in cut):
+                found.setdefault(tuple(sorted(part.name for part in cut)), []).append(goal)
+    if not found:
+        return
+    both = [" + ".join(pair) for pair, goals in sorted(found.items())]
+    shown = ", ".join(both[:MOST_PAIRS]) + (f" and {len(both) - MOST_PAIRS} more" if len(both) > MOST_PAIRS else "")
+    yield finding(
+        stack,
+        "F212",
+        "hosts",
+        f"{len(both)} pair{'s' if len(both) > 1 else ''} of hosts take{'' if len(both) > 1 else 's'} a goal down: {shown}",
+        why="each tier outlives the loss of one host; a second loss before the first is mended is one too many",
+        fix="mend the first loss soon; a third host in a tier outlives two",
+    )
+
+
+def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
+    singles = [
+        f"the name {stack.domain}: its entry in DNS, and whoever serves it",
+        "the folder .nospof beside this file: secrets and the key of the CA, without which nothing can be changed or renewed",
+        "the network between the hosts: while two hosts live and cannot reach each other, what needs that way fails",
+    ]
+    if topology.floating:
+        singles.append("the one layer-2 network in which a floating address can move")
+    return finding(
+        stack,
+        "F213",
+        "domain",
+        f"single, and not doubled by this file: {'; '.join(singles)}",
+        why=f"all else was counted: {_counted(topology)}, for the goals {listed(goal.value for goal in made.goals)}",
+        fix="two name servers at different providers; a copy of .nospof in a safe place; doubled switches and cables",
+    )
+
+
+def _counted(topology: Topology) -> str:
+    zones = len({host.zone for host in topology.hosts})
+    processes = sum(1 for one in topology.instances if component_of(one).name)
+    return f"{len(topology.hosts)} hosts, {zones} zone{'s' if zones > 1 else ''}, {processes} instances"

@@ -1,0 +1,379 @@
+"""The structure function: which goal fails when which parts are lost, from the topology alone. Pure.
+
+A part is a zone, a host or a process; losing it is losing it for long, since what restarts or moves by itself within seconds is
+no loss. For each goal there is a tree of conditions ("haproxy on lb1 does not run"), which share what is common. It is
+evaluated, explained, and turned into minimal cut sets. It is monotone: one loss more never helps.
+
+What is assumed, and tried by drills: instances that lose what they need on their own host are asked nothing any more; a primary
+may be any host that can be one, so a goal holds only if it holds with each of them; several losses come at once. How a tier
+outlives the loss of instances is said by its component (Each, Majority, OnePrimary in nospof.component).
+Limits: paths between two hosts that are cut while both live are no parts here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import combinations
+
+from nospof.component import Consensus, Majority, OnePrimary, TcpRoute
+from nospof.resolve import component_of
+from nospof.topology import OUTSIDE, Endpoint, Instance, InstanceId, Link, Rank, Site, Topology
+
+
+class Goal(Enum):
+    """A promise to the outside."""
+
+    SERVE = "serve"
+    WRITE = "write"
+
+    @property
+    def fails(self) -> str:
+        return {"serve": "pages are not answered", "write": "writes fail"}[self.value]
+
+
+class Kind(Enum):
+    """What kind of part; in the order from large to small."""
+
+    ZONE = "zone"
+    HOST = "host"
+    PROCESS = "process"
+
+
+@dataclass(frozen=True, order=True)
+class Part:
+    """Something that can be lost: a zone, a host, or all processes of one instance ("web/web1")."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class Gate(Enum):
+    """When a condition is the case: any of its causes is, all are, or so many."""
+
+    ANY = "any"
+    ALL = "all"
+    AT_LEAST = "at least"
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Something that may be the case. `says` may count: {left} of {all} causes are not the case; "" is not worth a word."""
+
+    says: str
+    gate: Gate
+    causes: tuple[Condition | Part, ...]
+    least: int = 1
+
+    @property
+    def needed(self) -> int:
+        """So many causes bring it about."""
+        return {Gate.ANY: 1, Gate.ALL: len(self.causes), Gate.AT_LEAST: self.least}[self.gate]
+
+
+CutSet = frozenset[Part]
+NEVER = Condition("never", Gate.ANY, ())
+ALWAYS = Condition("always", Gate.ALL, ())
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the goals of a stack rest on. A goal that the stack does not have is not in `goals`."""
+
+    goals: Mapping[Goal, Condition]
+    parts: tuple[Part, ...]
+
+    def fails(self, goal: Goal, lost: Iterable[Part]) -> bool:
+        """Whether `goal` fails while all of `lost` are lost."""
+        return _Evaluation(frozenset(lost)).is_so(self.goals[goal])
+
+    def reason(self, goal: Goal, lost: Iterable[Part]) -> tuple[str, ...]:
+        """Why `goal` fails while `lost` are lost, from the loss to the goal; () where it does not fail."""
+        evaluation = _Evaluation(frozenset(lost))
+        if not evaluation.is_so(self.goals[goal]):
+            return ()
+        return tuple(dict.fromkeys(reversed(list(evaluation.chain(self.goals[goal])))))
+
+    def cut_sets(self, goal: Goal, most: int) -> tuple[CutSet, ...]:
+        """The minimal sets of at most `most` parts whose loss makes `goal` fail, the smallest first."""
+        found = _Cuts(most).of(self.goals[goal])
+        return tuple(sorted(found, key=lambda cut: (len(cut), sorted(cut))))
+
+
+def structure(topology: Topology) -> Structure:
+    """Work out what the goals of `topology` rest on."""
+    made = _Builder(topology)
+    goals = {goal: condition for goal in Goal if (condition := made.goal(goal)) is not None}
+    parts = [
+        *(Part(Kind.ZONE.value, zone) for zone in sorted({host.zone for host in topology.hosts})),
+        *(Part(Kind.HOST.value, host.name) for host in topology.hosts),
+        *(Part(Kind.PROCESS.value, str(instance.id)) for instance in topology.instances),
+    ]
+    return Structure(goals, tuple(sorted(parts)))
+
+
+# --- from the topology to conditions -------------------------------------------------------------------------------------
+@dataclass
+class _Builder:
+    topology: Topology
+    _dead: dict[InstanceId, Condition] = field(default_factory=dict)
+    _failing: dict[tuple[Goal, Site, InstanceId], Condition] = field(default_factory=dict)
+    _tiers: dict[tuple[Goal, str], Condition] = field(default_factory=dict)
+    _sites: dict[Endpoint, tuple[Site, ...]] = field(default_factory=dict)
+
+    def goal(self, goal: Goal) -> Condition | None:
+        """What makes `goal` fail; None where the stack has nothing of the kind."""
+        entries = sorted({link.target for link in self.topology.links if link.source == OUTSIDE}, key=str)
+        sites = sorted({site for entry in entries for site in self._sites_of(entry)}, key=lambda site: (site.tier, site.path))
+        if goal is Goal.WRITE:
+            sites = [site for site in sites if self._writes(site)]
+        if not sites:
+            return None
+        by_port: dict[Site, list[Endpoint]] = {
+            site: [entry for entry in entries if site in self._sites_of(entry)] for site in sites
+        }
+        return Condition(goal.fails, Gate.ANY, tuple(self._site(goal, site, found) for site, found in by_port.items()))
+
+    def _site(self, goal: Goal, site: Site, entries: list[Endpoint]) -> Condition:
+        owners = sorted({entry.owner for entry in entries})
+        ways = tuple(self._entry(goal, site, owner) for owner in owners)
+        return Condition(f"nobody answers for {site.tier}", Gate.ALL, ways)
+
+    def _entry(self, goal: Goal, site: Site, owner: InstanceId) -> Condition:
+        """Through this host nobody comes in: it does not answer, or what brings the address to it does not run."""
+        holders = [
+            self._is_dead(provider.id)
+            for provider in self.topology.on_host(owner.host)
+            if any(demand.by == owner and demand.need.floating_name for demand in provider.demands)
+        ]
+        return _any("", (self._fails(goal, site, owner), *holders))
+
+    def _writes(self, site: Site) -> bool:
+        """Whether the application of `site` has a way to change data."""
+        members = self.topology.of_tier(site.tier)
+        return any(
+            isinstance(link.target.listen.answers, TcpRoute) and link.target.listen.answers.writes
+            for member in members
+            for link in self.topology.links_from(member.id)
+        )
+
+    # --- instances ---------------------------------------------------------------------------------------------------
+    def _is_dead(self, instance: InstanceId) -> Condition:
+        if instance not in self._dead:
+            component = self.topology.instance(instance).component
+            host = self.topology.host(instance.host)
+            causes = (
+                Part(Kind.PROCESS.value, str(instance)),
+                Part(Kind.HOST.value, host.name),
+                Part(Kind.ZONE.value, host.zone),
+            )
+            self._dead[instance] = Condition(f"{component} on {instance.host} does not run", Gate.ANY, causes)
+        return self._dead[instance]
+
+    def _fails(self, goal: Goal, site: Site, instance: InstanceId) -> Condition:
+        """The instance does not run, or lacks something that it cannot do without."""
+        key = (goal, site, instance)
+        if key not in self._failing:
+            # Who needs itself in the end does not fail for that.
+            self._failing[key] = NEVER
+            lacks = tuple(self._lacks(goal, site, instance, group) for group in self._groups(goal, site, instance))
+            self._failing[key] = _any("", (self._is_dead(instance), *lacks))
+        return self._failing[key]
+
+    def _groups(self, goal: Goal, site: Site, instance: InstanceId) -> Iterator[tuple[Link, ...]]:
+        """What it cannot do without: of each group one target is enough."""
+        groups: dict[tuple[str, str, str], list[Link]] = defaultdict(list)
+        for link in self.topology.links_from(instance):
+            answers = link.target.listen.answers
+            is_for_writing = isinstance(answers, TcpRoute) and answers.writes
+            leads = self._sites_of(link.target)
+            if not link.is_required or link.asks_health or (leads and site not in leads):
+                continue
+            if is_for_writing and goal is not Goal.WRITE:
+                continue
+            groups[(link.purpose, link.target.owner.tier, repr(answers))].append(link)
+        yield from (tuple(groups[key]) for key in sorted(groups))
+
+    def _lacks(self, goal: Goal, site: Site, instance: InstanceId, group: tuple[Link, ...]) -> Condition:
+        targets = tuple(self._target_fails(goal, site, target) for target in sorted({link.target for link in group}, key=str))
+        tier = group[0].target.owner.tier
+        return targets[0] if len(targets) == 1 else Condition(f"nobody in tier {tier} answers {instance}", Gate.ALL, targets)
+
+    def _target_fails(self, goal: Goal, site: Site, target: Endpoint) -> Condition:
+        route = target.listen.answers
+        if isinstance(route, TcpRoute):
+            tier = self._tier(Goal.WRITE if route.writes else Goal.SERVE, route.tier)
+            return _any("", (self._is_dead(target.owner), tier))
+        component = component_of(self.topology.instance(target.owner))
+        if isinstance(component.redundancy, Majority):
+            return self._no_majority(self._peers(target.owner))
+        return self._fails(goal, site, target.owner)
+
+    def _sites_of(self, endpoint: Endpoint) -> tuple[Site, ...]:
+        if endpoint not in self._sites:
+            self._sites[endpoint] = self.topology.sites_behind(endpoint)
+        return self._sites[endpoint]
+
+    # --- tiers with a primary ----------------------------------------------------------------------------------------
+    def _tier(self, goal: Goal, tier: str) -> Condition:
+        """`tier` takes no writes, or gives nothing to read."""
+        if (goal, tier) not in self._tiers:
+            members = self.topology.of_tier(tier)
+            redundancy = component_of(members[0]).redundancy
+            does_not = "takes no writes" if goal is Goal.WRITE else "cannot be read"
+            if isinstance(redundancy, OnePrimary):
+                candidates = [member for member in members if member.rank is Rank.NORMAL]
+                made = [self._with_primary(goal, redundancy, primary, members) for primary in candidates]
+                condition = _any(f"tier {tier} {does_not}", made)
+            else:
+                condition = Condition(f"tier {tier} {does_not}", Gate.ALL, tuple(self._is_dead(one.id) for one in members))
+            self._tiers[(goal, tier)] = condition
+        return self._tiers[(goal, tier)]
+
+    def _with_primary(self, goal: Goal, how: OnePrimary, primary: Instance, members: tuple[Instance, ...]) -> Condition:
+        """It neither goes on with `primary` as it was, nor with another in its place."""
+        others = sorted((one for one in members if one.id != primary.id), key=lambda one: (one.rank is Rank.WITNESS, one.id))
+        voters = [self._is_dead(one.id) for one in others[: how.most_voters]]
+        goes_alone = len(others) < how.most_voters if how.goes_alone is None else how.goes_alone
+        no_majority = self._no_majority(self._agreeing(primary))
+        stops = [self._is_dead(primary.id)]
+        if goal is Goal.WRITE and voters:
+            alone = Condition("no copy acknowledges", Gate.ALL, tuple(voters))
+            stops.append(_all("the primary may not go on alone", (alone, no_majority)) if goes_alone else alone)
+        return _all(f"{primary.id.host}, if it is primary, is not replaced", (
+            _any(f"the primary {primary.id.host} does not go on", stops),
+            self._nobody_promoted(how, voters, no_majority, goes_alone=goes_alone),
+        ))  # fmt: skip
+
+    def _nobody_promoted(
+        self, how: OnePrimary, voters: list[Condition], no_majority: Condition, *, goes_alone: bool
+    ) -> Condition:
+        # A promoted copy needs another one to acknowledge its writes, unless it may go on alone.
+        if not how.takes_over or not voters or (len(voters) < 2 and not goes_alone):
+            return ALWAYS
+        missing = _any("a copy that may have acknowledged the last writes cannot be heard", voters)
+        return _any("nobody can be promoted", (no_majority, missing))
+
+    def _agreeing(self, member: Instance) -> tuple[InstanceId, ...]:
+        """Those who agree on who is primary, for the tier of `member`."""
+        wanted = {want.need for want in component_of(member).wants if isinstance(want.need, Consensus)}
+        return tuple(one.id for one in self.topology.instances if any(demand.need in wanted for demand in one.demands))
+
+    def _peers(self, instance: InstanceId) -> tuple[InstanceId, ...]:
+        needs = {demand.need for demand in self.topology.instance(instance).demands}
+        found = [one for one in self.topology.of_tier(instance.tier) if not needs or needs & {d.need for d in one.demands}]
+        return tuple(one.id for one in found)
+
+    def _no_majority(self, voters: tuple[InstanceId, ...]) -> Condition:
+        if not voters:
+            return ALWAYS
+        component = self.topology.instance(voters[0]).component
+        # Of n voters n // 2 + 1 are a majority, so it is lost with this many.
+        least = len(voters) - len(voters) // 2
+        says = f"{component} has {{left}} of {{all}} voters, no majority"
+        return Condition(says, Gate.AT_LEAST, tuple(self._is_dead(voter) for voter in voters), least)
+
+
+def _any(says: str, causes: Iterable[Condition]) -> Condition:
+    kept = tuple(cause for cause in causes if cause is not NEVER)
+    if ALWAYS in kept or not kept:
+        return ALWAYS if kept else NEVER
+    return kept[0] if len(kept) == 1 and not says else Condition(says, Gate.ANY, kept)
+
+
+def _all(says: str, causes: Iterable[Condition]) -> Condition:
+    kept = tuple(cause for cause in causes if cause is not ALWAYS)
+    if NEVER in kept or not kept:
+        return NEVER if kept else ALWAYS
+    return kept[0] if len(kept) == 1 and not says else Condition(says, Gate.ALL, kept)
+
+
+# --- what follows --------------------------------------------------------------------------------------------------------
+@dataclass
+class _Evaluation:
+    """What is the case while `lost` are lost. Each condition is looked at once."""
+
+    lost: CutSet
+    _known: dict[Condition, bool] = field(default_factory=dict)
+
+    def is_so(self, top: Condition) -> bool:
+        for condition in in_order(top):
+            happened = sum(self._has_happened(cause) for cause in condition.causes)
+            self._known[condition] = happened >= condition.needed
+        return self._known[top]
+
+    def _has_happened(self, cause: Condition | Part) -> bool:
+        return cause in self.lost if isinstance(cause, Part) else self._known[cause]
+
+    def chain(self, top: Condition) -> Iterator[str]:
+        """From `top`, which is the case, down to a loss: where one cause is enough the first, else the last that it took."""
+        here: Condition | Part = top
+        while isinstance(here, Condition):
+            happened = [cause for cause in here.causes if self._has_happened(cause)]
+            if here.says:
+                yield here.says.format(left=len(here.causes) - len(happened), all=len(here.causes))
+            if not happened:
+                return
+            here = happened[0] if here.gate is Gate.ANY else happened[-1]
+        yield SAID[here.kind].format(here.name)
+
+
+SAID = {"zone": "zone {} is gone", "host": "host {} is dark", "process": "{} stops"}
+
+
+def in_order(top: Condition) -> Iterator[Condition]:
+    """Everything `top` consists of, each once, causes first. Not recursive: chains may be long."""
+    seen: set[Condition] = set()
+    todo: list[tuple[Condition, bool]] = [(top, False)]
+    while todo:
+        condition, is_done = todo.pop()
+        if is_done:
+            yield condition
+        elif condition not in seen:
+            seen.add(condition)
+            todo.append((condition, True))
+            todo.extend((cause, False) for cause in reversed(condition.causes) if isinstance(cause, Condition))
+
+
+@dataclass
+class _Cuts:
+    """Minimal cut sets of at most `most` parts, from the bottom up; larger ones are dropped as soon as they appear."""
+
+    most: int
+
+    def of(self, top: Condition) -> frozenset[CutSet]:
+        known: dict[Condition, frozenset[CutSet]] = {}
+        for condition in in_order(top):
+            causes = [
+                frozenset({frozenset({cause})}) if isinstance(cause, Part) else known[cause] for cause in condition.causes
+            ]
+            known[condition] = self._joined(causes, condition.needed)
+        return known[top]
+
+    def _joined(self, causes: list[frozenset[CutSet]], needed: int) -> frozenset[CutSet]:
+        found: set[CutSet] = set()
+        for chosen in combinations(causes, needed):
+            together: frozenset[CutSet] = frozenset({frozenset()})
+            for one in chosen:
+                together = _minimal({a | b for a in together for b in one if len(a | b) <= self.most})
+            found |= together
+        return _minimal(found)
+
+
+def _minimal(cuts: set[CutSet]) -> frozenset[CutSet]:
+    """Without those that contain another one."""
+    kept: list[CutSet] = []
+    by_part: dict[Part, list[CutSet]] = defaultdict(list)
+    for cut in sorted(cuts, key=len):
+        if not cut:
+            return frozenset({cut})
+        if not any(other <= cut for part in cut for other in by_part[part]):
+            kept.append(cut)
+            for part in cut:
+                by_part[part].append(cut)
+    return frozenset(kept)

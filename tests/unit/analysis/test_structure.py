@@ -1,0 +1,248 @@
+"""The structure function against brute force, and against what was said of the same stacks in other words."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import chain, combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nospof.analysis.structure import Condition, Gate, Goal, Part, Structure, structure
+from nospof.component import Component
+from nospof.resolve import Allotment, resolve
+from nospof.stack.load import load
+from nospof.topology import Topology
+
+ROOT = Path(__file__).parents[3]
+PARTS = tuple(Part("host", name) for name in "abcdef")
+
+
+def topology_of(path: Path) -> Topology:
+    kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
+    resolved = resolve(load(path, kinds), Allotment())
+    assert not resolved.problems
+    return resolved.topology
+
+
+def example(name: str) -> Structure:
+    return structure(topology_of(ROOT / "examples" / name / "stack.yaml"))
+
+
+def host(name: str) -> Part:
+    return Part("host", name)
+
+
+def singles(made: Structure, goal: Goal) -> set[str]:
+    return {str(part) for cut in made.cut_sets(goal, 1) for part in cut}
+
+
+# --- trees of conditions -------------------------------------------------------------------------------------------------
+def conditions() -> st.SearchStrategy[Condition]:
+    leaves = st.sampled_from(PARTS)
+
+    def joined(causes: st.SearchStrategy[Condition | Part]) -> st.SearchStrategy[Condition]:
+        several = st.lists(causes, min_size=1, max_size=4).map(tuple)
+        simple = st.builds(lambda gate, args: Condition("it", gate, args), st.sampled_from((Gate.ANY, Gate.ALL)), several)
+        counted = several.flatmap(
+            lambda args: st.integers(1, len(args)).map(lambda least: Condition("it", Gate.AT_LEAST, args, least))
+        )
+        return simple | counted
+
+    return joined(st.recursive(leaves, joined, max_leaves=12))
+
+
+def states() -> Iterable[frozenset[Part]]:
+    return (frozenset(state) for state in chain.from_iterable(combinations(PARTS, size) for size in range(len(PARTS) + 1)))
+
+
+def happens(condition: Condition | Part, lost: frozenset[Part]) -> bool:
+    if isinstance(condition, Part):
+        return condition in lost
+    return sum(happens(cause, lost) for cause in condition.causes) >= condition.needed
+
+
+@given(conditions())
+@settings(max_examples=150, deadline=None)
+def test_cut_sets_are_the_smallest_of_all_states_that_fail(top: Condition) -> None:
+    made = Structure({Goal.SERVE: top}, PARTS)
+    failing = [state for state in states() if happens(top, state)]
+    smallest = {state for state in failing if not any(other < state for other in failing)}
+    assert set(made.cut_sets(Goal.SERVE, len(PARTS))) == smallest
+    assert set(made.cut_sets(Goal.SERVE, 2)) == {state for state in smallest if len(state) <= 2}
+
+
+@given(conditions(), st.sets(st.sampled_from(PARTS)))
+@settings(max_examples=150, deadline=None)
+def test_reason_begins_with_a_loss_and_ends_with_the_goal(top: Condition, lost: set[Part]) -> None:
+    made = Structure({Goal.SERVE: Condition("pages fail", Gate.ANY, (top,))}, PARTS)
+    reason = made.reason(Goal.SERVE, lost)
+    assert bool(reason) == happens(top, frozenset(lost)) == made.fails(Goal.SERVE, lost)
+    if reason:
+        assert reason[0] in {f"host {part.name} is dark" for part in lost}
+        assert reason[-1] == "pages fail"
+
+
+def test_chain_of_a_thousand_conditions_is_no_problem() -> None:
+    top = Condition("it", Gate.ANY, (PARTS[0],))
+    for _ in range(5000):
+        top = Condition("it", Gate.ANY, (top,))
+    assert Structure({Goal.SERVE: top}, PARTS).cut_sets(Goal.SERVE, 1) == (frozenset({PARTS[0]}),)
+
+
+# --- whole stacks, judged in other words ---------------------------------------------------------------------------------
+def drawn(folder: Path, seed: int) -> Topology:
+    """A stack of the usual kind, its sizes and zones drawn."""
+    chance = random.Random(seed)
+    zones = "abcd"[: chance.randint(1, 4)]
+    names = {
+        "lb": chance.randint(1, 3),
+        "web": chance.randint(1, 3),
+        "db": chance.randint(1, 4),
+    }
+    hosts = [f"{kind}{number}" for kind, count in names.items() for number in range(1, count + 1)] + ["w1"]
+    of = {kind: [name for name in hosts if name.startswith(kind)] for kind in names}
+    shared = chance.random() < 0.3
+    if shared:  # the web servers' hosts carry the load balancers too
+        of["lb"] = of["web"]
+    database = "mode: single"
+    if len(of["db"]) > 1:
+        failover = chance.choice(["", ", failover: available", ", failover: lossless"])
+        database = f"mode: primary-replica{', witness: w1' if chance.random() < 0.6 else ''}{failover}"
+    port = ", port: 8080" if shared else ""
+    text = f"""\
+name: drawn
+domain: drawn.example.com
+hosts:
+{"".join(f"  {name}: {{zone: {chance.choice(zones)}}}" + chr(10) for name in hosts)}\
+tiers:
+  load-balancer: {{component: haproxy, hosts: [{", ".join(of["lb"])}], to: web}}
+  web: {{component: nginx, hosts: [{", ".join(of["web"])}], to: app{port}}}
+  app: {{component: gunicorn, hosts: [{", ".join(of["web"])}], source: ./app, module: "a:b", to: database}}
+  database: {{component: mariadb, hosts: [{", ".join(of["db"])}], {database}}}
+"""
+    (folder / "app").mkdir(exist_ok=True)
+    path = folder / "stack.yaml"
+    path.write_text(text)
+    return topology_of(path)
+
+
+class Said:
+    """The same judgement, made forwards and by hand for this kind of stack."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.hosts = {tier: [i.id.host for i in topology.of_tier(tier)] for tier in {i.id.tier for i in topology.instances}}
+        settings_ = topology.of_tier("database")[0].settings
+        self.is_single = getattr(settings_, "mode") == "single"  # noqa: B009
+        self.failover = getattr(settings_, "failover")  # noqa: B009
+        self.witness = getattr(settings_, "witness")  # noqa: B009
+
+    def holds(self, goal: Goal, lost: frozenset[Part]) -> bool:
+        def lives(tier: str, name: str) -> bool:
+            zone = self.topology.host(name).zone
+            return not {Part("process", f"{tier}/{name}"), Part("host", name), Part("zone", zone)} & lost
+
+        enters = any(lives("load-balancer", name) and lives("keepalived", name) for name in self.hosts["load-balancer"])
+        serves = any(all(lives(tier, name) for tier in ("web", "app", "database-router")) for name in self.hosts["web"])
+        return enters and serves and all(self.database(goal, first, lives) for first in self.servers)
+
+    @property
+    def servers(self) -> list[str]:
+        return [name for name in self.hosts["database"] if name != self.witness]
+
+    def database(self, goal: Goal, primary: str, lives: object) -> bool:
+        assert callable(lives)
+        others = sorted((name for name in self.hosts["database"] if name != primary), key=lambda n: (n == self.witness, n))
+        if self.is_single:
+            return bool(lives("database", primary))
+        voters = others[:2]
+        alone = self.failover == "available" or (self.failover is None and len(others) < 2)
+        etcd = [bool(lives("etcd", name)) for name in self.hosts["etcd"]]
+        agree = sum(etcd) * 2 > len(etcd)
+        answering = [name for name in voters if lives("database", name)]
+        if lives("database", primary):
+            goes_on = goal is Goal.SERVE or bool(answering) or (alone and agree)
+            if goes_on:
+                return True
+        can_promote = agree and answering == voters
+        return can_promote and (len(voters) > 1 or alone)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_structure_says_what_is_said_by_hand(tmp_path: Path, seed: int) -> None:
+    topology = drawn(tmp_path, seed)
+    made, said, chance = structure(topology), Said(topology), random.Random(seed)
+    few = [frozenset(lost) for size in (0, 1, 2) for lost in combinations(made.parts, size)]
+    many = [frozenset(chance.sample(made.parts, chance.randint(3, 8))) for _ in range(150)]
+    for goal in Goal:
+        cuts = made.cut_sets(goal, 2)
+        for lost in [*chance.sample(few, min(len(few), 300)), *many]:
+            fails = not said.holds(goal, lost)
+            assert made.fails(goal, lost) == fails, (goal, sorted(map(str, lost)))
+            if len(lost) <= 2:
+                assert any(cut <= lost for cut in cuts) == fails
+
+
+# --- the examples --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("goal", Goal)
+def test_distributed_has_no_single_point_of_failure(goal: Goal) -> None:
+    made = example("distributed")
+    assert singles(made, goal) == set()
+    pairs = {tuple(sorted(part.name for part in cut)) for cut in made.cut_sets(goal, 2) if {p.kind for p in cut} == {"host"}}
+    assert pairs == {("lb1", "lb2"), ("web1", "web2"), ("db1", "db2"), ("db1", "w1"), ("db2", "w1")}
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_simple_has_exactly_its_single_points_of_failure(goal: Goal) -> None:
+    assert singles(example("simple"), goal) == {
+        "host lb1", "process load-balancer/lb1", "process keepalived/lb1",
+        "host db1", "process database/db1",
+        "zone a", "zone b",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("failover", "expected"), [("lossless", {"host db1", "host db2"}), ("available", set())])
+def test_two_copies_outlive_a_loss_only_if_one_may_go_on_alone(tmp_path: Path, failover: str, expected: set[str]) -> None:
+    """Without a third copy nobody acknowledges what the one that is left writes."""
+    (tmp_path / "app").mkdir()
+    path = tmp_path / "stack.yaml"
+    path.write_text(f"""\
+name: two
+domain: two.example.com
+hosts:
+  {{lb1: {{zone: a}}, lb2: {{zone: b}}, web1: {{zone: a}}, web2: {{zone: b}}, db1: {{zone: a}}, db2: {{zone: b}}, x1: {{zone: c}}}}
+tiers:
+  load-balancer: {{component: haproxy, hosts: [lb1, lb2], to: app}}
+  app: {{component: gunicorn, hosts: [web1, web2], source: ./app, module: "a:b", to: database}}
+  database: {{component: mariadb, hosts: [db1, db2], failover: {failover}}}
+""")
+    found = singles(structure(topology_of(path)), Goal.WRITE)
+    assert {part for part in found if part.startswith("host")} == expected
+
+
+def test_reason_tells_how_a_loss_becomes_a_failure() -> None:
+    assert example("distributed").reason(Goal.WRITE, [host("db1"), host("w1")])[:4] == (
+        "host w1 is dark",
+        "etcd on w1 does not run",
+        "etcd has 1 of 3 voters, no majority",
+        "nobody can be promoted",
+    )
+
+
+def test_goal_that_a_stack_does_not_have_is_not_judged(tmp_path: Path) -> None:
+    path = tmp_path / "stack.yaml"
+    (tmp_path / "app").mkdir()
+    path.write_text("""\
+name: pages
+domain: pages.example.com
+hosts:
+  web1: {zone: a}
+tiers:
+  load-balancer: {component: haproxy, hosts: [web1], to: app}
+  app: {component: gunicorn, hosts: [web1], source: ./app, module: "a:b"}
+""")
+    assert set(structure(topology_of(path)).goals) == {Goal.SERVE}
