@@ -214,7 +214,8 @@ def test_two_copies_outlive_a_loss_only_if_one_may_go_on_alone(tmp_path: Path, f
 name: two
 domain: two.example.com
 hosts:
-  {{lb1: {{zone: a}}, lb2: {{zone: b}}, web1: {{zone: a}}, web2: {{zone: b}}, db1: {{zone: a}}, db2: {{zone: b}}, x1: {{zone: c}}}}
+  {{lb1: {{zone: a}}, lb2: {{zone: b}}, web1: {{zone: a}}, web2: {{zone: b}},
+   db1: {{zone: a}}, db2: {{zone: b}}, x1: {{zone: c}}}}
 tiers:
   load-balancer: {{component: haproxy, hosts: [lb1, lb2], to: app}}
   app: {{component: gunicorn, hosts: [web1, web2], source: ./app, module: "a:b", to: database}}
