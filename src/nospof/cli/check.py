@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nospof.analysis.findings import findings
+from nospof.cli.sarif import sarif
 from nospof.cli.screen import console
 from nospof.cli.stack_argument import deployment
 from nospof.stack.problems import Problem, Severity, StackProblems
@@ -14,17 +15,18 @@ from nospof.stack.problems import Problem, Severity, StackProblems
 STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 
-def run(path: Path, *, as_json: bool) -> int:
+def run(path: Path, *, as_json: bool, as_sarif: bool = False) -> int:
+    document = _sarif if as_sarif else _document
     try:
         site = deployment(path)
     except StackProblems as wrong:
-        if not as_json:
+        if not as_json and not as_sarif:
             raise
-        print(_document(tuple(wrong.problems)))
+        print(document(tuple(wrong.problems)))
         return wrong.exit_code
     found = site.stack.warnings + site.problems + findings(site.stack, site.topology)
-    if as_json:
-        print(_document(found))
+    if as_json or as_sarif:
+        print(document(found))
     else:
         _show(found)
     return 1 if any(problem.severity is not Severity.NOTE for problem in found) else 0
@@ -32,6 +34,10 @@ def run(path: Path, *, as_json: bool) -> int:
 
 def _document(problems: tuple[Problem, ...]) -> str:
     return json.dumps([{**asdict(problem), "severity": problem.severity.value} for problem in problems], indent=1)
+
+
+def _sarif(problems: tuple[Problem, ...]) -> str:
+    return json.dumps(sarif(problems), indent=1)
 
 
 def _show(found: tuple[Problem, ...]) -> None:

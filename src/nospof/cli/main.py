@@ -57,17 +57,18 @@ app.add_typer(lab_app, name="lab")
 
 Stack = Annotated[Path, typer.Argument(metavar="STACK", help="The stack file, or the folder it is in.", show_default=True)]
 StackAndHost = Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help="A host of the stack, or `client`.")]
+Sarif = Annotated[bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for editors and continuous integration.")]
 Tier = Annotated[str, typer.Option("--tier", metavar="TIER", help="The database's tier, where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 DEFAULT = Path("stack.yaml")
 
 
 @app.command()
-def check(stack: Stack = DEFAULT, json: Json = False) -> None:
-    """Say what is wrong or unsafe in the stack file. Touches nothing."""
+def check(stack: Stack = DEFAULT, json: Json = False, sarif: Sarif = False) -> None:
+    """Say what is wrong or unsafe in the stack file, and what fails when any part is lost. Touches nothing."""
     from nospof.cli import check as command
 
-    raise typer.Exit(command.run(stack, as_json=json))
+    raise typer.Exit(command.run(stack, as_json=json, as_sarif=sarif))
 
 
 @app.command()
