@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from nospof.errors import Uncertain
 
-# A node and what is remembered of it take some 400 bytes (measured on edf9203), so this is about 3 GiB.
-MOST_NODES = 8_000_000
+# Measured on edf9203: a node or remembered result takes that much, so the default ends at about 3 GiB.
+BYTES_PER_NODE = 200
+MOST_NODES = 16_000_000
 
 
 def never() -> bool:
@@ -33,13 +34,17 @@ class Budget:
     def check(self, used: int) -> None:
         """Raise TooExpensive when `used` nodes and remembered results are too many, or when it is late."""
         if used > self.nodes:
-            raise TooExpensive(
-                f"more than {self.nodes} nodes are needed, which is what this analysis may use",
-                why="the decision diagram of this tree is too large under every order of its events that was tried",
-                fix="allow more, if there is memory for it: 400 bytes per node",
-            )
+            raise self.exceeded()
         if self.is_late():
-            raise TooExpensive("the time for this analysis is over before it was finished", fix="allow more time")
+            raise TooExpensive("the time for this analysis was over before it was finished", fix="allow more time")
+
+    def exceeded(self) -> TooExpensive:
+        """The error for work that needs more nodes than there may be."""
+        return TooExpensive(
+            f"this analysis needs more than the {self.nodes} nodes it may use",
+            why="under every order of its events that was tried the diagram of this tree, or of its cut sets, is larger",
+            fix=f"allow more nodes, if there is memory for them: each takes some {BYTES_PER_NODE} bytes",
+        )
 
     def at_most(self, nodes: int) -> Budget:
         """The same, with `nodes` nodes if that is less."""

@@ -90,6 +90,8 @@ class Diagram(Graph):
         return rows[least]
 
     def negated(self, function: int) -> int:
+        """True where `function` is false."""
+        self.budget.check(len(self))
         results = {FALSE: TRUE, TRUE: FALSE}
         for node in self.below(function):
             results[node] = self.node(self.variable[node], results[self.low[node]], results[self.high[node]])
@@ -105,6 +107,14 @@ class Diagram(Graph):
             results[node] = self.node(self.variable[node], results[self.high[node]], results[self.low[node]])
         return results[function]
 
+    def only(self, function: int, budget: Budget) -> tuple[Diagram, int]:
+        """A diagram of `function` alone, without what its making left behind, and the function's node there."""
+        fresh = Diagram(budget)
+        moved = {FALSE: FALSE, TRUE: TRUE}
+        for node in self.below(function):
+            moved[node] = fresh.node(self.variable[node], moved[self.low[node]], moved[self.high[node]])
+        return fresh, moved[function]
+
     def is_monotone(self, function: int) -> bool:
         """Whether no variable that becomes true ever makes `function` false."""
         return all(self.both(self.low[node], self.high[node]) == self.low[node] for node in self.below(function))
@@ -116,6 +126,7 @@ class Diagram(Graph):
         first = one << SHIFT | other if one > other else other << SHIFT | one
         todo = [first]
         steps = 0
+        self.budget.check(len(variable) + len(results))
         while todo:
             key = todo[-1]
             if key in results:
@@ -146,7 +157,7 @@ class Diagram(Graph):
             todo.pop()
             steps += 1
             if not steps % STEPS:
-                self.budget.check(len(variable))
+                self.budget.check(len(variable) + len(results))
             if result_low == result_high:
                 results[key] = result_low
                 continue

@@ -11,14 +11,11 @@ A. Rauzy, New algorithms for fault trees analysis, 1993, https://doi.org/10.1016
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
 from nospof.analysis.fault_tree.budget import Budget
 from nospof.analysis.fault_tree.diagram import MASK, SHIFT, STEPS, Diagram, Graph
 
 NONE, EMPTY = 0, 1
-# How many sets there are of each size: at [2] those of two members.
-Counts = tuple[int, ...]
 
 
 class Families(Graph):
@@ -29,6 +26,7 @@ class Families(Graph):
         self._without: dict[int, int] = {}
         self._united: dict[int, int] = {}
         self._crossed: dict[int, int] = {}
+        self._steps = 0
 
     def node(self, variable: int, low: int, high: int) -> int:
         """The sets of `low`, and those of `high` with `variable` added; both name later variables only."""
@@ -44,6 +42,14 @@ class Families(Graph):
             low, high = results[diagram.low[node]], results[diagram.high[node]]
             results[node] = self.node(diagram.variable[node], low, self.without(high, low))
         return results[function]
+
+    def at_least(self, least: int, families: Sequence[int]) -> int:
+        """The cut sets of *at least `least` of* what has the cut sets `families`."""
+        rows = [EMPTY] + [NONE] * least
+        for family in families:
+            for needed in range(least, 0, -1):
+                rows[needed] = self.united(rows[needed], self.crossed(family, rows[needed - 1]))
+        return rows[least]
 
     def without(self, family: int, others: int) -> int:
         """The sets of `family` that hold no set of `others`."""
@@ -86,7 +92,7 @@ class Families(Graph):
                     todo.append(key_high)
                     continue
             todo.pop()
-            results[key] = self._kept(at_f, result_low, result_high, len(results))
+            results[key] = self._kept(at_f, result_low, result_high)
         return results[first]
 
     def united(self, one: int, other: int) -> int:
@@ -113,7 +119,7 @@ class Families(Graph):
                 todo += missing
                 continue
             todo.pop()
-            results[key] = self._kept(at, results[key_low], self.without(results[key_high], results[key_low]), len(results))
+            results[key] = self._kept(at, results[key_low], self.without(results[key_high], results[key_low]))
         return results[first]
 
     def crossed(self, one: int, other: int) -> int:
@@ -143,12 +149,21 @@ class Families(Graph):
             todo.pop()
             without_at, *with_at = (results[pair] for pair in needed)
             family = self.united(self.united(with_at[0], with_at[1]), with_at[2])
-            results[key] = self._kept(at, without_at, self.without(family, without_at), len(results))
+            results[key] = self._kept(at, without_at, self.without(family, without_at))
         return results[first]
 
-    def _kept(self, variable: int, low: int, high: int, remembered: int) -> int:
-        if not remembered % STEPS:
-            self.budget.check(len(self))
+    def only(self, family: int) -> tuple[Families, int]:
+        """A table with `family` alone, without what its making left behind, and its node there."""
+        fresh = Families(self.budget)
+        moved = {NONE: NONE, EMPTY: EMPTY}
+        for node in self.below(family):
+            moved[node] = fresh.node(self.variable[node], moved[self.low[node]], moved[self.high[node]])
+        return fresh, moved[family]
+
+    def _kept(self, variable: int, low: int, high: int) -> int:
+        self._steps += 1
+        if not self._steps % STEPS:
+            self.budget.check(len(self) + len(self._without) + len(self._united) + len(self._crossed))
         return self.node(variable, low, high)
 
 

@@ -22,21 +22,22 @@ class Kind(Enum):
     OR = "or"
     ATLEAST = "atleast"
     XOR = "xor"
+    MODULE = "module"  # stands for a part that is analysed on its own (nospof.analysis.fault_tree.modules)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Formula:
     """A node of the graph. Compared by identity: within one table equal formulas are one object.
 
-    `number` grows with the making, so arguments have smaller numbers than what they are arguments of. `least` is k of
-    k-out-of-n, and 1 for the constant TRUE.
+    `number` grows with the making, so arguments have smaller numbers than what they are arguments of. `value` is k of
+    k-out-of-n, 1 of the constant TRUE, and of a MODULE its place among the modules.
     """
 
     number: int
     kind: Kind
     args: tuple[Formula, ...] = ()
     name: str = ""
-    least: int = 0
+    value: int = 0
 
     def __repr__(self) -> str:
         return self.name or f"<{self.kind.value} {self.number}>"
@@ -50,11 +51,11 @@ class Formulas:
 
     @property
     def true(self) -> Formula:
-        return self._made(Kind.CONSTANT, least=1)
+        return self._made(Kind.CONSTANT, value=1)
 
     @property
     def false(self) -> Formula:
-        return self._made(Kind.CONSTANT, least=0)
+        return self._made(Kind.CONSTANT, value=0)
 
     def constant(self, *, value: bool) -> Formula:
         return self.true if value else self.false
@@ -62,6 +63,10 @@ class Formulas:
     def event(self, name: str) -> Formula:
         """The basic event `name`: it happens, or not, independently of all others."""
         return self._made(Kind.EVENT, name=name)
+
+    def module(self, place: int) -> Formula:
+        """What stands for the module at `place` in the formula that uses it."""
+        return self._made(Kind.MODULE, value=place)
 
     def all_of(self, args: Iterable[Formula]) -> Formula:
         """True when all of `args` are; of none: true."""
@@ -85,7 +90,7 @@ class Formulas:
             return self.constant(value=least <= 0)
         if least == 1 or least == len(rest):
             return self.any_of(rest) if least == 1 else self.all_of(rest)
-        return self._made(Kind.ATLEAST, tuple(sorted(rest, key=_number)), least=least)
+        return self._made(Kind.ATLEAST, tuple(sorted(rest, key=_number)), value=least)
 
     def between(self, least: int, most: int, args: Iterable[Formula]) -> Formula:
         """True when at least `least` and at most `most` of `args` are: the cardinality gate."""
@@ -122,13 +127,13 @@ class Formulas:
         if formula.kind in makers:
             return makers[formula.kind](args)
         if formula.kind is Kind.ATLEAST:
-            return self.at_least(formula.least, args)
+            return self.at_least(formula.value, args)
         return self.negated(args[0]) if formula.kind is Kind.NOT else formula
 
     def _joined(self, kind: Kind, args: Iterable[Formula], *, neutral: Formula, ruling: Formula) -> Formula:
         kept: dict[Formula, None] = {}
         for arg in args:
-            if arg is ruling or (arg.kind is Kind.NOT and arg.args[0] in kept):
+            if arg is ruling:
                 return ruling
             if arg is not neutral:
                 kept[arg] = None
@@ -137,10 +142,10 @@ class Formulas:
         rest = tuple(kept)
         return neutral if not rest else rest[0] if len(rest) == 1 else self._made(kind, rest)
 
-    def _made(self, kind: Kind, args: tuple[Formula, ...] = (), name: str = "", least: int = 0) -> Formula:
-        key = (kind, name, least, frozenset(args) if kind in {Kind.AND, Kind.OR} else args)
+    def _made(self, kind: Kind, args: tuple[Formula, ...] = (), name: str = "", value: int = 0) -> Formula:
+        key = (kind, name, value, frozenset(args) if kind in {Kind.AND, Kind.OR} else args)
         if key not in self._known:
-            self._known[key] = Formula(len(self._known), kind, args, name, least)
+            self._known[key] = Formula(len(self._known), kind, args, name, value)
         return self._known[key]
 
 
