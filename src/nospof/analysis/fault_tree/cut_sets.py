@@ -1,4 +1,4 @@
-"""Minimal sets of events, far too many to be listed: their number, how many there are of each size, the smallest of them, bounds.
+"""Minimal sets of events, far too many to be listed: their number, how many of each size, the smallest of them, bounds.
 
 A set of the whole is one of the last module in which every module that it names is replaced by a set of that module. So numbers
 multiply and add, and nothing is listed that nobody asks for.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import expm1
+from math import expm1, isfinite
 
 from nospof.analysis.fault_tree.families import EMPTY, NONE, Families
 from nospof.analysis.fault_tree.formula import Formula, Kind
@@ -46,7 +46,7 @@ class Sets:
 
     @cached_property
     def orders(self) -> dict[int, int]:
-        """How many sets there are of each order (number of events in a set), from the smallest; orders without a set are left out."""
+        """How many sets there are of each order (number of events in a set), rising; orders without a set are left out."""
         counts = self._counts[-1][self.parts[-1].root]
         return {order: count for order, count in enumerate(counts) if count}
 
@@ -56,7 +56,7 @@ class Sets:
         return sum(len(part.families.below(part.root)) for part in self.parts)
 
     def smallest(self, most: int) -> Iterator[tuple[str, ...]]:
-        """At most `most` sets, those with fewest events first, always in the same order; each set in the order of the diagram."""
+        """At most `most` sets, those with fewest events first, always in the same order."""
         return islice(self, most)
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
@@ -64,7 +64,7 @@ class Sets:
             yield from self._of_order(order)
 
     def rare_event_sum(self, probabilities: Mapping[str, float]) -> float:
-        """The sum of the probabilities of all sets: of cut sets an upper bound of the top event's, close where all are small."""
+        """The sum of the probabilities of all sets: an upper bound of the top event's, close where all are small."""
         return self._sums(probabilities)[-1][self.parts[-1].root]
 
     def upper_bound(self, probabilities: Mapping[str, float]) -> float:
@@ -87,10 +87,10 @@ class Sets:
         return -expm1(-(total + rest))
 
     def shares(self, probabilities: Mapping[str, float]) -> dict[str, float]:
-        """For each event in a set: which part of the rare-event sum is of sets that it is in. Empty when that sum is 0."""
+        """For each event in a set: which part of the rare-event sum is of sets that it is in. Empty when that sum is 0, or too large."""
         sums = self._sums(probabilities)
         whole = sums[-1][self.parts[-1].root]
-        if not whole:
+        if not whole or not isfinite(whole):
             return {}
         weights = [0.0] * len(self.parts)
         weights[-1] = 1.0
@@ -106,7 +106,7 @@ class Sets:
     def _slopes(
         self, place: int, weight: float, probabilities: Mapping[str, float], sums: list[dict[int, float]]
     ) -> Iterator[tuple[Formula, float]]:
-        """How fast the whole's sum grows with each leaf of a part, given how fast with the part; leaves in no set are left out."""
+        """How fast the whole's sum grows with each leaf of a part, given how fast with the part; only leaves in a set."""
         part, known = self.parts[place], sums[place]
         families = part.families
         leaf_sums = self._leaf_values(part, probabilities, sums)

@@ -59,7 +59,7 @@ class Graph:
 
 
 class Diagram(Graph):
-    """Functions over the variables 0, 1, 2 …"""
+    """Functions over variables that are numbered from 0."""
 
     def __init__(self, budget: Budget) -> None:
         super().__init__(budget)

@@ -19,7 +19,7 @@ NONE, EMPTY = 0, 1
 
 
 class Families(Graph):
-    """Minimal families over the variables 0, 1, 2 …"""
+    """Minimal families over variables that are numbered from 0."""
 
     def __init__(self, budget: Budget) -> None:
         super().__init__(budget)
@@ -62,7 +62,7 @@ class Families(Graph):
                 todo.pop()
                 continue
             f, g = key >> SHIFT, key & MASK
-            if f == NONE or g <= EMPTY or f == g:
+            if f in (NONE, g) or g <= EMPTY:
                 results[key] = f if g == NONE else NONE
                 todo.pop()
                 continue

@@ -1,8 +1,8 @@
 """Boolean formulas as values that share what is equal, so that a tree with shared gates stays a graph.
 
 A table (`Formulas`) makes them. What it makes is already simple: constants are gone, a gate with one argument is that argument,
-double negations and repeated arguments are away, and two equal formulas of one table are the same object. Nothing here recurses,
-so a tree may be thousands of gates deep.
+double negations and repeated arguments are away, and two equal formulas of one table are the same object. Nothing here
+recurses, so a tree may be thousands of gates deep.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Importance:
 def importances(
     function: StructureFunction, cut_sets: Sets | None, probabilities: Mapping[str, float]
 ) -> tuple[Importance, ...]:
-    """The measures of every event of `function`, the most critical first and equals by name; `cut_sets` None where it has none."""
+    """The measures of every event of `function`, the most critical first, equals by name. `cut_sets` None: it has none."""
     top = function.probability(probabilities)
     birnbaum = function.birnbaum(probabilities)
     shares = cut_sets.shares(probabilities) if cut_sets is not None and top else None
@@ -49,7 +49,12 @@ def importances(
         )
         for event in function.events
     ]
-    return tuple(sorted(found, key=lambda one: (-(one.criticality or 0.0), -one.birnbaum, one.event)))
+    return tuple(sorted(found, key=_rank))
+
+
+def _rank(one: Importance) -> tuple[float, float, str]:
+    """The most critical first. Rounded, since equals may differ in their last digit."""
+    return -float(f"{one.criticality or 0.0:.9e}"), -float(f"{one.birnbaum:.9e}"), one.event
 
 
 def _importance(

@@ -19,8 +19,8 @@ JOINING = (Kind.AND, Kind.OR)
 def cut(formulas: Formulas, top: Formula) -> tuple[Formula, ...]:
     """The modules of `top`, each before the one that uses it and `top` itself last.
 
-    A module is a formula whose leaves are events and MODULEs, which are earlier places in the result. Each is false when none of
-    its events happens (unless it is the last), so that cut sets of the whole are made of cut sets of the modules.
+    A module is a formula whose leaves are events and MODULEs, which are earlier places in the result. Each but the last is
+    false when none of its events happens, so that cut sets of the whole are made of cut sets of the modules.
     """
     top = _with_private_parts(formulas, _flat(formulas, top))
     found: list[Formula] = []

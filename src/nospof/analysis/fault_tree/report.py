@@ -83,7 +83,10 @@ def report(
 
 
 def _sets_report(sets: Sets, probabilities: Mapping[str, float], most: int) -> SetsReport:
-    return SetsReport(sets.number, sets.orders, tuple(_listed(one, probabilities) for one in sets.smallest(most)))
+    smallest = sorted(
+        (_listed(one, probabilities) for one in sets.smallest(most)), key=lambda one: (len(one.events), one.events)
+    )
+    return SetsReport(sets.number, sets.orders, tuple(smallest))
 
 
 def _listed(events: tuple[str, ...], probabilities: Mapping[str, float]) -> Listed:

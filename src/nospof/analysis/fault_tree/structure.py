@@ -35,7 +35,7 @@ class NotMonotone(WrongInput):
 
 @dataclass(frozen=True)
 class StructureFunction:
-    """A function of events: true is "the top event happens". `modules` are as nospof.analysis.fault_tree.modules.cut has them."""
+    """A function of events: true is "the top event happens". `modules` are those of nospof.analysis.fault_tree.modules.cut."""
 
     events: tuple[str, ...]
     """Every event of the formula, in the order in which they stand there; the function may not depend on some of them."""
@@ -93,11 +93,11 @@ class StructureFunction:
         return tuple(event for event in self.events if event not in absent)
 
     def probability(self, probabilities: Mapping[str, float]) -> float:
-        """The exact probability of the top event, its events being independent, each as probable as `probabilities` says (0 to 1)."""
+        """The exact probability of the top event; events are independent, `probabilities` has that of each, from 0 to 1."""
         return self._values(probabilities)[-1][self.modules[-1].root]
 
     def birnbaum(self, probabilities: Mapping[str, float]) -> dict[str, float]:
-        """For each event: the probability of the top event if it happens, minus that if it does not. Negative where it prevents.
+        """For each event: the probability of the top event if it happens, minus that if it does not; negative if it prevents.
 
         All of them in one walk from the top, each node with the probability that a path comes to it.
         """
@@ -125,7 +125,7 @@ class StructureFunction:
         return found
 
     def indispensable(self) -> frozenset[str]:
-        """The events without which the top event never happens: those in every cut set. All events where it never happens at all."""
+        """The events without which the top event never happens, those in every cut set; all of them where it never happens."""
         bits = {event: 1 << place for place, event in enumerate(self.events)}
         everything = (1 << len(self.events)) - 1
         found: list[int] = []
@@ -168,8 +168,8 @@ class StructureFunction:
         if not self.is_monotone:
             raise NotMonotone(
                 f"this tree has no {what}",
-                why="in it an event can prevent the top event (through not, xor or the like), so no set of events is sure to bring it",
-                fix="its probability is exact all the same; the smallest sets that bring the top event alone can be had",
+                why="through not, xor or the like an event can prevent the top event, so no set of events is sure to bring it",
+                fix="its probability is exact all the same; ask for the smallest sets that bring it while nothing else happens",
             )
 
 
