@@ -72,6 +72,35 @@ def check(stack: Stack = DEFAULT, json: Json = False, sarif: Sarif = False) -> N
 
 
 @app.command()
+def analyse(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A fault tree in the Open-PSA Model Exchange Format.")],
+    top: Annotated[
+        str, typer.Option("--top", metavar="GATE", help="The gate to analyse; none: the one no other gate uses.")
+    ] = "",
+    most: Annotated[int, typer.Option("--most", metavar="N", help="List so many sets and events.")] = 10,
+    path_sets: Annotated[bool, typer.Option("--path-sets", help="Minimal path sets, too.")] = False,
+    mission_time: Annotated[float, typer.Option("--mission-time", metavar="HOURS", help="Where the model asks for it.")] = 8760,
+    nodes: Annotated[int, typer.Option("--nodes", metavar="N", help="Limit of memory: 200 bytes each.")] = 16_000_000,
+    seconds: Annotated[float, typer.Option("--seconds", metavar="S", help="Limit of time.")] = 600,
+    json: Json = False,
+) -> None:
+    """Analyse a fault tree: minimal cut sets, exact probability, importance of each event."""
+    from nospof.cli import analyse as command
+
+    code = command.run(
+        file,
+        top=top,
+        most=most,
+        with_path_sets=path_sets,
+        mission_time_h=mission_time,
+        nodes=nodes,
+        seconds=seconds,
+        as_json=json,
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
 def diagram(stack: Stack = DEFAULT) -> None:
     """Draw the stack: zones, hosts, what runs on them, who calls whom."""
     from nospof.cli import diagram as command
