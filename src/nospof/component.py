@@ -535,6 +535,8 @@ class Component(Generic[S]):
     provides: ClassVar[tuple[type[Need], ...]] = ()
     runs_per_host: ClassVar[int] = 1
     """How many instances one host can carry; 0 = any number."""
+    missed_s: ClassVar[float | None] = None
+    """Seconds without a good answer after the host of one of several instances went dark, measured; None: never measured."""
     chooses_once: ClassVar[tuple[str, ...]] = ()
     """Names of choices of one host of the tier that must never change later; the first host is taken."""
     kinds: ClassVar[dict[str, type[Component[Any]]]] = {}

@@ -34,6 +34,7 @@ CODES: dict[str, Code] = {
     "F211": Code(Severity.WARNING, "A single zone takes a goal down, though none of its hosts alone does."),
     "F212": Code(Severity.NOTE, "Two losses at once take a goal down."),
     "F213": Code(Severity.NOTE, "What the stack rests on and no stack file can double."),
+    "F214": Code(Severity.NOTE, "How much of the year the goals hold, and what that rests on."),
     "F301": Code(Severity.WARNING, "Debian's present release does not have the packages of a component."),
 }
 

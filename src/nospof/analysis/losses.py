@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
+from nospof.analysis.availability import Assumptions, availability
 from nospof.analysis.codes import finding
+from nospof.analysis.fault_tree.budget import TooExpensive
 from nospof.analysis.remedies import remedy
 from nospof.analysis.structure import Goal, Kind, Part, Structure
 from nospof.resolve import component_of
@@ -16,6 +19,7 @@ from nospof.topology import Topology
 # A remedy is looked for by trying: for so many parts at most, which is more than anybody reads.
 MOST_REMEDIES = 12
 MOST_PAIRS = 12
+MOST_DEAR = 4
 
 
 def loss_findings(stack: Stack, topology: Topology, made: Structure) -> Iterator[Problem]:
@@ -25,6 +29,8 @@ def loss_findings(stack: Stack, topology: Topology, made: Structure) -> Iterator
         yield _single(stack, topology, made, part, goals, is_remedied=number < MOST_REMEDIES)
     yield from _pairs(stack, made)
     yield _outside(stack, topology, made)
+    if made.goals:
+        yield _of_the_year(stack, topology, made)
 
 
 def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal, ...]]:
@@ -32,7 +38,7 @@ def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal,
     zone_of = {host.name: host.zone for host in topology.hosts}
     found: dict[Part, list[Goal]] = {}
     for goal in made.goals:
-        singles = {part for cut in made.cut_sets(goal, 1) for part in cut}
+        singles = made.single(goal)
         hosts = [part for part in singles if part.kind == Kind.HOST.value]
         explained = {zone_of[part.name] for part in hosts}
         zones = [part for part in singles if part.kind == Kind.ZONE.value and part.name not in explained]
@@ -58,7 +64,7 @@ def _single(
 
 
 def _process_spofs(made: Structure, goal: Goal) -> Iterable[Part]:
-    return (part for cut in made.cut_sets(goal, 1) for part in cut if part.kind == Kind.PROCESS.value)
+    return (part for part in made.single(goal) if part.kind == Kind.PROCESS.value)
 
 
 def _pairs(stack: Stack, made: Structure) -> Iterator[Problem]:
@@ -98,6 +104,37 @@ def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
         why=f"all else was counted: {_counted(topology)}, for the goals {listed(goal.value for goal in made.goals)}",
         fix="two name servers at different providers; a copy of .nospof in a safe place; doubled switches and cables",
     )
+
+
+def _of_the_year(stack: Stack, topology: Topology, made: Structure) -> Problem:
+    assumed = Assumptions()
+    try:
+        found = [availability(topology, made, goal, assumed) for goal in made.goals]
+    except TooExpensive as error:
+        what = f"how much of the year the goals hold is unknown: {error.what}"
+        return finding(stack, "F214", "tiers", what, why="", fix="")
+    worst = max(found, key=lambda one: one.minutes)
+    told = ", ".join(f"{one.goal.value} {_percent(one.share)} ({_minutes(one.minutes)} a year not)" for one in found)
+    dearest = listed(f"{part} ({_minutes(spent)})" for part, spent in list(worst.by_part_min.items())[:MOST_DEAR])
+    moving = "measured" if worst.is_moving_measured else "partly assumed"
+    why = (
+        f"{worst.goal.value}: {_minutes(worst.failing_min)} too much is lost at once (rates assumed), "
+        f"{_minutes(worst.stuck_min)} others should take over and do not (coverage {assumed.coverage:.0%}, assumed: the number "
+        f"that decides), {_minutes(worst.moving_min)} they take over ({moving}); dearest parts: {dearest}"
+    )
+    fix = "drills raise the coverage that one may assume; see docs/reference/availability.md for the rates"
+    return finding(stack, "F214", "tiers", f"as far as parts fail independently: {told}", why=why, fix=fix)
+
+
+def _percent(share: float) -> str:
+    """With two digits of what is missing: 99.87 %, 99.9980 %."""
+    missing = 100 * (1 - share)
+    digits = min(max(0, 1 - math.floor(math.log10(missing))), 9) if missing > 0 else 0
+    return f"{100 * share:.{digits}f} %"
+
+
+def _minutes(minutes: float) -> str:
+    return f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.1f} min" if minutes >= 0.1 else f"{60 * minutes:.1f} s"
 
 
 def _counted(topology: Topology) -> str:

@@ -87,6 +87,7 @@ class Structure:
 
     goals: Mapping[Goal, Condition]
     parts: tuple[Part, ...]
+    _found: dict[tuple[Goal, int], tuple[CutSet, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def fails(self, goal: Goal, lost: Iterable[Part]) -> bool:
         """Whether `goal` fails while all of `lost` are lost."""
@@ -101,8 +102,14 @@ class Structure:
 
     def cut_sets(self, goal: Goal, most: int) -> tuple[CutSet, ...]:
         """The minimal sets of at most `most` parts whose loss makes `goal` fail, the smallest first."""
-        found = _Cuts(most).of(self.goals[goal])
-        return tuple(sorted(found, key=lambda cut: (len(cut), sorted(cut))))
+        if (goal, most) not in self._found:
+            found = _Cuts(most).of(self.goals[goal])
+            self._found[(goal, most)] = tuple(sorted(found, key=lambda cut: (len(cut), sorted(cut))))
+        return self._found[(goal, most)]
+
+    def single(self, goal: Goal) -> frozenset[Part]:
+        """The parts that alone make `goal` fail."""
+        return frozenset(part for cut in self.cut_sets(goal, 1) for part in cut)
 
 
 def structure(topology: Topology) -> Structure:

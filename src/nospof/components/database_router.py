@@ -59,6 +59,7 @@ class _Group:
 
 class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     name = "database-router"
+    missed_s = 0.0
     packages = ("haproxy",)
     provides = (c.TcpRoute,)
     connects = (c.Connect(c.Who.DEMANDED, c.Protocol.MYSQL, checks=True),)

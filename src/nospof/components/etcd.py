@@ -34,6 +34,7 @@ class EtcdSettings(c.Settings):
 
 class Etcd(c.Component[EtcdSettings]):
     name = "etcd"
+    missed_s = 0.0
     packages = ("curl", "etcd-client", "etcd-server")
     provides = (c.Consensus,)
     redundancy = c.Majority()

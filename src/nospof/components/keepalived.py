@@ -51,6 +51,7 @@ class Address:
 
 class Keepalived(c.Component[KeepalivedSettings]):
     name = "keepalived"
+    missed_s = 0.3
     packages = ("keepalived", "iproute2")
     provides = (c.FloatingAddress,)
     listens = (c.Listen("vrrp", c.Protocol.VRRP),)

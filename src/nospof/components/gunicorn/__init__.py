@@ -57,6 +57,7 @@ class GunicornSettings(c.Settings):
 
 class Gunicorn(c.Component[GunicornSettings]):
     name = "gunicorn"
+    missed_s = 0.0
     packages = ("curl", "gunicorn", "python3")
     runs_per_host = 0
     connects = (

@@ -87,6 +87,7 @@ class Backend:
 
 class Haproxy(c.Component[HaproxySettings]):
     name = "haproxy"
+    missed_s = 0.3
     packages = ("haproxy", "curl", "socat")
     connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
 

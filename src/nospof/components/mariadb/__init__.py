@@ -23,6 +23,7 @@ class MariadbSettings(DatabaseSettings):
 
 class Mariadb(Database[MariadbSettings]):
     name = engine = "mariadb"
+    missed_s = 1.5
     packages = ("mariadb-server", "mariadb-backup", "python3-pymysql")
     drop_in = texts.SERVER_DROP_IN
 

@@ -18,6 +18,7 @@ class MysqlSettings(DatabaseSettings):
 
 class Mysql(Database[MysqlSettings]):
     name = engine = "mysql"
+    missed_s = 3.4
     packages = ("mysql-server", "mysql-client", "python3-pymysql")
     # Debian's releases have MariaDB instead.
     suite = "sid"

@@ -41,6 +41,7 @@ class NginxSettings(c.Settings):
 
 class Nginx(c.Component[NginxSettings]):
     name = "nginx"
+    missed_s = 0.0
     packages = ("curl", "nginx")
     connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP),)
 
