@@ -36,6 +36,15 @@ class LiveSite:
         self.file = folder / "stack.yaml"
         self.edit("name: shop", f"name: {self.name}")
 
+    @classmethod
+    def of(cls, folder: Path) -> LiveSite:
+        """The stack that is in `folder` already, under a name of its own."""
+        made = cls.__new__(cls)
+        made.folder, made.file, made.name = folder, folder / "stack.yaml", f"t{secrets.token_hex(3)}"
+        old = next(line for line in made.file.read_text().splitlines() if line.startswith("name: "))
+        made.edit(old, f"name: {made.name}")
+        return made
+
     def edit(self, old: str, new: str, file: str = "stack.yaml") -> None:
         """Replace `old`, which must be there, by `new` in one of the stack's files."""
         path = self.folder / file
