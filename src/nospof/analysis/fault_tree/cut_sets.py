@@ -87,10 +87,7 @@ class Sets:
         return -expm1(-(total + rest))
 
     def shares(self, probabilities: Mapping[str, float]) -> dict[str, float]:
-        """For each event in a set: which part of the rare-event sum is of sets that it is in.
-
-        Empty when that sum is 0, or too large.
-        """
+        """For each event in a set: which part of the rare-event sum is of sets with it. Empty where it is 0 or infinite."""
         sums = self._sums(probabilities)
         whole = sums[-1][self.parts[-1].root]
         if not whole or not isfinite(whole):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from nospof.analysis.fault_tree.formula import Formula, nodes
+from nospof.analysis.fault_tree.formula import Formula, Kind, nodes
 
+LEAVES = (Kind.EVENT, Kind.MODULE)
 Key = Callable[[Formula], float]
 
 
@@ -61,6 +62,6 @@ def _walked(top: Formula, key: Key) -> Iterator[Formula]:
         if formula in seen:
             continue
         seen.add(formula)
-        if not formula.args:
+        if formula.kind in LEAVES:
             yield formula
         todo.extend(sorted(formula.args, key=key)[::-1])
