@@ -1,4 +1,4 @@
-"""The stack in layers, as every picture and the document tell it: hosts in rows from the visitors down, and the calls of each tier."""
+"""The stack in layers, as pictures and document tell it: hosts in rows from the visitors down, and the calls of each tier."""
 
 from __future__ import annotations
 

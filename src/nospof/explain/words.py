@@ -66,6 +66,8 @@ def _way(link: Link) -> str:
         return "unix socket"
     what = "health" if link.purpose.endswith("-health") else protocol(listen)
     is_told = link.source.tier == link.target.owner.tier and link.purpose not in ("peers", what)
+    # What the purpose says better: copy, membership.
+    what = "" if is_told and what == str(listen.speaks.value) else what
     words = [link.purpose if is_told else "", what, "" if listen.port is None else str(listen.port), _encryption(listen)]
     return " ".join(word for word in words if word)
 
