@@ -59,6 +59,9 @@ class _Group:
 
 class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     name = "database-router"
+    about = "It offers ports on the application's own host that lead to the database server with the right role."
+    why = "The application always calls the same name. Where the primary is, and that it changed, is no business of its code."
+    when_lost = "The application on that host cannot reach the database until it is restarted; other hosts have their own."
     packages = ("haproxy",)
     provides = (c.TcpRoute,)
     connects = (c.Connect(c.Who.DEMANDED, c.Protocol.MYSQL, checks=True),)

@@ -82,10 +82,10 @@ def _net(layers: Layers, call: Call, links: Sequence[Link], group_of: Mapping[st
 
 
 def _joined(found: Iterable[Net]) -> Iterator[Net]:
-    """One wire for all that the same hosts have among themselves."""
+    """One wire for all that the same hosts have among themselves, as far as none of it must be answered."""
     among: dict[tuple[int, ...], list[Net]] = defaultdict(list)
     for net in found:
-        if net.pill is None and net.sources == net.targets:
+        if net.pill is None and net.sources == net.targets and net.style is not Style.CALL:
             among[net.sources].append(net)
         else:
             yield net
