@@ -138,7 +138,7 @@ class Database(c.Component[S]):
             else "All writes go to one server, the primary. A write is acknowledged to the application when the other copy "
             f"has it {memory}.",
             _MODES[self._failover(len(members))],
-            f"A primary that gives no sign of life is replaced after {suspect_s:g} s (timers: {self.settings.timers}), "
+            f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost and replaced "
             "by a copy that has every acknowledged write; a witness keeps a copy and has a vote, but serves nobody.",
         )
 

@@ -18,8 +18,8 @@ from nospof.explain.words import by_target, spoken
 from nospof.topology import Host, Link, Rank, Topology
 
 NO_SPOTS = WeakSpots()
-# Of more lines than this between two tiers nobody follows a single one.
-MOST_DIRECT = 4
+# Of more lines than this between two tiers nobody follows a single one, and each would carry the same words.
+MOST_DIRECT = 1
 
 
 def mermaid(topology: Topology, weak: WeakSpots = NO_SPOTS) -> str:
