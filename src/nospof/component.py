@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 from jinja2 import Environment, StrictUndefined, Template
 from pydantic import BaseModel, ConfigDict, Field
 
-from nospof.stack.marks import Folder, PlacesOn, Rank, Switch
+from nospof.stack.marks import Folder, PlacesOn, Rank, Secret, Switch
 from nospof.stack.model import Tier
 from nospof.topology import (
     ADMIN,
@@ -75,6 +75,7 @@ __all__ = [
     "ProviderOf",
     "Rank",
     "Redundancy",
+    "Secret",
     "Settings",
     "Site",
     "Source",
@@ -526,6 +527,12 @@ class Component(Generic[S]):
     """
 
     name: ClassVar[str]
+    about: ClassVar[str] = ""
+    """What it does, for somebody who hears of it for the first time: one sentence."""
+    why: ClassVar[str] = ""
+    """Why a stack has it, and what would be without it."""
+    when_lost: ClassVar[str] = ""
+    """What happens when one of several instances is lost."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Debian packages: constant, since the lab's image is made from all of them."""
     suite: ClassVar[str] = "trixie"
@@ -599,6 +606,10 @@ class Component(Generic[S]):
     def asks_agent(self) -> str | None:
         """Where its failover agent hears people: a unix socket on the host. None: it has none."""
         return None
+
+    def remarks(self, topology: Topology) -> tuple[str, ...]:
+        """What else a reader of the design must know of this tier with these settings: a paragraph each. Pure."""
+        return ()
 
     def parts(self, here: Context) -> Parts:
         """What the host must have for this instance. Pure."""

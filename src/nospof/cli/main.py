@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -60,7 +61,19 @@ StackAndHost = Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help=
 Sarif = Annotated[bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for editors and continuous integration.")]
 Tier = Annotated[str, typer.Option("--tier", metavar="TIER", help="The database's tier, where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
+Output = Annotated[Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="Where to; none: the terminal.")]  # noqa: UP045
 DEFAULT = Path("stack.yaml")
+
+
+class DocumentForm(Enum):
+    MARKDOWN = "markdown"
+    HTML = "html"
+
+
+class PictureForm(Enum):
+    TEXT = "text"
+    SVG = "svg"
+    MERMAID = "mermaid"
 
 
 @app.command()
@@ -101,11 +114,28 @@ def analyse(
 
 
 @app.command()
-def diagram(stack: Stack = DEFAULT) -> None:
+def explain(
+    stack: Stack = DEFAULT,
+    form: Annotated[Optional[DocumentForm], typer.Option("--format", help="Markdown, unless FILE ends otherwise.")] = None,  # noqa: UP045
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Write the stack's design document: what it is, why each part is there, what its loss means, what remains weak."""
+    from nospof.cli import explain as command
+
+    raise typer.Exit(command.run(stack, form="json" if json else form.value if form else "", output=output))
+
+
+@app.command()
+def diagram(
+    stack: Stack = DEFAULT,
+    form: Annotated[Optional[PictureForm], typer.Option("--format", help="Text, unless FILE ends otherwise.")] = None,  # noqa: UP045
+    output: Output = None,
+) -> None:
     """Draw the stack: zones, hosts, what runs on them, who calls whom."""
     from nospof.cli import diagram as command
 
-    raise typer.Exit(command.run(stack))
+    raise typer.Exit(command.run(stack, form=form.value if form else "", output=output))
 
 
 @app.command()

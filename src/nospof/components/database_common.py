@@ -24,6 +24,12 @@ RESERVED_CONNECTIONS = 32
 # After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
 
+_MODES = {
+    "lossless": "Failover is lossless: when no copy acknowledges, writes stop until one does again, so that none is ever lost.",
+    "available": "Failover is available: when no copy acknowledges, the primary goes on alone. If it is lost while alone, "
+    "what it wrote in that time is lost with it.",
+}
+
 
 class DatabaseSettings(c.Settings):
     """What the stack file may say of a tier of any product."""
@@ -56,7 +62,7 @@ class DatabaseSettings(c.Settings):
     timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
         "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
     )
-    notify_webhook: str | None = c.Field(
+    notify_webhook: Annotated[str | None, c.Secret()] = c.Field(
         None, description="URL that gets a JSON document when the primary or redundancy changes."
     )
     notify_mail: str | None = c.Field(None, description="Address that gets a mail when the primary or the redundancy changes.")
@@ -75,6 +81,13 @@ class Database(c.Component[S]):
     """What the agent calls the product; so is its unit named, and the program that makes its accounts."""
     drop_in: ClassVar[str]
     """Template of what our unit changes of the package's."""
+    why = (
+        "Pages, orders, accounts must outlive every process, disk and host; all other tiers can be made anew from their files."
+    )
+    when_lost = (
+        "A lost replica: the primary goes on with the copies that are left. The lost primary: after some seconds without "
+        "a sign of it, a replica that has every acknowledged write takes over; until then writes wait or fail."
+    )
     chooses_once = ("first-primary",)
 
     @property
@@ -129,6 +142,30 @@ class Database(c.Component[S]):
     def with_host(cls, tier: c.Tier, host: str) -> c.Tier:
         grown = super().with_host(tier, host)
         return replace(grown, settings=grown.settings.model_copy(update={"mode": "primary-replica"}))
+
+    def remarks(self, topology: c.Topology) -> tuple[str, ...]:
+        if self.is_single:
+            return ("There is no copy: what its disk loses is lost, and while its host is away nobody reads or writes.",)
+        members = topology.of_tier(self.id.tier)
+        suspect_s, _ = TIMERS[self.settings.timers]
+        memory = "on its disk" if self.settings.durability == "disk" else "in its memory, not necessarily on its disk"
+        # Beside the primary there are one less than there are members.
+        voters = min(MOST_VOTERS, len(members) - 1)
+        return (
+            f"All writes go to one server, the primary. A write is acknowledged to the application when one of {voters} voters "
+            f"has it {memory}: a voter is a copy whose word counts. The stack's agents decide which copies these are."
+            if voters > 1
+            else "All writes go to one server, the primary. A write is acknowledged to the application when the other copy "
+            f"has it {memory}.",
+            _MODES[self._failover(len(members))],
+            (
+                f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost and "
+                "replaced by a copy that has every acknowledged write; a witness keeps a copy and has a vote, but serves nobody."
+            ),
+        )
+
+    def _failover(self, members: int) -> str:
+        return self.settings.failover or ("lossless" if members > MOST_VOTERS else "available")
 
     def parts(self, here: c.Context) -> c.Parts:
         tier = self.id.tier
@@ -229,7 +266,7 @@ class Database(c.Component[S]):
                 "members": {one.id.host: here.address(one.id.host) for one in members},
                 "witnesses": [one.id.host for one in members if one.rank is c.Rank.WITNESS],
                 "first_primary": here.choice("first-primary"),
-                "mode": self.settings.failover or ("lossless" if len(members) > MOST_VOTERS else "available"),
+                "mode": self._failover(len(members)),
                 "most_voters": MOST_VOTERS,
                 "durability": self.settings.durability,
                 "suspect_s": suspect_s,

@@ -60,6 +60,11 @@ class _Group:
 class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     name = "database-router"
     missed_s = 0.0
+    about = "It offers ports on the application's own host that lead to the database server with the right role."
+    why = "The application always calls the same name. Where the primary is, and that it changed, is no business of its code."
+    when_lost = (
+        "The application on that host says that it is not healthy, and its work goes to the others, which have their own."
+    )
     packages = ("haproxy",)
     provides = (c.TcpRoute,)
     connects = (c.Connect(c.Who.DEMANDED, c.Protocol.MYSQL, checks=True),)

@@ -35,6 +35,12 @@ class EtcdSettings(c.Settings):
 class Etcd(c.Component[EtcdSettings]):
     name = "etcd"
     missed_s = 0.0
+    about = "It keeps the few facts that hosts must agree on, first of all who is the database's primary."
+    why = (
+        "Two hosts that cannot hear each other cannot tell who of them is cut off. A majority of three voters can, "
+        "so that there are never two primaries that acknowledge writes."
+    )
+    when_lost = "The other voters go on as long as they are a majority: of three voters one may be lost."
     packages = ("curl", "etcd-client", "etcd-server")
     provides = (c.Consensus,)
     redundancy = c.Majority()

@@ -52,6 +52,11 @@ class Address:
 class Keepalived(c.Component[KeepalivedSettings]):
     name = "keepalived"
     missed_s = 0.3
+    about = "It moves a virtual IP address to a host that is alive; the hosts agree on the holder by VRRP."
+    why = "A name in DNS leads to one address for minutes or hours. That address must not be lost together with one machine."
+    when_lost = (
+        "The hosts that hear no sign of life any more take the address over; who comes back does not take it away again."
+    )
     packages = ("keepalived", "iproute2")
     provides = (c.FloatingAddress,)
     listens = (c.Listen("vrrp", c.Protocol.VRRP),)

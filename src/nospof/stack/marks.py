@@ -32,6 +32,11 @@ class Folder:
     """Marks a setting that names a folder beside the stack file, which must exist."""
 
 
+@dataclass(frozen=True)
+class Secret:
+    """Marks a setting whose value is nobody's business: documents say that it is set, and for keys with values which keys."""
+
+
 def _switch(value: object) -> bool:
     if value == "on" or value is True:
         return True

@@ -49,15 +49,21 @@ class GunicornSettings(c.Settings):
         description='Folder in `source` that the web server beside it serves under the same path; "": none.',
     )
     timeout_s: int = c.Field(30, ge=1, le=3600, description="A process that does not react for so long is replaced.")
-    environment: dict[
-        Annotated[str, c.Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
-        Annotated[str, c.Field(pattern=r"^[^\x00-\x08]*$")],
+    environment: Annotated[
+        dict[
+            Annotated[str, c.Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
+            Annotated[str, c.Field(pattern=r"^[^\x00-\x08]*$")],
+        ],
+        c.Secret(),
     ] = c.Field({}, description="More environment variables for the application; they win over those nospof sets.")
 
 
 class Gunicorn(c.Component[GunicornSettings]):
     name = "gunicorn"
     missed_s = 0.0
+    about = "An application server: it runs your Python web application (WSGI) in several processes."
+    why = "Python code needs processes that are started, watched and replaced when they hang; the web server does none of that."
+    when_lost = "The web servers get no answer from it, so that its health checks fail and its work goes to the others."
     packages = ("curl", "gunicorn", "python3")
     runs_per_host = 0
     connects = (

@@ -88,6 +88,12 @@ class Backend:
 class Haproxy(c.Component[HaproxySettings]):
     name = "haproxy"
     missed_s = 0.3
+    about = "A load balancer: it takes every request of the visitors and gives it to a web server that is healthy."
+    why = (
+        "Visitors know one address. Behind it servers may die, be added or be restarted without anybody outside noticing, "
+        "and no server gets more than its share."
+    )
+    when_lost = "The address moves to another load balancer. Connections that were open to the lost one end, and browsers open new ones."
     packages = ("haproxy", "curl", "socat")
     connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
 

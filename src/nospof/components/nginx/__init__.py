@@ -42,6 +42,15 @@ class NginxSettings(c.Settings):
 class Nginx(c.Component[NginxSettings]):
     name = "nginx"
     missed_s = 0.0
+    about = "A web server: it serves files itself and hands every other request on to the application."
+    why = (
+        "The application is spared what it is slow at: files, large uploads, encryption. "
+        "Several applications can share a domain, each under a path of its own."
+    )
+    when_lost = (
+        "Its health checks fail, and the load balancers give its work to the others. "
+        "A request that may be repeated and has no answer yet is repeated there."
+    )
     packages = ("curl", "nginx")
     connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP),)
 

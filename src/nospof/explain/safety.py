@@ -1,0 +1,148 @@
+"""The sections on who may call whom, what is encrypted, who watches, and what `check` found."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from nospof.explain.layers import Layers
+from nospof.explain.page import Block, Paragraph, Section, Table, code, plain
+from nospof.explain.words import counted, measures, protocol
+from nospof.stack.problems import Problem
+from nospof.stack.words import listed
+from nospof.topology import ADMIN, OUTSIDE, Endpoint, Link, Tls, Topology
+
+TLS_WORDS = {
+    Tls.NONE: "not encrypted",
+    Tls.SERVER: "TLS, the server proves who it is",
+    Tls.MUTUAL: "TLS, both sides prove who they are",
+}
+
+
+def sections(layers: Layers) -> Iterator[Section]:
+    """Security and monitoring."""
+    yield Section("security", "Security", tuple(_security(layers.topology)))
+    yield Section("firewall", "The firewall: who may call whom", tuple(_firewall(layers.topology)), level=3)
+    yield Section("monitoring", "Monitoring", tuple(_monitoring(layers)))
+
+
+def findings(problems: Iterable[Problem]) -> Iterator[Block]:
+    """Everything `check` said of the stack file."""
+    rows = [(one.severity.value, code(one.code), plain(one.what), plain(one.why), plain(one.fix)) for one in problems]
+    if rows:
+        yield Table(("severity", "code", "what", "why it matters", "what to do"), tuple(rows))
+    else:
+        yield Paragraph(f"Nothing. Run {code('nospof check')} after each change of the stack file.")
+
+
+# --- security --------------------------------------------------------------------------------------------------------
+def _security(topology: Topology) -> Iterator[Block]:
+    crossing = [link for link in topology.links if not link.is_local]
+    open_data = [link for link in crossing if _is_open(topology, link)]
+    if open_data:
+        routes = sorted({f"{code(one.source.tier)} → {code(_where(one.target))}" for one in open_data})
+        yield Paragraph(f"Not encrypted between hosts, though users' data may cross it: {listed(routes)}.")
+    else:
+        yield Paragraph("Everything that carries users' data between hosts or to visitors is encrypted with TLS.")
+    if any(_only_leads_to_https(topology, link) for link in crossing):
+        yield Paragraph("Plain HTTP beside HTTPS is there only to send visitors to HTTPS.")
+    certified = {link.target.owner for link in topology.links if link.target.listen.tls is not Tls.NONE}
+    certified |= {link.source for link in crossing if link.target.listen.tls is Tls.MUTUAL}
+    if certified - {OUTSIDE, ADMIN}:
+        yield Paragraph(
+            f"The stack has a certificate authority (CA) of its own; {counted(len(certified - {OUTSIDE, ADMIN}), 'instance')} "
+            "carry a certificate of it with the names of their host and tier. The CA's key stays on the machine that "
+            f"{code('nospof up')} is run on. A browser trusts the site only once it was told to trust this CA."
+        )
+    yield Paragraph(
+        f"Passwords between the parts are made once, are kept in {code('.nospof/')} beside the stack file, readable by its "
+        "owner only, and reach the hosts in files that only their program can read. None is in this document."
+    )
+
+
+def _firewall(topology: Topology) -> Iterator[Block]:
+    if not topology.has_firewall:
+        yield Paragraph(
+            "The firewall is switched off in the stack file: every port of every host is open to whoever reaches it."
+        )
+    else:
+        yield Paragraph("Each host drops what comes in over the network unless this table names it.")
+    rows = list(_rules(topology))
+    if rows:
+        yield Table(("who calls", "whom", "port", "what", "encryption"), tuple(rows))
+    egress = topology.egress
+    if egress is None:
+        yield Paragraph("Out of the hosts everything is allowed.")
+    else:
+        yield Paragraph(
+            f"Out of the hosts only the stack itself may be called, and {listed(map(code, egress)) or 'nothing else'}."
+        )
+    admins = listed(map(code, topology.admin)) or "nobody, as far as the stack file tells"
+    yield Paragraph(f"Administrators may come in from {admins}.")
+
+
+def _rules(topology: Topology) -> Iterator[tuple[str, ...]]:
+    """One row per endpoint of a tier, its callers joined."""
+    grouped: dict[tuple[str, int, str, str, str], list[Link]] = defaultdict(list)
+    for link in topology.links:
+        if not link.is_local:
+            listen = link.target.listen
+            key = (link.target.owner.tier, listen.port or 0, listen.name, protocol(listen), TLS_WORDS[listen.tls])
+            grouped[key].append(link)
+    for (tier, _, name, spoken, tls), links in sorted(grouped.items()):
+        wires = "/".join(sorted({wire for link in links for wire in link.target.listen.speaks.wires}))
+        port = links[0].target.listen.port
+        what = f"{wires} {port}" if port is not None else wires
+        hosts = sorted({link.target.owner.host for link in links})
+        yield (
+            _callers(topology, links),
+            f"{code(tier)} on {listed(map(code, hosts))}",
+            code(what),
+            f"{spoken} ({code(name)})",
+            tls,
+        )
+
+
+def _callers(topology: Topology, links: Iterable[Link]) -> str:
+    tiers: dict[str, set[str]] = defaultdict(set)
+    for link in links:
+        tiers[link.source.tier].add(link.source.host)
+    words = {OUTSIDE.tier: "everybody", ADMIN.tier: f"administrators ({', '.join(map(code, topology.admin)) or 'none named'})"}
+    return listed(
+        [words.get(tier, f"{code(tier)} on {listed(map(code, sorted(hosts)))}") for tier, hosts in sorted(tiers.items())]
+    )
+
+
+def _is_open(topology: Topology, link: Link) -> bool:
+    listen = link.target.listen
+    return listen.tls is Tls.NONE and listen.speaks.carries_data and not _only_leads_to_https(topology, link)
+
+
+def _only_leads_to_https(topology: Topology, link: Link) -> bool:
+    """Whether visitors call it though the same instance answers them over HTTPS."""
+    if link.source != OUTSIDE or link.target.listen.tls is not Tls.NONE:
+        return False
+    beside = [other.target.listen for other in topology.links_to(link.target.owner) if other.source == OUTSIDE]
+    return any(listen.tls is not Tls.NONE and listen.speaks is link.target.listen.speaks for listen in beside)
+
+
+def _where(endpoint: Endpoint) -> str:
+    port = endpoint.listen.port
+    return f"{endpoint.owner.tier}" + (f" {port}" if port is not None else "")
+
+
+# --- monitoring ------------------------------------------------------------------------------------------------------
+def _monitoring(layers: Layers) -> Iterator[Block]:
+    links = [link for link in layers.topology.links if measures(link)]
+    watched = sorted({link.target.owner.tier for link in links})
+    watchers = sorted({link.source.tier for link in links})
+    if not links:
+        yield Paragraph(
+            "Nothing watches the stack. The first failure costs the redundancy, the second the site; between the two somebody "
+            f"has to hear of the first. {code('nospof status')} tells, but only whoever asks."
+        )
+        return
+    yield Paragraph(f"{listed(map(code, watchers))} measures {listed(map(code, watched))}.")
+    gaps = [tier for tier in [*layers.tiers, *layers.providers] if tier not in watched]
+    if gaps:
+        yield Paragraph(f"Not measured: {listed(map(code, gaps))}. What fails there is noticed by its callers first.")

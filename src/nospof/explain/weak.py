@@ -1,0 +1,71 @@
+"""What takes the site down when it is lost: the marks of the pictures and the document's list of what remains weak.
+
+Until a better answer is handed in it is read from the findings, which look at each tier alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from nospof.stack.problems import Problem
+from nospof.topology import OUTSIDE, InstanceId, Rank, Topology
+
+K = TypeVar("K")
+Goals = tuple[str, ...]
+SERVE, WRITE = "serve", "write"
+# Findings of nospof.analysis.codes that name something whose loss takes a promise away.
+SINGLE_HOST, SINGLE_ZONE, NO_PROMOTION = "F201", "F202", "F205"
+
+
+@dataclass(frozen=True)
+class WeakSpots:
+    """Hosts, zones and instances, and for each the promises that are broken while it is away ("serve", "write" …)."""
+
+    hosts: Mapping[str, Goals] = field(default_factory=dict, hash=False)
+    zones: Mapping[str, Goals] = field(default_factory=dict, hash=False)
+    instances: Mapping[InstanceId, Goals] = field(default_factory=dict, hash=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.hosts or self.zones or self.instances)
+
+
+def weak_spots(topology: Topology, findings: Iterable[Problem]) -> WeakSpots:
+    """Read from `findings` what is a single point of failure. Pure."""
+    hosts: dict[str, set[str]] = defaultdict(set)
+    zones: dict[str, set[str]] = defaultdict(set)
+    instances: dict[InstanceId, set[str]] = defaultdict(set)
+    for problem in findings:
+        tier = problem.path.split(".")[1] if problem.path.startswith("tiers.") else ""
+        normal = [one.id for one in topology.of_tier(tier) if one.rank is Rank.NORMAL]
+        goals = _goals(topology, tier)
+        if problem.code == SINGLE_HOST and len(normal) == len(topology.of_tier(tier)) == 1:
+            hosts[normal[0].host] |= goals
+            instances[normal[0]] |= goals
+        if problem.code == SINGLE_ZONE and normal:
+            zones[topology.host(normal[0].host).zone] |= goals
+        if problem.code == NO_PROMOTION and normal:
+            instances[normal[0]].add(WRITE)
+            hosts[normal[0].host].add(WRITE)
+    return WeakSpots(_sorted(hosts), _sorted(zones), _sorted(instances))
+
+
+def on_visitors_way(topology: Topology) -> set[str]:
+    """Tiers that a visitor's request may have to pass."""
+    found: set[str] = set()
+    frontier = {link.target.owner.tier for link in topology.links if link.source == OUTSIDE}
+    while frontier:
+        found |= frontier
+        required = [link for link in topology.links if link.source.tier in frontier and link.is_required]
+        frontier = {link.target.owner.tier for link in required} - found
+    return found
+
+
+def _goals(topology: Topology, tier: str) -> set[str]:
+    return {SERVE, WRITE} if tier in on_visitors_way(topology) else {f"the work of {tier}"}
+
+
+def _sorted(found: Mapping[K, set[str]]) -> dict[K, Goals]:
+    return {key: tuple(sorted(goals)) for key, goals in found.items()}
