@@ -219,7 +219,8 @@ class Deployment:
     def _have_primaries_leave(self, hosts: Collection[str], progress: Progress) -> None:
         """Have each of `hosts` that leaves a tier hand over what it leads there, while all can still be undone.
 
-        Raises Failed where nobody can take over, Uncertain where it is not known whether somebody did. A host that does not answer is replaced by itself.
+        Raises Failed where nobody can take over, Uncertain where it is not known whether somebody did. A host that does not
+        answer is replaced by itself.
         """
         for tier, members in agents.tiers(self.topology).items():
             for host in sorted(set(hosts) - set(members)):
