@@ -22,7 +22,7 @@ MOST_VOTERS = 2
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
 
 _MODES = {
-    "lossless": "Failover is lossless: when no copy acknowledges, writes stop until one does again, so that none is ever lost.",
+    "lossless": "Failover is lossless: when no copy acknowledges, writes stop until one does again, so that none is lost.",
     "available": "Failover is available: when no copy acknowledges, the primary goes on alone. If it is lost while it is alone, "
     "what it wrote in that time is lost with it.",
 }
@@ -131,16 +131,16 @@ class Database(c.Component[S]):
         memory = "on its disk" if self.settings.durability == "disk" else "in its memory, not necessarily on its disk"
         # Beside the primary there are one less than there are members.
         voters = min(MOST_VOTERS, len(members) - 1)
-        return (
-            f"All writes go to one server, the primary. A write is acknowledged to the application when one of {voters} voters "
-            f"has it {memory}: a voter is a copy whose word counts. The stack's agents decide which copies these are."
-            if voters > 1
-            else "All writes go to one server, the primary. A write is acknowledged to the application when the other copy "
-            f"has it {memory}.",
-            _MODES[self._failover(len(members))],
-            f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost and replaced "
-            "by a copy that has every acknowledged write; a witness keeps a copy and has a vote, but serves nobody.",
+        if voters > 1:
+            who = f"one of {voters} voters has it {memory}: a voter is a copy whose word counts"
+        else:
+            who = f"the other copy has it {memory}"
+        writes = f"All writes go to one server, the primary. A write is acknowledged to the application when {who}."
+        replaced = (
+            f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost and "
+            "replaced by a copy that has every acknowledged write; a witness keeps a copy and has a vote, but serves nobody."
         )
+        return writes, _MODES[self._failover(len(members))], replaced
 
     def _failover(self, members: int) -> str:
         return self.settings.failover or ("lossless" if members > MOST_VOTERS else "available")
