@@ -22,8 +22,8 @@ MOST_VOTERS = 2
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
 
 _MODES = {
-    "lossless": "Failover is lossless: when no copy acknowledges, writes stop until one does again, so that none is lost.",
-    "available": "Failover is available: when no copy acknowledges, the primary goes on alone. If it is lost while it is alone, "
+    "lossless": "Failover is lossless: when no copy acknowledges, writes wait until one does again: none is lost.",
+    "available": "Failover is available: when no copy acknowledges, the primary goes on alone. If it is lost while alone, "
     "what it wrote in that time is lost with it.",
 }
 
@@ -77,7 +77,7 @@ class Database(c.Component[S]):
         "Pages, orders, accounts must outlive every process, disk and host; all other tiers can be made anew from their files."
     )
     when_lost = (
-        "A lost replica: the primary goes on with the copies that are left. The lost primary: after some seconds without a sign "
+        "A lost replica: the primary goes on with the copies that are left. The lost primary: after some seconds without sign "
         "of it, a replica that has every acknowledged write takes over; until then writes wait or fail."
     )
     chooses_once = ("first-primary",)
