@@ -17,11 +17,16 @@ import typer.main
 import nospof.components
 import nospof.errors
 from nospof.analysis.codes import CODES as FINDINGS
+from nospof.analysis.findings import findings
 from nospof.cli.main import app
 from nospof.component import Component
+from nospof.explain.svg import svg
+from nospof.explain.weak import weak_spots
 from nospof.onhost.agent.decide import MOVES, TABLE
+from nospof.resolve import Allotment, resolve
 from nospof.stack.codes import CODES as PROBLEMS
 from nospof.stack.codes import RESOLVE_CODES
+from nospof.stack.load import load
 from nospof.stack.schema import json_schema
 
 HERE = Path(__file__).parent
@@ -49,6 +54,7 @@ def pages() -> dict[str, str]:
         "codes.md": _codes(),
         "commands.md": _commands(),
         "failover.md": _failover(),
+        "distributed.svg": _drawing(HERE.parents[1] / "examples/distributed/stack.yaml"),
         "stack.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
     }
 
@@ -160,6 +166,13 @@ def _commands() -> str:
         "0 is good, notes allowed. `check` ends with 1 when it found something from *warning* up; `status` and `plan` with 3\n"
         f"when a host did not answer. Errors, by their names in the code:\n\n```\n{inspect.cleandoc(errors)}\n```\n"
     )
+
+
+def _drawing(stack_file: Path) -> str:
+    """What `nospof diagram --format svg` says of a stack that was never brought up."""
+    stack = load(stack_file, {name: kind.settings_type for name, kind in Component.kinds.items()})
+    topology = resolve(stack, Allotment()).topology
+    return svg(topology, weak_spots(topology, findings(stack, topology)))
 
 
 def _failover() -> str:

@@ -15,7 +15,7 @@ from nospof.explain.svg import to_svg
 
 def to_html(document: Document) -> str:
     """Write `document` as a page. Pure; the same document gives the same bytes."""
-    title = escape(document.title)
+    title = _clean(document.title)
     links = "".join(_link(section) for section in document.sections)
     return "\n".join([
         "<!DOCTYPE html>",
@@ -25,7 +25,7 @@ def to_html(document: Document) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
         '<meta name="color-scheme" content="light dark"/>',
         f"<title>{title}</title>",
-        f'<meta name="description" content="{escape(document.summary)}"/>',
+        f'<meta name="description" content="{_clean(document.summary)}"/>',
         f"<style>{STYLE}</style>",
         "</head>",
         "<body>",
@@ -41,11 +41,11 @@ def to_html(document: Document) -> str:
 
 
 def _link(section: Section) -> str:
-    return f'<li><a href="#{_id(section)}">{escape(section.title)}</a></li>' if section.level == 2 else ""
+    return f'<li><a href="#{_id(section)}">{_clean(section.title)}</a></li>' if section.level == 2 else ""
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield f'<h{section.level} id="{_id(section)}">{escape(section.title)}</h{section.level}>'
+    yield f'<h{section.level} id="{_id(section)}">{_clean(section.title)}</h{section.level}>'
     for block in section.blocks:
         yield _block(block)
 
@@ -63,7 +63,7 @@ def _block(block: Block) -> str:
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Commands):
-        rows = "".join(f"<dt><code>{escape(line)}</code></dt><dd>{escape(meaning)}</dd>" for line, meaning in block.lines)
+        rows = "".join(f"<dt><code>{_clean(line)}</code></dt><dd>{_clean(meaning)}</dd>" for line, meaning in block.lines)
         return f"<dl>{rows}</dl>"
     assert isinstance(block, Picture)  # noqa: S101 - the last kind there is
     wide = f"--wide:{block.drawing.width:.0f}px"

@@ -76,3 +76,19 @@ def test_user_who_is_not_root_is_told_what_to_type_before_anything_is_begun(tmp_
     assert "only root can reach" in done.stderr
     assert "fix: sudo " in done.stderr
     assert not (tmp_path / "shop/.nospof").exists()
+
+
+def test_document_and_picture_take_the_form_that_the_file_ends_with(tmp_path: Path) -> None:
+    page, picture = tmp_path / "design.html", tmp_path / "stack.svg"
+
+    assert nospof("explain", "--output", str(page)).returncode == 0
+    assert nospof("diagram", "-o", str(picture)).returncode == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert picture.read_text().startswith("<svg ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["design.html", "stack.svg"]
+
+
+def test_document_that_cannot_be_written_is_a_wrong_call() -> None:
+    done = nospof("explain", "--output", "/nowhere/design.md")
+    assert done.returncode == 2
+    assert "/nowhere/design.md cannot be written: No such file or directory" in done.stderr

@@ -161,3 +161,11 @@ def test_parts_suit_a_small_host_and_a_large_one(made: Topology, instance: Insta
 
     for facts in (small, large):
         assert component_of(instance).parts(context(made, instance, facts)) is not None
+
+
+@pytest.mark.parametrize("name", sorted(name for name in Component.kinds if not name.startswith("test-")))
+def test_component_tells_a_beginner_what_it_is_and_why(name: str) -> None:
+    kind = Component.kinds[name]
+
+    for text in (kind.about, kind.why, kind.when_lost):
+        assert text.endswith("."), "about, why and when_lost are sentences: nospof explain shows them"

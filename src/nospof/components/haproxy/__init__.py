@@ -93,7 +93,7 @@ class Haproxy(c.Component[HaproxySettings]):
         "Visitors know one address. Behind it servers may die, be added or be restarted without anybody outside noticing, "
         "and no server gets more than its share."
     )
-    when_lost = "The address moves to another load balancer. Connections that were open to the lost one end, and browsers open new ones."
+    when_lost = "The address moves to another load balancer. Connections that were open to the lost one end."
     packages = ("haproxy", "curl", "socat")
     connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
 
