@@ -91,7 +91,7 @@ def test_json_has_what_the_markdown_has() -> None:
     told = json.loads(to_json(made))
 
     assert [section["title"] for section in told["sections"]] == [section.title for section in made.sections]
-    assert "\x02" not in to_json(made)
+    assert "\\u0002" not in to_json(made)
 
 
 def test_secret_settings_are_not_shown() -> None:

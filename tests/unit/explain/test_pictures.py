@@ -66,6 +66,15 @@ def test_lines_of_the_mermaid_text_have_one_of_few_forms(seed: int) -> None:
         assert re.fullmatch(forms, line.strip()), line
 
 
+def test_many_hosts_that_call_many_meet_in_one_node() -> None:
+    names = [f"w{number}" for number in range(30)]
+    one, other = " ".join(names[:15]), " ".join(names[15:])
+    made = topology(" ".join(f"{name}:a" for name in names), tier("web", "web", one, "app"), tier("app", "application", other))
+
+    assert mermaid(made).count("\n") < 80
+    assert mermaid(made).count("web → app") == 1
+
+
 def hostile() -> Topology:
     made = topology("a1:a b1:b", tier("web", "web", "a1 b1"))
     hosts = tuple(replace(host, zone=HOSTILE) for host in made.hosts)
