@@ -382,7 +382,7 @@ def test_host_that_is_added_and_one_that_is_removed(lab: Lab) -> None:
     assert "1 received" in sh(lab, "db1", "ping -c1 -W2 198.18.1.1")
     lab.up(plan(lab.places.lab), quiet)
     assert lab.host_names() == ("web1", "web2", "client")
-    assert lab.unplanned() == ("db1",)
+    assert "db1" in lab.unplanned()
     assert "1 received" in sh(lab, "web1", "ping -c1 -W2 198.18.1.3")
     lab.trim(quiet)
     assert lab.unplanned() == ()

@@ -609,7 +609,7 @@ def host_added_and_removed(drill: Drill) -> None:
     drill.awaits_writes()
 
 
-@failure(is_tested=True, is_planned=True)
+@failure(is_planned=True)
 def primary_removed_from_its_tier_then_from_the_stack(drill: Drill) -> None:
     """It hands over before anything of it is stopped, and no server runs on it afterwards; then the host goes too."""
     live = drill.database.live

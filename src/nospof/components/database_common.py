@@ -159,8 +159,9 @@ class Database(c.Component[S]):
             f"has it {memory}.",
             _MODES[self._failover(len(members))],
             (
-                f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost and "
-                "replaced by a copy that has every acknowledged write; a witness keeps a copy and has a vote, but serves nobody."
+                f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost "
+                "and replaced by a copy that has every acknowledged write; a witness keeps a copy and has a vote, "
+                "but serves nobody."
             ),
         )
 

@@ -177,7 +177,7 @@ def _wait_healthy(instance: Instance) -> None:
 
 def _wait_probe(instance: Instance, probe: Probe) -> None:
     end = time.monotonic() + probe.timeout_s
-    said = ""
+    said, before = "", _restarts(instance)
     while True:
         try:
             done = subprocess.run(
@@ -188,19 +188,25 @@ def _wait_probe(instance: Instance, probe: Probe) -> None:
                 return
         except subprocess.TimeoutExpired:
             said = f"no answer within {PROBE_ASKS_S:.0f} s"
-        _refuse_dying(instance)
+        _refuse_dying(instance, before)
         if time.monotonic() > end:
             what = f"{probe.name} did not become healthy within {probe.timeout_s:.0f} s"
             raise Unhealthy(f"{what}: {said.splitlines()[-1]}" if said else what, _logs(instance))
         time.sleep(PROBE_PERIOD_S)
 
 
-def _refuse_dying(instance: Instance) -> None:
-    """Do not wait for what starts again and again: raises Unhealthy."""
+def _restarts(instance: Instance) -> dict[str, int]:
+    """How often systemd has started each unit again, since whenever it was last started by hand."""
+    return {state.name: state.restarts for state in units.states(unit.name for unit in instance.units).values()}
+
+
+def _refuse_dying(instance: Instance, before: Mapping[str, int]) -> None:
+    """Do not wait for what starts again and again: raises Unhealthy. `before`: restarts of an earlier day count for nothing."""
     # What an agent owns ends and starts as the agent will.
     states = units.states(unit.name for unit in instance.units if not unit.ask).values()
     failed = [f"{state.name} failed" for state in states if state.active == "failed"]
-    dying = [f"{state.name} ended {state.restarts} times" for state in states if state.restarts >= MOST_RESTARTS]
+    ends = {state.name: state.restarts - before.get(state.name, 0) for state in states}
+    dying = [f"{name} ended {times} times" for name, times in ends.items() if times >= MOST_RESTARTS]
     if failed or dying:
         raise Unhealthy(", ".join(failed or dying), _logs(instance))
 
