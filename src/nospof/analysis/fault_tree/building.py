@@ -14,7 +14,7 @@ from nospof.analysis.fault_tree.diagram import FALSE, TRUE, Diagram
 from nospof.analysis.fault_tree.formula import Formula, Kind, nodes
 from nospof.analysis.fault_tree.orders import orders
 
-FIRST_NODES, GROWTH = 1 << 16, 8
+FIRST_NODES, GROWTH = 1 << 17, 16
 
 
 @dataclass(frozen=True)

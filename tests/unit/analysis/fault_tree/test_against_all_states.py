@@ -7,7 +7,7 @@ from itertools import combinations
 from math import prod
 
 import pytest
-from fault_trees import cut_sets_bottom_up
+from aralia import cut_sets_bottom_up
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
