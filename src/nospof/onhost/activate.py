@@ -19,6 +19,7 @@ from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_j
 
 PROBE_PERIOD_S = 0.1
 PROBE_ASKS_S = 5.0
+DONE_WITHIN_S = 5.0
 # systemd counts from the last start by hand. Once may be an accident, and a unit that is restarted for ever never "failed".
 MOST_RESTARTS = 2
 
@@ -72,7 +73,7 @@ def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[A
         _replace_files(instance, todo, receipt)
         _change_units(instance, todo)
         _run_steps(instance)
-        _wait_healthy(instance)
+        _wait_healthy(instance, {state.name: state.restarts for state in states.values() if state.active == "active"})
     except (units.UnitFailure, Unhealthy, OSError, KeyError) as error:
         is_restored = _put_back(instance, todo, states)
         detail = error.log if isinstance(error, units.UnitFailure) else getattr(error, "detail", "")
@@ -166,18 +167,24 @@ def _run_step(instance: Instance, step: Step) -> None:
         raise Unhealthy(f"step {step.name} did not end within {step.timeout_s:.0f} s", _logs(instance)) from None
     if done.returncode != 0:
         raise Unhealthy(f"step {step.name} failed", (done.stdout + done.stderr).strip())
-    if not is_done(step.done_when):
+    # What it did may need a moment to be seen: a database that joins is down while its agent copies the data.
+    end = time.monotonic() + DONE_WITHIN_S
+    while not is_done(step.done_when):
+        if time.monotonic() < end:
+            time.sleep(PROBE_PERIOD_S)
+            continue
         raise Unhealthy(f"step {step.name} ran and is not done", (done.stdout + done.stderr).strip())
 
 
-def _wait_healthy(instance: Instance) -> None:
+def _wait_healthy(instance: Instance, restarts: Mapping[str, int]) -> None:
+    """Wait for all probes; `restarts`: of the units that ran before this activation, which are no sign that they die now."""
     for probe in instance.healthy_when:
-        _wait_probe(instance, probe)
+        _wait_probe(instance, probe, restarts)
 
 
-def _wait_probe(instance: Instance, probe: Probe) -> None:
+def _wait_probe(instance: Instance, probe: Probe, restarts: Mapping[str, int]) -> None:
     end = time.monotonic() + probe.timeout_s
-    said, before = "", _restarts(instance)
+    said = ""
     while True:
         try:
             done = subprocess.run(
@@ -188,20 +195,15 @@ def _wait_probe(instance: Instance, probe: Probe) -> None:
                 return
         except subprocess.TimeoutExpired:
             said = f"no answer within {PROBE_ASKS_S:.0f} s"
-        _refuse_dying(instance, before)
+        _refuse_dying(instance, restarts)
         if time.monotonic() > end:
             what = f"{probe.name} did not become healthy within {probe.timeout_s:.0f} s"
             raise Unhealthy(f"{what}: {said.splitlines()[-1]}" if said else what, _logs(instance))
         time.sleep(PROBE_PERIOD_S)
 
 
-def _restarts(instance: Instance) -> dict[str, int]:
-    """How often systemd has started each unit again, since whenever it was last started by hand."""
-    return {state.name: state.restarts for state in units.states(unit.name for unit in instance.units).values()}
-
-
 def _refuse_dying(instance: Instance, before: Mapping[str, int]) -> None:
-    """Do not wait for what starts again and again: raises Unhealthy. `before`: restarts of an earlier day count for nothing."""
+    """Do not wait for what starts again and again: raises Unhealthy."""
     # What an agent owns ends and starts as the agent will.
     states = units.states(unit.name for unit in instance.units if not unit.ask).values()
     failed = [f"{state.name} failed" for state in states if state.active == "failed"]

@@ -147,6 +147,25 @@ def test_unit_that_dies_again_and_again_is_not_waited_for(machine: Machine) -> N
     assert result.failure == "web.service ended 5 times"
 
 
+def test_restarts_of_an_earlier_day_are_no_sign_of_a_unit_that_dies(machine: Machine) -> None:
+    """Incident: an agent that was killed twice in its life made the next change of its server's settings fail."""
+    units = {"web.service": {"active": "active", "enabled": "enabled", "condition": "yes", "restarts": 5}}
+    machine.set_systemd(units=units, broken={})
+    health = {"name": "health", "argv": ["false"], "timeout_s": 0.3}
+    [result] = activate_all(wanted(instance("web/h1", units=[unit("web.service")], healthy_when=[health])))
+    assert result.failure == "health did not become healthy within 0 s"
+
+
+def test_effect_of_a_step_may_take_a_moment(machine: Machine) -> None:
+    """Incident: a database that joined was down for its copy when its accounts were asked for."""
+    done = Path(machine.path("done"))
+    done.parent.mkdir(parents=True, exist_ok=True)
+    argv = ["sh", "-c", f"(sleep 0.5; touch {done}) >/dev/null 2>&1 &"]
+    step = {"name": "late", "argv": argv, "done_when": ["test", "-e", str(done)], "timeout_s": 5}
+    [result] = activate_all(wanted(instance("web/h1", units=[unit("web.service")], steps=[step])))
+    assert not result.failure
+
+
 def test_instance_that_became_unhealthy_is_a_difference(machine: Machine) -> None:
     """Incident: a changed health path changed no file of the application, and `up` went on to the load balancers."""
     up(wanted(web(machine)))
