@@ -210,7 +210,12 @@ class MariadbEngine:
         pid = self.pid()
         if pid is not None:
             _kill(pid)
-        _systemctl("stop", self.places.unit, limit_s=END_S)
+        try:
+            _systemctl("stop", self.places.unit, limit_s=END_S)
+        except EngineError:
+            # The loop may start it again meanwhile, which cancels the stop: the server that was to end is gone all the same.
+            if pid is None or self.pid() == pid:
+                raise
         self._acting.forget()
 
     # --- as a replica --------------------------------------------------------------------------------------------
