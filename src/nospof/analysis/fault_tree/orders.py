@@ -1,7 +1,7 @@
 """In which order a diagram asks its events: a function may need a hundred nodes under one and millions under another.
 
 No order is best for all trees, so several are offered. All walk the formula from the top and take events as they are met; they
-differ in which argument of a gate is visited first. Figures: docs/decisions/0011-analysis.md.
+differ in which argument of a gate is visited first. Figures: docs/decisions/0012-fault-trees.md.
 """
 
 from __future__ import annotations

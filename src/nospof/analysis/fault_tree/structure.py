@@ -47,8 +47,15 @@ class StructureFunction:
     @classmethod
     def of(cls, formulas: Formulas, top: Formula, budget: Budget) -> StructureFunction:
         """The function of `top`, a formula of `formulas`. Raises TooExpensive when its diagrams exceed `budget`."""
-        parts = cut(formulas, top)
-        modules = tuple(function_of(part, budget) for part in parts)
+        parts: list[Formula] = []
+        built: list[Function] = []
+        never: set[Formula] = set()
+        for part in cut(formulas, top):
+            parts.append(_without(formulas, part, never))
+            built.append(function_of(parts[-1], budget))
+            if built[-1].root == FALSE:
+                never.add(formulas.module(len(built) - 1))
+        modules = tuple(built)
         used = _used(modules)
         turning = [
             place for place, part in enumerate(parts) if place in used and any(one.kind in TURNING for one in nodes(part))
@@ -171,6 +178,15 @@ class StructureFunction:
                 why="through not, xor or the like an event can prevent the top event, so no set of events is sure to bring it",
                 fix="its probability is exact all the same; ask for the smallest sets that bring it while nothing else happens",
             )
+
+
+def _without(formulas: Formulas, part: Formula, never: set[Formula]) -> Formula:
+    """`part` without the modules that are never true: one that stayed a variable would seem to matter where it does not."""
+    changed: dict[Formula, Formula] = {}
+    for formula in nodes(part) if never else ():
+        args = [changed[arg] for arg in formula.args]
+        changed[formula] = formulas.false if formula in never else formulas.rebuilt(formula, args)
+    return changed.get(part, part)
 
 
 def _used(modules: tuple[Function, ...]) -> set[int]:

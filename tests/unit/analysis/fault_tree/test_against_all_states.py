@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 from math import prod
@@ -122,6 +123,38 @@ def test_cut_sets_are_the_smallest_states_that_bring_the_top_event(steps: list[S
     assert [len(one) for one in listed] == sorted(len(one) for one in expected)
     assert sets.orders == {size: [len(one) for one in listed].count(size) for size in {len(one) for one in listed}}
     assert list(sets.smallest(3)) == list(sets)[:3]
+
+
+def drawn(seed: int) -> list[Step]:
+    """A larger coherent tree, in which most gates are used by several others."""
+    chance = random.Random(seed)
+    steps: list[Step] = []
+    for gates in range(12):
+        numbers = [chance.randrange(max(0, gates - 2), len(EVENTS) + gates) for _ in range(chance.randint(2, 3))]
+        steps.append((chance.choice(("and", "or", "and", "or", "atleast")), numbers, 2, 0))
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_cut_sets_of_larger_trees_with_shared_gates(seed: int) -> None:
+    formulas, top, is_true = built(drawn(seed))
+    function = StructureFunction.of(formulas, top, Budget())
+    failures = minimal(state for state in STATES if is_true(state))
+    absences = minimal(absent for absent in STATES if not is_true(frozenset(EVENTS) - absent))
+    assert sorted(map(sorted, function.cut_sets())) == sorted(map(sorted, failures))
+    assert sorted(map(sorted, function.path_sets())) == sorted(map(sorted, absences))
+    assert function.probability(PROBABILITIES) == pytest.approx(total(is_true, PROBABILITIES), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", [1, 5, 6])
+def test_event_in_every_cut_set_is_worth_infinitely_much_to_remove(seed: int) -> None:
+    # In these trees rounding leaves a rest of some 1e-18, which must not become a worth of 1e15.
+    formulas, top, is_true = built(drawn(seed))
+    function = StructureFunction.of(formulas, top, Budget())
+    in_all = {event for event in EVENTS if all(event in state for state in STATES if is_true(state))}
+    for step in range(1, 6):
+        p = {event: (0.07 * step + 0.05 * place) % 1 for place, event in enumerate(EVENTS)}
+        assert {one.event for one in importances(function, None, p) if one.rrw is None} == in_all
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,6 +9,7 @@ import pytest
 
 from nospof.analysis.fault_tree.budget import Budget, TooExpensive
 from nospof.analysis.fault_tree.formula import Formula, Formulas, nodes
+from nospof.analysis.fault_tree.importance import importances
 from nospof.analysis.fault_tree.structure import StructureFunction
 
 DEEP = 2_000
@@ -133,6 +134,42 @@ def test_tree_beyond_the_budget_is_unknown_and_says_so() -> None:
         "  fix: allow more nodes, if there is memory for them: each takes some 200 bytes"
     )
     assert caught.value.exit_code == 3
+
+
+def test_budget_holds_for_many_small_steps_too() -> None:
+    formulas = Formulas()
+    with pytest.raises(TooExpensive):
+        function(formulas, formulas.at_least(2, [formulas.event(name) for name in "abc"]), Budget(nodes=3))
+
+
+def test_events_that_prevent_something_that_does_not_matter_prevent_nothing() -> None:
+    formulas = Formulas()
+    a, b, c, d = (formulas.event(name) for name in "abcd")
+    # b or c but not both is a module, of which the whole, a or (a and …), does not depend.
+    top = formulas.any_of(
+        [formulas.all_of([a, d, formulas.odd([b, c])]), formulas.all_of([a, d]), formulas.negated(formulas.negated(a))]
+    )
+    assert function(formulas, top).is_monotone
+    assert list(function(formulas, top).cut_sets()) == [("a",)]
+
+
+def test_module_that_is_never_true_does_not_make_a_tree_incoherent() -> None:
+    # Incident: "exactly one of a, a, a" is never true, yet what negates it was said to be not coherent.
+    formulas = Formulas()
+    a, b = formulas.event("a"), formulas.event("b")
+    top = formulas.all_of([b, formulas.negated(formulas.between(1, 1, [a, a, a]))])
+    whole = function(formulas, top)
+    assert whole.is_monotone
+    assert list(whole.cut_sets()) == [("b",)]
+    assert list(whole.path_sets()) == [("b",)]
+
+
+def test_equally_important_events_come_by_name() -> None:
+    formulas = Formulas()
+    names = [f"e{place}" for place in range(9)]
+    voted = function(formulas, formulas.at_least(4, [formulas.event(name) for name in reversed(names)]))
+    for p in (0.013, 0.1, 0.37):
+        assert [one.event for one in importances(voted, None, dict.fromkeys(names, p))] == names
 
 
 def test_analysis_that_is_late_ends() -> None:

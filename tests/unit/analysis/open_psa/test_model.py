@@ -160,6 +160,10 @@ def test_several_tops_are_named_in_a_note_or_in_an_error() -> None:
             '<periodic-test><float value="1e-3"/><float value="10"/><float value="5"/><float value="28"/></periodic-test>',
             1 - math.exp(-3e-3),
         ),
+        (
+            '<periodic-test><float value="1e-3"/><float value="10"/><float value="5"/><float value="25"/></periodic-test>',
+            1 - math.exp(-1e-2),
+        ),
         ('<lognormal-deviate><float value="0.01"/><float value="3"/><float value="0.95"/></lognormal-deviate>', 0.01),
         ('<uniform-deviate><float value="0.2"/><float value="0.4"/></uniform-deviate>', 0.3),
         ('<beta-deviate><float value="1"/><float value="3"/></beta-deviate>', 0.25),
