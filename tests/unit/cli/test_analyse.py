@@ -152,3 +152,10 @@ def test_analysis_that_was_ended_is_unknown(tmp_path: Path, error: str, said: st
     done = analyse(tmp_path, before=ended)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith(f"{said}: nothing is known of this tree\n")
+
+
+def test_page_of_the_how_to_is_what_its_file_gives(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/analyse-a-fault-tree.md").read_text()
+    file, shown = (block.partition("\n")[2] for block in page.split("```")[1:6:4])
+    done = analyse(tmp_path, "--most", "3", text=file)
+    assert [line.rstrip() for line in done.stdout.strip().splitlines()] == shown.strip().splitlines()
