@@ -17,11 +17,10 @@ import typer.main
 import nospof.components
 import nospof.errors
 from nospof.analysis.codes import CODES as FINDINGS
-from nospof.analysis.findings import findings
 from nospof.cli.main import app
+from nospof.cli.weak import weak_spots
 from nospof.component import Component
 from nospof.explain.svg import svg
-from nospof.explain.weak import weak_spots
 from nospof.onhost.agent.decide import MOVES, TABLE
 from nospof.resolve import Allotment, resolve
 from nospof.stack.codes import CODES as PROBLEMS
@@ -172,7 +171,7 @@ def _drawing(stack_file: Path) -> str:
     """What `nospof diagram --format svg` says of a stack that was never brought up."""
     stack = load(stack_file, {name: kind.settings_type for name, kind in Component.kinds.items()})
     topology = resolve(stack, Allotment()).topology
-    return svg(topology, weak_spots(topology, findings(stack, topology)))
+    return svg(topology, weak_spots(topology))
 
 
 def _failover() -> str:

@@ -290,6 +290,16 @@ class Topology:
         """Links that end at `instance`."""
         return self._links_by_target.get(instance, ())
 
+    def on_visitors_way(self) -> set[str]:
+        """Tiers that a visitor's request may have to pass."""
+        found: set[str] = set()
+        frontier = {link.target.owner.tier for link in self.links if link.source == OUTSIDE}
+        while frontier:
+            found |= frontier
+            required = [link for link in self.links if link.source.tier in frontier and link.is_required]
+            frontier = {link.target.owner.tier for link in required} - found
+        return found
+
     def into(self, host: str) -> tuple[Link, ...]:
         """Links that reach `host` over the network: exactly what its firewall lets in."""
         return tuple(link for link in self._links_by_target_host.get(host, ()) if not link.is_local)

@@ -4,10 +4,10 @@ Unavailability U of a goal, in parts of the time, small so that they add up:
 
     U = P(the goal fails)  +  Σ λ · (c · T_f + (1 − c) · T_m)  over all parts whose loss others take over
 
-P is exact, from the structure function's decision diagram, each part being lost for as long as its rate says.
-λ: losses an hour; T_f: what taking over takes, measured in the lab and
-told by the components; c: how often it works, the coverage; T_m: until a person has helped when it does not. Rates and coverage
-are assumed: what is said first of all is how much depends on them.
+P is exact, from the structure function's decision diagram, each part being lost for the share of time that its rate says. λ:
+losses an hour; T_f: what taking over takes, measured in the lab and told by the components; c: how often it works, the
+coverage; T_m: until a person has helped when it does not. Rates and coverage are assumed: what is said first of all is how
+much depends on them.
 
 Source: A. Birolini, Reliability Engineering, section 6.8 (incomplete coverage); the rates stand below.
 """
@@ -30,6 +30,8 @@ MINUTES_A_YEAR = 365.25 * 24 * 60
 # A diagram of so many nodes takes some seconds; with more parts than these, singles and pairs must do.
 MOST_NODES = 400_000
 MOST_EXACT = 300
+# What taking over takes where a component does not tell.
+ASSUMED_MISSED_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Assumptions:
     """Until a person has helped where they did not."""
 
     def rate(self, part: Part) -> Rate:
-        return {Kind.ZONE.value: self.zone, Kind.HOST.value: self.host, Kind.PROCESS.value: self.process}[part.kind]
+        return {Kind.ZONE: self.zone, Kind.HOST: self.host, Kind.PROCESS: self.process}[Kind(part.kind)]
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def availability(
 
 def _takes_over_s(topology: Topology, part: Part) -> tuple[float, bool]:
     """The longest that any of the lost instances is missed, and whether all of them say so."""
-    if part.kind == Kind.PROCESS.value:
+    if part.kind == Kind.PROCESS:
         tier, _, host = part.name.partition("/")
         lost: tuple[Instance, ...] = (topology.instance(InstanceId(tier, host)),)
     else:
@@ -139,9 +141,6 @@ def _from_cut_sets(made: Structure, goal: Goal, lost: Mapping[str, float]) -> tu
         for event in events:
             slopes[event] += prod(lost[other] for other in events if other != event)
     return fails, dict(sorted(slopes.items()))
-
-
-ASSUMED_MISSED_S = 10.0
 
 
 def _formula(formulas: Formulas, top: Condition) -> Formula:

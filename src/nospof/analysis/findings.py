@@ -15,6 +15,7 @@ from nospof.topology import Topology
 def findings(stack: Stack, topology: Topology) -> tuple[Problem, ...]:
     """All findings about `stack`, whose topology is `topology`, in the order of the file. Codes: nospof.analysis.codes."""
     made = structure(topology)
-    losses = loss_findings(stack, topology, made)
-    tiers = redundancy_findings(stack, topology, single_points(topology, made))
+    spofs = single_points(topology, made)
+    losses = loss_findings(stack, topology, made, spofs)
+    tiers = redundancy_findings(stack, topology, spofs)
     return in_order([*security_findings(stack, topology), *losses, *tiers, *package_findings(stack)])

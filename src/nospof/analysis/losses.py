@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 from nospof.analysis.availability import Assumptions, availability
 from nospof.analysis.codes import finding
 from nospof.analysis.fault_tree.budget import TooExpensive
 from nospof.analysis.remedies import remedy
 from nospof.analysis.structure import Goal, Kind, Part, Structure
-from nospof.resolve import component_of
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
@@ -22,9 +21,10 @@ MOST_PAIRS = 12
 MOST_DEAR = 4
 
 
-def loss_findings(stack: Stack, topology: Topology, made: Structure) -> Iterator[Problem]:
-    """Everything that `made`, the structure of `topology`, says of single losses and pairs."""
-    spofs = single_points(topology, made)
+def loss_findings(
+    stack: Stack, topology: Topology, made: Structure, spofs: Mapping[Part, tuple[Goal, ...]]
+) -> Iterator[Problem]:
+    """Everything that `made`, the structure of `topology`, says of single losses (`spofs`) and pairs."""
     for number, (part, goals) in enumerate(spofs.items()):
         yield _single(stack, topology, made, part, goals, is_remedied=number < MOST_REMEDIES)
     yield from _pairs(stack, made)
@@ -39,9 +39,9 @@ def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal,
     found: dict[Part, list[Goal]] = {}
     for goal in made.goals:
         singles = made.single(goal)
-        hosts = [part for part in singles if part.kind == Kind.HOST.value]
+        hosts = [part for part in singles if part.kind == Kind.HOST]
         explained = {zone_of[part.name] for part in hosts}
-        zones = [part for part in singles if part.kind == Kind.ZONE.value and part.name not in explained]
+        zones = [part for part in singles if part.kind == Kind.ZONE and part.name not in explained]
         for part in (*hosts, *zones):
             found.setdefault(part, []).append(goal)
     return {part: tuple(found[part]) for part in sorted(found)}
@@ -50,11 +50,11 @@ def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal,
 def _single(
     stack: Stack, topology: Topology, made: Structure, part: Part, goals: tuple[Goal, ...], *, is_remedied: bool
 ) -> Problem:
-    is_host = part.kind == Kind.HOST.value
+    is_host = part.kind == Kind.HOST
     what = f"{part} is a single point of failure: without it {listed(goal.fails for goal in goals)}"
-    processes = sorted({cut.name for goal in goals for cut in _process_spofs(made, goal) if cut.name.endswith(f"/{part.name}")})
-    if is_host and processes:
-        names = [topology.instance(one.id).component for one in topology.on_host(part.name) if str(one.id) in processes]
+    alone = {one.name for goal in goals for one in made.single(goal) if one.kind == Kind.PROCESS}
+    names = [one.component for one in topology.on_host(part.name) if str(one.id) in alone]
+    if names:
         what += f"; {listed(names)} on it alone {'does' if len(names) == 1 else 'do'} the same"
     why = " → ".join(made.reason(goals[-1], [part]))
     found = remedy(stack, topology, part, goals) if is_remedied else None
@@ -63,20 +63,12 @@ def _single(
     return finding(stack, "F210" if is_host else "F211", path, what, why=why, fix=fix)
 
 
-def _process_spofs(made: Structure, goal: Goal) -> Iterable[Part]:
-    return (part for part in made.single(goal) if part.kind == Kind.PROCESS.value)
-
-
 def _pairs(stack: Stack, made: Structure) -> Iterator[Problem]:
-    """Pairs of hosts and zones; those with a process are in the JSON of `check` only."""
-    found: dict[tuple[str, ...], list[Goal]] = {}
-    for goal in made.goals:
-        for cut in made.cut_sets(goal, 2):
-            if len(cut) == 2 and all(part.kind == Kind.HOST.value for part in cut):
-                found.setdefault(tuple(sorted(part.name for part in cut)), []).append(goal)
-    if not found:
+    """Pairs of hosts: what zones and processes add to them is the same, said larger or smaller."""
+    cuts = {cut for goal in made.goals for cut in made.cut_sets(goal, 2) if {part.kind for part in cut} == {Kind.HOST}}
+    both = sorted(" + ".join(sorted(part.name for part in cut)) for cut in cuts if len(cut) == 2)
+    if not both:
         return
-    both = [" + ".join(pair) for pair, goals in sorted(found.items())]
     shown = ", ".join(both[:MOST_PAIRS]) + (f" and {len(both) - MOST_PAIRS} more" if len(both) > MOST_PAIRS else "")
     yield finding(
         stack,
@@ -139,5 +131,4 @@ def _minutes(minutes: float) -> str:
 
 def _counted(topology: Topology) -> str:
     zones = len({host.zone for host in topology.hosts})
-    processes = sum(1 for one in topology.instances if component_of(one).name)
-    return f"{len(topology.hosts)} hosts, {zones} zone{'s' if zones > 1 else ''}, {processes} instances"
+    return f"{len(topology.hosts)} hosts, {zones} zone{'s' if zones > 1 else ''}, {len(topology.instances)} instances"

@@ -15,7 +15,7 @@ from nospof.resolve import component_of
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
-from nospof.topology import OUTSIDE, Instance, Need, Rank, Topology
+from nospof.topology import Instance, Need, Rank, Topology
 
 # A majority that outlives any one zone needs three of them.
 FEWEST_ZONES = 3
@@ -30,12 +30,12 @@ def redundancy_findings(stack: Stack, topology: Topology, spofs: Collection[Part
         members = topology.of_tier(tier.name)
         normal = [member for member in members if member.rank is Rank.NORMAL]
         if len(normal) < 2:
-            if not normal or Part(Kind.HOST.value, normal[0].id.host) not in spofs:
+            if not normal or Part(Kind.HOST, normal[0].id.host) not in spofs:
                 yield _single(stack, topology, tier.name, members)
             continue
         zones = _zones(topology, normal)
         if len(zones) == 1:
-            if Part(Kind.ZONE.value, zones[0]) not in spofs:
+            if Part(Kind.ZONE, zones[0]) not in spofs:
                 yield _one_zone(stack, topology, tier.name, normal)
         elif _keep_copies(topology, tier.name) and len(_zones(topology, members)) < FEWEST_ZONES:
             yield _no_majority(stack, topology, tier.name, members)
@@ -48,7 +48,7 @@ def _single(stack: Stack, topology: Topology, tier: str, members: tuple[Instance
     normal = [member.id.host for member in members if member.rank is Rank.NORMAL]
     spare = [member.id.host for member in members if member.rank is Rank.SPARE]
     only = normal[0] if normal else "its host"
-    loss = "visitors get no answer" if tier in _in_visitors_way(topology) else f"nobody does the work of {tier}"
+    loss = "visitors get no answer" if tier in topology.on_visitors_way() else f"nobody does the work of {tier}"
     why = f"when {only} stops, {loss}"
     if spare:
         why = f"when {only} stops, all of its work falls on {listed(spare)}, and when that stops too {loss}"
@@ -136,17 +136,6 @@ def _keep_copies(topology: Topology, tier: str) -> bool:
     members = topology.of_tier(tier)
     links = [link for member in members for link in topology.links_from(member.id)]
     return any(link.target.owner.tier == tier and link.target.listen.speaks.carries_data for link in links)
-
-
-def _in_visitors_way(topology: Topology) -> set[str]:
-    """Tiers that a visitor's request may have to pass."""
-    found: set[str] = set()
-    frontier = {link.target.owner.tier for link in topology.links if link.source == OUTSIDE}
-    while frontier:
-        found |= frontier
-        required = [link for link in topology.links if link.source.tier in frontier and link.is_required]
-        frontier = {link.target.owner.tier for link in required} - found
-    return found
 
 
 def _zones(topology: Topology, instances: list[Instance] | tuple[Instance, ...]) -> list[str]:

@@ -48,7 +48,7 @@ def remedy(stack: Stack, topology: Topology, part: Part, goals: tuple[Goal, ...]
 
 
 def _candidates(stack: Stack, topology: Topology, part: Part) -> Iterator[Remedy]:
-    is_host = part.kind == Kind.HOST.value
+    is_host = part.kind == Kind.HOST
     lost = {host.name for host in topology.hosts if part.name == (host.name if is_host else host.zone)}
     alone = [tier for tier in stack.tiers if _stands_on(topology, tier, lost)]
     zones = {topology.host(host).zone for host in lost}

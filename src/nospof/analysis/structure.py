@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from itertools import combinations
 
 from nospof.component import Consensus, Majority, OnePrimary, TcpRoute
@@ -34,7 +34,7 @@ class Goal(Enum):
         return {"serve": "pages are not answered", "write": "writes fail"}[self.value]
 
 
-class Kind(Enum):
+class Kind(StrEnum):
     """What kind of part; in the order from large to small."""
 
     ZONE = "zone"
@@ -117,9 +117,9 @@ def structure(topology: Topology) -> Structure:
     made = _Builder(topology)
     goals = {goal: condition for goal in Goal if (condition := made.goal(goal)) is not None}
     parts = [
-        *(Part(Kind.ZONE.value, zone) for zone in sorted({host.zone for host in topology.hosts})),
-        *(Part(Kind.HOST.value, host.name) for host in topology.hosts),
-        *(Part(Kind.PROCESS.value, str(instance.id)) for instance in topology.instances),
+        *(Part(Kind.ZONE, zone) for zone in sorted({host.zone for host in topology.hosts})),
+        *(Part(Kind.HOST, host.name) for host in topology.hosts),
+        *(Part(Kind.PROCESS, str(instance.id)) for instance in topology.instances),
     ]
     return Structure(goals, tuple(sorted(parts)))
 
@@ -175,9 +175,9 @@ class _Builder:
             component = self.topology.instance(instance).component
             host = self.topology.host(instance.host)
             causes = (
-                Part(Kind.PROCESS.value, str(instance)),
-                Part(Kind.HOST.value, host.name),
-                Part(Kind.ZONE.value, host.zone),
+                Part(Kind.PROCESS, str(instance)),
+                Part(Kind.HOST, host.name),
+                Part(Kind.ZONE, host.zone),
             )
             self._dead[instance] = Condition(f"{component} on {instance.host} does not run", Gate.ANY, causes)
         return self._dead[instance]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nospof.analysis.findings import findings
 from nospof.cli.output import deliver
 from nospof.cli.stack_argument import deployment
+from nospof.cli.weak import weak_spots
 from nospof.explain.diagram import diagram
 from nospof.explain.mermaid import mermaid
 from nospof.explain.svg import svg
-from nospof.explain.weak import weak_spots
 
 
 def run(path: Path, *, form: str, output: Path | None) -> int:
@@ -21,6 +20,6 @@ def run(path: Path, *, form: str, output: Path | None) -> int:
         # An empty line after it, so that the prompt does not stand in the picture.
         deliver(diagram(site.topology) + ("\n" if output is None else ""), output)
         return 0
-    weak = weak_spots(site.topology, findings(site.stack, site.topology))
+    weak = weak_spots(site.topology)
     deliver(svg(site.topology, weak) if form == "svg" else mermaid(site.topology, weak), output)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from nospof.analysis.findings import findings
 from nospof.cli.output import deliver
 from nospof.cli.stack_argument import deployment
+from nospof.cli.weak import weak_spots
 from nospof.explain.document import document
 from nospof.explain.html import to_html
 from nospof.explain.markdown import to_markdown
@@ -19,7 +20,7 @@ def run(path: Path, *, form: str, output: Path | None) -> int:
     """Write the design document in the `form` that is named, else in the one that `output` ends with, else in Markdown."""
     site = deployment(path)
     found = site.stack.warnings + site.problems + findings(site.stack, site.topology)
-    deliver(WRITERS[form or _form_of(output)](document(site.topology, found)), output)
+    deliver(WRITERS[form or _form_of(output)](document(site.topology, found, weak=weak_spots(site.topology))), output)
     return 0
 
 

@@ -1,6 +1,7 @@
 """What takes the site down when it is lost: the marks of the pictures and the document's list of what remains weak.
 
-Until a better answer is handed in it is read from the findings, which look at each tier alone.
+Where no analysis is handed in it is read from the findings, which is a first look: zones that only the analysis knows are not
+in it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nospof.stack.problems import Problem
-from nospof.topology import OUTSIDE, InstanceId, Rank, Topology
+from nospof.topology import InstanceId, Rank, Topology
 
 K = TypeVar("K")
 Goals = tuple[str, ...]
 SERVE, WRITE = "serve", "write"
 # Findings of nospof.analysis.codes that name something whose loss takes a promise away.
-SINGLE_HOST, SINGLE_ZONE, NO_PROMOTION = "F201", "F202", "F205"
+SINGLE_HOST, SINGLE_ZONE, NO_PROMOTION, SINGLE_POINT = "F201", "F202", "F205", "F210"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def weak_spots(topology: Topology, findings: Iterable[Problem]) -> WeakSpots:
         tier = problem.path.split(".")[1] if problem.path.startswith("tiers.") else ""
         normal = [one.id for one in topology.of_tier(tier) if one.rank is Rank.NORMAL]
         goals = _goals(topology, tier)
+        if problem.code == SINGLE_POINT:
+            hosts[problem.path.removeprefix("hosts.")] |= {SERVE, WRITE}
         if problem.code == SINGLE_HOST and len(normal) == len(topology.of_tier(tier)) == 1:
             hosts[normal[0].host] |= goals
             instances[normal[0]] |= goals
@@ -52,19 +55,8 @@ def weak_spots(topology: Topology, findings: Iterable[Problem]) -> WeakSpots:
     return WeakSpots(_sorted(hosts), _sorted(zones), _sorted(instances))
 
 
-def on_visitors_way(topology: Topology) -> set[str]:
-    """Tiers that a visitor's request may have to pass."""
-    found: set[str] = set()
-    frontier = {link.target.owner.tier for link in topology.links if link.source == OUTSIDE}
-    while frontier:
-        found |= frontier
-        required = [link for link in topology.links if link.source.tier in frontier and link.is_required]
-        frontier = {link.target.owner.tier for link in required} - found
-    return found
-
-
 def _goals(topology: Topology, tier: str) -> set[str]:
-    return {SERVE, WRITE} if tier in on_visitors_way(topology) else {f"the work of {tier}"}
+    return {SERVE, WRITE} if tier in topology.on_visitors_way() else {f"the work of {tier}"}
 
 
 def _sorted(found: Mapping[K, set[str]]) -> dict[K, Goals]:
