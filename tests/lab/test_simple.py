@@ -26,8 +26,7 @@ SETTLED_S = 10.0
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
     folder = tmp_path_factory.mktemp("examples")
     shutil.copytree(EXAMPLES / "distributed" / "app", folder / "distributed" / "app")
-    shutil.copytree(EXAMPLES / "simple", folder / "simple", ignore=shutil.ignore_patterns(".nospof"))
-    made = LiveSite.of(folder / "simple")
+    made = LiveSite(folder / "simple", example=EXAMPLES / "simple")
     try:
         made.nospof("up")
         yield made

@@ -30,20 +30,12 @@ UP_S = 240.0
 class LiveSite:
     """One stack: its folder, and `nospof` run on it as a program of its own."""
 
-    def __init__(self, folder: Path, name: str | None = None) -> None:
+    def __init__(self, folder: Path, name: str | None = None, example: Path = EXAMPLE) -> None:
         self.folder, self.name = folder, name or f"t{secrets.token_hex(3)}"
-        shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".nospof", "__pycache__"))
+        shutil.copytree(example, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".nospof", "__pycache__"))
         self.file = folder / "stack.yaml"
-        self.edit("name: shop", f"name: {self.name}")
-
-    @classmethod
-    def of(cls, folder: Path) -> LiveSite:
-        """The stack that is in `folder` already, under a name of its own."""
-        made = cls.__new__(cls)
-        made.folder, made.file, made.name = folder, folder / "stack.yaml", f"t{secrets.token_hex(3)}"
-        old = next(line for line in made.file.read_text().splitlines() if line.startswith("name: "))
-        made.edit(old, f"name: {made.name}")
-        return made
+        named = next(line for line in self.file.read_text().splitlines() if line.startswith("name: "))
+        self.edit(named, f"name: {self.name}")
 
     def edit(self, old: str, new: str, file: str = "stack.yaml") -> None:
         """Replace `old`, which must be there, by `new` in one of the stack's files."""

@@ -242,6 +242,16 @@ class Database(c.Component[S]):
         url = f"https://{self.id.host}:{self.settings.role_port}/{question}"
         return ("/usr/bin/curl", "-fsS", "--max-time", "2", "--cacert", "/etc/nospof/tls/ca.pem", url)
 
+    def _server_values(self, here: c.Context, tls: c.TlsFiles) -> dict[str, object]:
+        """What the templates of all products' configurations fill in."""
+        return {
+            "me": here.host,
+            "tls": tls,
+            "set": self.settings,
+            "connections": self._connections(here),
+            "buffer_pool_mib": self._buffer_pool_mib(here),
+        }
+
     def _connections(self, here: c.Context) -> int:
         """What the server takes in all; no account but root's may have more than the settings say."""
         return self.settings.max_connections * max(1, len(self._callers(here))) + RESERVED_CONNECTIONS

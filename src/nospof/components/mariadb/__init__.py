@@ -33,11 +33,7 @@ class Mariadb(Database[MariadbSettings]):
             "/etc/mysql/mariadb.conf.d/99-nospof.cnf",
             here.template(
                 texts.CONFIG,
-                me=here.host,
-                tls=tls,
-                set=self.settings,
-                connections=self._connections(here),
-                buffer_pool_mib=self._buffer_pool_mib(here),
+                **self._server_values(here, tls),
             ),
             # Reads all of the configuration, prints it and ends; touches no data.
             check=("mariadbd", "--user=mysql", "--help", "--verbose"),

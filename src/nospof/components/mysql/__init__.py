@@ -33,11 +33,7 @@ class Mysql(Database[MysqlSettings]):
             "/etc/mysql/mysql.conf.d/zz-nospof.cnf",
             here.template(
                 texts.CONFIG,
-                me=here.host,
-                tls=tls,
-                set=self.settings,
-                connections=self._connections(here),
-                buffer_pool_mib=self._buffer_pool_mib(here),
+                **self._server_values(here, tls),
                 donors=",".join(f"{address}:{self.settings.port}" for address in members),
             ),
             # Reads all of the configuration and ends; touches no data.
