@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -298,3 +301,40 @@ def test_what_came_over_a_connection_is_seen_and_it_can_be_ended() -> None:
         waiting.join(10)
         assert ended
         assert again(seen) is None
+
+
+# --- ending the server ---------------------------------------------------------------------------------------------------
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[MariadbEngine, Path]]:
+    """An engine whose unit's control group holds a process called like the server; and that group's list."""
+    program = tmp_path / "mariadbd"
+    shutil.copy("/bin/sleep", program)
+    group = tmp_path / "mariadb.service"
+    group.mkdir()
+    with subprocess.Popen([program, "60"]) as server:
+        (group / "cgroup.procs").write_text(f"{server.pid}\n")
+        yield engine_on(FakeSql(), replace(PLACES, units=tmp_path)), group / "cgroup.procs"
+        server.kill()
+
+
+def put_systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    (folder / "systemctl").write_text(f"#!/bin/sh\n{does}\necho 'Job for mariadb.service canceled.' >&2\nexit 1\n")
+    (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_stop_that_the_next_start_cancels_is_no_failure(
+    running: tuple[MariadbEngine, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Incident: a server that was to restart with new settings was started by the loop before systemd had stopped it."""
+    engine, group = running
+    put_systemctl(tmp_path, monkeypatch, f": > {group}")
+    engine.kill()
+
+
+def test_stop_that_ends_nothing_is_an_error(
+    running: tuple[MariadbEngine, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_systemctl(tmp_path, monkeypatch, ":")
+    with pytest.raises(EngineError, match="canceled"):
+        running[0].kill()
