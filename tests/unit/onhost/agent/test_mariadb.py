@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -313,7 +314,11 @@ def running(tmp_path: Path) -> Iterator[tuple[MariadbEngine, Path]]:
     group.mkdir()
     with subprocess.Popen([program, "60"]) as server:
         (group / "cgroup.procs").write_text(f"{server.pid}\n")
-        yield engine_on(FakeSql(), replace(PLACES, units=tmp_path)), group / "cgroup.procs"
+        engine, end = engine_on(FakeSql(), replace(PLACES, units=tmp_path)), time.monotonic() + 10
+        # A process has its new name a moment after it was started.
+        while engine.pid() != server.pid and time.monotonic() < end:
+            time.sleep(0.001)
+        yield engine, group / "cgroup.procs"
         server.kill()
 
 
