@@ -123,6 +123,11 @@ class Site:
     static_path: str = ""
     """URL prefix of files that a web server on the same host may serve itself; "" = none."""
     static_folder: str = ""
+    write_path: str = ""
+    """Where a drill may write: a POST there of `write_body`, in which {token} is a word of its own; "" = it may not."""
+    write_body: str = ""
+    read_path: str = ""
+    """Where what was written with {token} is found; another status than 200 to 399 says that it is not there."""
 
 
 @dataclass(frozen=True)

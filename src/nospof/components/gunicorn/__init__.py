@@ -29,6 +29,14 @@ WORKER_FOLDER = "/usr/lib/nospof/gunicorn"
 KEEP_ALIVE_S = 75
 
 
+class TrialWrite(c.Settings):
+    """A write that drills make, each with a token of its own."""
+
+    path: str = c.Field(pattern=URL_PATH, description="Where it is sent, by POST; 2xx says that it is stored for good.")
+    body: str = c.Field(pattern=r"\{token\}", description="The JSON that is sent; {token} is replaced in each request.")
+    read: str = c.Field(pattern=r"^/.*\{token\}", description="Path where it is found again; 404 says that it is not there.")
+
+
 class GunicornSettings(c.Settings):
     source: Annotated[str, c.Folder()] = c.Field(description="Folder of the application, beside the stack file.")
     module: str = c.Field(
@@ -49,6 +57,7 @@ class GunicornSettings(c.Settings):
         description='Folder in `source` that the web server beside it serves under the same path; "": none.',
     )
     timeout_s: int = c.Field(30, ge=1, le=3600, description="A process that does not react for so long is replaced.")
+    trial_write: TrialWrite | None = c.Field(None, description="A write that drills may make to see whether writes are kept.")
     environment: Annotated[
         dict[
             Annotated[str, c.Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")],
@@ -74,7 +83,7 @@ class Gunicorn(c.Component[GunicornSettings]):
     @property
     def listens(self) -> tuple[c.Listen, ...]:
         """One endpoint: a unix socket for callers beside it, TCP for others."""
-        settings, tier = self.settings, self.id.tier
+        settings, tier, write = self.settings, self.id.tier, self.settings.trial_write
         site = c.Site(
             tier,
             settings.domain,
@@ -83,6 +92,9 @@ class Gunicorn(c.Component[GunicornSettings]):
             ready=settings.path + settings.ready.removeprefix("/"),
             static_path=f"{settings.path}{settings.static}/" if settings.static else "",
             static_folder=f"/srv/nospof/{tier}/current/app/{settings.static}" if settings.static else "",
+            write_path=settings.path + write.path.removeprefix("/") if write else "",
+            write_body=write.body if write else "",
+            read_path=settings.path + write.read.removeprefix("/") if write else "",
         )
         return (c.Listen("http", c.Protocol.HTTP, settings.port, tls=c.Tls.MUTUAL, socket=_socket(tier), sites=(site,)),)
 

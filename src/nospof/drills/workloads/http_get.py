@@ -1,4 +1,6 @@
-"""GET requests at fixed times, whatever the answers do (open loop), and what is to be read from their history.
+"""HTTP requests at fixed times, whatever the answers do (open loop), and what is to be read from their history.
+
+With a `body` they are POSTs; each writes a token of its own, and may be read back at once.
 
 The load is a process of its own: `python -m nospof.drills.workloads.http_get --help`. It writes one JSON line per request, with
 times of CLOCK_MONOTONIC, which all processes of one machine share: they compare with what `Lab.power_off` returns.
@@ -68,6 +70,10 @@ class Request:
     why: str = ""
     servers: dict[str, str] = field(default_factory=dict)
     """Who answered, by tier, as the answer itself says: {"app": "web1"}."""
+    token: str = ""
+    """What it wrote; "" for one that only asked."""
+    read_back: int | None = None
+    """Status of the answer when the token was asked for right after the write; None: not asked, or no answer."""
 
     @property
     def is_good(self) -> bool:
@@ -184,10 +190,17 @@ class Load:
     timeout_s: float = 10.0
     servers_in_body: str = ""
     """A regular expression with two groups, tier and server, found in the body any number of times."""
+    body: str = ""
+    """What is written, as JSON; {token} in it is another word in each request. "": GET."""
+    read_back: str = ""
+    """Path that is asked for once a write was acknowledged, with {token}; "": none."""
+    tokens: str = ""
+    """What the tokens begin with."""
 
     def argv(self, output: Path) -> list[str]:
         options = {"path": self.path, "rate": self.rate, "seconds": self.seconds, "connections": self.connections}
         options |= {"timeout-s": self.timeout_s, "servers-in-body": self.servers_in_body}
+        options |= {"body": self.body, "read-back": self.read_back, "tokens": self.tokens}
         options |= {"ca-file": self.ca_file} if self.ca_file else {}
         arguments = [f"--{option}={value}" for option, value in options.items()] + ["--sends-again"] * self.sends_again
         # -I: nothing of the caller's folder or environment is imported instead of what is meant.
@@ -276,19 +289,33 @@ class _Client:
     def __init__(self, load: Load) -> None:
         self.load = load
         self.tls = ssl.create_default_context(cafile=str(load.ca_file)) if load.ca_file else None
-        keep = "keep-alive" if load.connections else "close"
-        head = f"GET {load.path} HTTP/1.1\r\nHost: {load.name}\r\nUser-Agent: nospof-drill\r\n"
-        self.request = f"{head}Accept: */*\r\nConnection: {keep}\r\n\r\n".encode()
         self.in_body = re.compile(load.servers_in_body) if load.servers_in_body else None
         self.idle: deque[_Connection] = deque()
         self.open_count = 0
 
-    async def get(self, intended: float) -> Request:
+    async def ask(self, index: int, intended: float) -> Request:
         """Ask once; whatever happens, it is in the result."""
+        token = f"{self.load.tokens}{index}" if self.load.body else ""
+        request = await self._request(intended, self._text(self.load.path, self.load.body, token))
+        if request.is_good and self.load.read_back:
+            read = await self._request(time.monotonic(), self._text(self.load.read_back, "", token))
+            request = replace(request, read_back=read.status)
+        return replace(request, token=token)
+
+    def _text(self, path: str, body: str, token: str) -> bytes:
+        """The whole request, with {token} filled in."""
+        method, content = ("POST" if body else "GET"), body.replace("{token}", token).encode()
+        kept = "keep-alive" if self.load.connections else "close"
+        lines = [f"{method} {path.replace('{token}', token)} HTTP/1.1", f"Host: {self.load.name}", "User-Agent: nospof-drill"]
+        lines += ["Accept: */*", f"Connection: {kept}"]
+        lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"] * bool(body)
+        return "\r\n".join([*lines, "", ""]).encode() + content
+
+    async def _request(self, intended: float, text: bytes) -> Request:
         attempt = _Attempt()
         try:
             async with asyncio.timeout(self.load.timeout_s):
-                answer = await self._ask(attempt)
+                answer = await self._ask(attempt, text)
         except (OSError, EOFError, _Broken, asyncio.LimitOverrunError) as error:
             outcome = Outcome.FAILED if attempt.sent is None else Outcome.UNKNOWN
             return Request(intended, time.monotonic(), outcome, attempt.sent, None, attempt.reason(error))
@@ -296,21 +323,21 @@ class _Client:
         outcome, why = (Outcome.OK, "") if is_good else (Outcome.FAILED, f"status {answer.status}")
         return Request(intended, time.monotonic(), outcome, attempt.sent, answer.status, why, self._servers(answer))
 
-    async def _ask(self, attempt: _Attempt) -> _Answer:
+    async def _ask(self, attempt: _Attempt, text: bytes) -> _Answer:
         connection = await self._connection()
         try:
-            return await self._exchange(connection, attempt)
+            return await self._exchange(connection, attempt, text)
         except (OSError, EOFError) as error:
             may_repeat = self.load.sends_again and connection.is_reused and not attempt.has_answer_begun
             if not may_repeat or isinstance(error, TimeoutError):
                 raise
-        return await self._exchange(await self._open(), attempt)
+        return await self._exchange(await self._open(), attempt, text)
 
-    async def _exchange(self, connection: _Connection, attempt: _Attempt) -> _Answer:
+    async def _exchange(self, connection: _Connection, attempt: _Attempt, text: bytes) -> _Answer:
         is_kept = False
         try:
             attempt.sent = time.monotonic()
-            connection.writer.write(self.request)
+            connection.writer.write(text)
             answer = await _read_answer(connection.reader, attempt)
             is_kept = bool(self.load.connections) and answer.keeps_open
             return answer
@@ -412,7 +439,7 @@ async def send(load: Load, stream: TextIO) -> None:
     count, most_late_s = min(MOST_REQUESTS, math.ceil(load.seconds * load.rate)), 0.0
 
     async def one(index: int, intended: float) -> None:
-        _write(stream, {"index": index} | asdict(await client.get(intended)))
+        _write(stream, {"index": index} | asdict(await client.ask(index, intended)))
 
     while index < count and not await _is_set_before(stop, first + index * interval_s):
         most_late_s = max(most_late_s, time.monotonic() - (first + index * interval_s))
@@ -440,7 +467,7 @@ def _write(stream: TextIO, line: dict[str, object]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Send GET requests at fixed times and write down what became of each.")
+    parser = argparse.ArgumentParser(description="Send requests at fixed times and write down what became of each.")
     parser.add_argument("address", help="IPv4 address to connect to")
     parser.add_argument("port", type=int)
     parser.add_argument("name", help="host name that is asked for and verified")
@@ -453,6 +480,9 @@ def main() -> None:
     parser.add_argument("--sends-again", action="store_true", help="on a new connection, when a kept one was at its end")
     parser.add_argument("--timeout-s", type=float, default=Load.timeout_s, help="per request")
     parser.add_argument("--servers-in-body", default="", help="regular expression with two groups: tier, server")
+    parser.add_argument("--body", default="", help="POST this JSON instead of asking; {token} is another word in each")
+    parser.add_argument("--read-back", default="", help="path with {token} to ask for after each good POST")
+    parser.add_argument("--tokens", default="", help="what the tokens begin with")
     options = vars(parser.parse_args())
     # On a busy machine the load must not be what is late.
     with contextlib.suppress(PermissionError):
