@@ -124,6 +124,10 @@ class Lab:
         """Name the interface at the bridge's end of the host's cable, as nft rules in the bridge family need it."""
         return self._host(host).places.port
 
+    def address(self, host: str) -> str:
+        """The address that the plan gives to `host`. Raises WrongInput for a host the lab does not have."""
+        return self._addresses([host])[0]
+
     def power_off(self, host: str) -> float:
         """Take the power away and return the monotonic time at which the host fell silent.
 

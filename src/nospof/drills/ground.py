@@ -1,0 +1,84 @@
+"""Where a drill happens: the deployed stack, its hosts, and who has which role there at this moment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nospof.apply.transport import Finished, Outcome
+from nospof.deployment import Deployment
+from nospof.errors import Uncertain, WrongInput
+from nospof.lab.lab import Lab
+from nospof.topology import InstanceId, Topology
+
+RECEIPT = "/var/lib/nospof/receipt.json"
+# A host under a fault may need longer than one that is well.
+ON_HOST_S = 20.0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The stack that is drilled. What is read here is read anew each time, but for the units of an instance."""
+
+    deployment: Deployment
+    _units: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def topology(self) -> Topology:
+        return self.deployment.topology
+
+    @property
+    def lab(self) -> Lab:
+        return self.deployment.lab
+
+    # --- on a host -----------------------------------------------------------------------------------------------------
+    def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = ON_HOST_S) -> Outcome:
+        return self.deployment.hosts.run(host, argv, stdin, timeout_s)
+
+    def sh(self, host: str, script: str, timeout_s: float = ON_HOST_S) -> str:
+        """Run a shell script on `host`; returns what it printed. Raises Uncertain where it did not end well."""
+        ended = self.run(host, ["sh", "-eu", "-s"], script.encode(), timeout_s)
+        if isinstance(ended, Finished) and ended.exit_code == 0:
+            return ended.stdout.decode(errors="replace")
+        said = ended.stderr.decode(errors="replace").strip() if isinstance(ended, Finished) else ended.reason
+        raise Uncertain(f"host {host}: a command of the drill did not end well", why=said[-400:])
+
+    def units(self, instance: InstanceId) -> tuple[str, ...]:
+        """The systemd units of `instance`, in the order in which they start, as its host was told to have them."""
+        if instance.host not in self._units:
+            receipt = json.loads(self.sh(instance.host, f"cat {RECEIPT}"))
+            self._units[instance.host] = {name: tuple(entry["units"]) for name, entry in receipt["instances"].items()}
+        return self._units[instance.host][str(instance)]
+
+    # --- who -------------------------------------------------------------------------------------------------------------
+    def resolve(self, target: str) -> str:
+        """The name of the host that "primary", "replica" or "holder" means now; anything else is a name already.
+
+        "primary of TIER" where there are several tiers. Raises WrongInput where the stack has no such role, Uncertain where
+        nobody or more than one has it.
+        """
+        role, _, tier = target.partition(" of ")
+        if role in ("primary", "replica"):
+            return self._database_host(role, self.deployment.database_tier(tier))
+        if role == "holder":
+            return self._holder(tier)
+        return target
+
+    def _database_host(self, role: str, tier: str) -> str:
+        database = self.deployment.database(tier)
+        found = [view.host for view in database.hosts if view.role == role and not view.is_witness]
+        return _the_one(found if role == "primary" else found[:1], f"{role} of {tier}")
+
+    def _holder(self, name: str) -> str:
+        holders = self.deployment.status().holders
+        names = [name] if name else sorted(holders)
+        if len(names) != 1 or names[0] not in holders:
+            raise WrongInput("name the address whose holder is meant", fix=f"one of: {', '.join(sorted(holders)) or '(none)'}")
+        return _the_one(list(holders[names[0]]), f"holder of {names[0]}")
+
+
+def _the_one(found: list[str], what: str) -> str:
+    if len(found) != 1:
+        raise Uncertain(f"there is no one {what} at this moment: {', '.join(found) or 'nobody'}", fix="nospof status")
+    return found[0]
