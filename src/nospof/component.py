@@ -546,6 +546,8 @@ class Component(Generic[S]):
     """Seconds without a good answer after the host of one of several instances went dark, measured; None: never measured."""
     chooses_once: ClassVar[tuple[str, ...]] = ()
     """Names of choices of one host of the tier that must never change later; the first host is taken."""
+    dump: ClassVar[tuple[str, ...]] = ()
+    """A command that prints all that an instance stores, a row a line, and the same for equal copies; (): it stores nothing."""
     kinds: ClassVar[dict[str, type[Component[Any]]]] = {}
     settings_type: ClassVar[type[Settings]] = Settings
 

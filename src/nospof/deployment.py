@@ -162,9 +162,9 @@ class Deployment:
         """What `up` would do on the hosts that are there. Makes and changes nothing."""
         return self._rollout(progress, is_reading=True).plan()
 
-    def status(self) -> Status:
-        """How everything is now, within about two seconds whatever the hosts do."""
-        requests = [Trip(host.name, self._status_request(host.name), {}, STATUS_S) for host in self.topology.hosts]
+    def status(self, patience_s: float = STATUS_S) -> Status:
+        """How everything is now; a host that says nothing for `patience_s` is unknown."""
+        requests = [Trip(host.name, self._status_request(host.name), {}, patience_s) for host in self.topology.hosts]
         answers = trips.send(self.hosts, requests)
         seen = {host: answer["addresses"] for host, answer in answers.items() if not isinstance(answer, Problem)}
         holders = {

@@ -106,7 +106,7 @@ def availability(
         if slopes[event] <= 0 or part in alone:
             by_part[part] = alone_min
             continue
-        took_s, is_known = _takes_over_s(topology, part)
+        took_s, is_known = taking_over_s(topology, part)
         is_measured &= is_known
         losses = MINUTES_A_YEAR / 60 / rate.between_h
         moves_min = losses * assumed.coverage * took_s / 60
@@ -117,7 +117,7 @@ def availability(
     return Availability(goal, fails * MINUTES_A_YEAR, moving, stuck, dearest, is_measured)
 
 
-def _takes_over_s(topology: Topology, part: Part) -> tuple[float, bool]:
+def taking_over_s(topology: Topology, part: Part) -> tuple[float, bool]:
     """The longest that any of the lost instances is missed, and whether all of them say so."""
     if part.kind == Kind.PROCESS:
         tier, _, host = part.name.partition("/")

@@ -74,8 +74,10 @@ class Fault(BaseModel):
 
         Unless a fault says something else, it takes its target away.
         """
-        if not self.lasts:
-            return frozenset()
+        return self.touches(topology) if self.lasts else frozenset()
+
+    def touches(self, topology: Topology) -> frozenset[Part]:
+        """The parts that others must do without for a moment at least."""
         kind = {Target.INSTANCE: Kind.PROCESS, Target.HOST: Kind.HOST, Target.ZONE: Kind.ZONE}[self.breaks]
         return frozenset({Part(kind, self.target)})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,3 +55,8 @@ def worst(verdicts: Iterable[Verdict]) -> Result:
     if Result.FAIL in results:
         return Result.FAIL
     return Result.PASS if results == {Result.PASS} else Result.UNKNOWN
+
+
+def worst_of(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The first of the worst kind; None of none."""
+    return next((one for one in verdicts if one.result is worst(verdicts)), None)

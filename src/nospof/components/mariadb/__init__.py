@@ -27,6 +27,7 @@ class Mariadb(Database[MariadbSettings]):
     about = "A database: it keeps the data on disk and answers SQL."
     packages = ("mariadb-server", "mariadb-backup", "python3-pymysql")
     drop_in = texts.SERVER_DROP_IN
+    dump = ("sh", "-c", texts.DUMP)
 
     def _config(self, here: c.Context, tls: c.TlsFiles) -> c.File:
         return c.File(

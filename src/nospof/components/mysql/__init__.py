@@ -19,6 +19,7 @@ class MysqlSettings(DatabaseSettings):
 class Mysql(Database[MysqlSettings]):
     name = engine = "mysql"
     missed_s = 3.4
+    dump = ("sh", "-c", texts.DUMP)
     about = "A database: it keeps the data on disk and answers SQL."
     packages = ("mysql-server", "mysql-client", "python3-pymysql")
     # Debian's releases have MariaDB instead.

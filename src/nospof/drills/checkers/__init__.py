@@ -1,4 +1,4 @@
-"""Checkers: pure judges over the history of a workload and over what each node holds after everything is healed.
+"""Checkers, a file each; importing nospof.drills.checkers.all makes all of them known.
 
 A checker believes only what it was given: a node that could not be read makes its verdict unknown, unless what the others hold
 is wrong already. Source: https://jepsen-io.github.io/jepsen/jepsen.checker.html (set-full).
@@ -15,9 +15,9 @@ class Copy:
     """What one node holds, read on the node itself."""
 
     tokens: tuple[str, ...]
-    """Of each row of the workload's table; a token that is there twice, twice."""
-    checksums: Mapping[str, int] = field(default_factory=dict)
-    """CHECKSUM TABLE of each table that a drill ever made."""
+    """Of each row that a drill wrote; a token that is there twice, twice."""
+    checksums: Mapping[str, int | str] = field(default_factory=dict)
+    """Of each part of the content that can be compared: of each table, or of the whole."""
 
 
 Copies = Mapping[str, Copy | None]

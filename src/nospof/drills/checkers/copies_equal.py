@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from nospof.drills.checker import Checker, Record
 from nospof.drills.checkers import Copies, Copy, unread
-from nospof.drills.verdict import Verdict, failed, passed, unknown
+from nospof.drills.verdict import Verdict, failed, passed, unknown, worst_of
 
 
-def copies_equal(copies: Copies, as_before: Mapping[str, int] | None = None) -> Verdict:
+def copies_equal(copies: Copies, as_before: Mapping[str, int | str] | None = None) -> Verdict:
     """Judge whether all nodes hold the same. `as_before`: checksums of earlier tables that nobody writes to any more."""
     found = {node: copy for node, copy in sorted(copies.items()) if copy is not None}
     if wrong := [*_apart(found), *_changed(found, as_before or {})]:
@@ -34,8 +35,17 @@ def _apart(found: Mapping[str, Copy]) -> Iterator[str]:
                 yield f"{table} differs between {first} and {node}"
 
 
-def _changed(found: Mapping[str, Copy], as_before: Mapping[str, int]) -> Iterator[str]:
+def _changed(found: Mapping[str, Copy], as_before: Mapping[str, int | str]) -> Iterator[str]:
     for node, copy in found.items():
         for table, checksum in sorted(as_before.items()):
             if copy.checksums.get(table) != checksum:
                 yield f"{table} on {node} is not as it was in an earlier round"
+
+
+class CopiesEqual(Checker):
+    name = "copies equal"
+    about = "Once all is healed, all copies hold the same."
+
+    def judge(self, record: Record) -> Verdict | None:
+        several = [copies for copies in record.copies.values() if len(copies) > 1]
+        return worst_of([copies_equal(copies) for copies in several]) if several else None

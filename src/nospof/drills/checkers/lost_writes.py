@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nospof.drills.checker import Checker, Record
 from nospof.drills.checkers import Copies, unread
-from nospof.drills.verdict import Verdict, failed, passed, unknown
+from nospof.drills.verdict import Verdict, failed, passed, unknown, worst_of
 from nospof.drills.workloads.sql_write import History
 
 
@@ -24,3 +25,13 @@ def lost_writes(history: History, copies: Copies) -> Verdict:
     if not acknowledged:
         return unknown("no write was acknowledged")
     return passed(f"all {len(acknowledged)} acknowledged writes are on {len(held)} nodes")
+
+
+class LostWrites(Checker):
+    name = "lost writes"
+    about = "Every write that was acknowledged is on every copy once all is healed."
+
+    def judge(self, record: Record) -> Verdict | None:
+        history = record.all_writes
+        verdicts = [lost_writes(history, copies) for copies in record.copies.values()]
+        return worst_of(verdicts) if history.writes else None

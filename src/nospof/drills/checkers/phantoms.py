@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from nospof.drills.checker import Checker, Record
 from nospof.drills.checkers import Copies, Copy, unread
-from nospof.drills.verdict import Verdict, failed, passed, unknown
+from nospof.drills.verdict import Verdict, failed, passed, unknown, worst_of
 from nospof.drills.workloads.http_get import Outcome
 from nospof.drills.workloads.sql_write import History
 
@@ -30,3 +31,12 @@ def _on(node: str, copy: Copy, outcomes: dict[str, Outcome]) -> Iterator[str]:
             yield f"{token} on {node} was sent by nobody"
         elif outcomes[token] is Outcome.FAILED:
             yield f"{token} on {node} had failed"
+
+
+class Phantoms(Checker):
+    name = "phantoms"
+    about = "Nothing is stored twice, nothing that was never sent, and nothing of which the client knows that it failed."
+
+    def judge(self, record: Record) -> Verdict | None:
+        history = record.all_writes
+        return worst_of([phantoms(history, copies) for copies in record.copies.values()]) if history.writes else None

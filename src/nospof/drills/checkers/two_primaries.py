@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from nospof.drills.checker import Checker, Record
 from nospof.drills.verdict import Verdict, failed, passed, unknown
 from nospof.drills.workloads.sql_write import History, Write
 
@@ -81,3 +82,15 @@ def _said(before: Write, after: Write) -> str:
         f"server {after.server_id} acknowledged {after.token}, begun {1000 * (after.invoked - before.ended):.1f} ms "
         f"after server {before.server_id} had acknowledged {before.token}"
     )
+
+
+class TwoPrimaries(Checker):
+    name = "one primary"
+    about = "Never do two servers acknowledge writes at the same time."
+
+    def judge(self, record: Record) -> Verdict | None:
+        if all(len(copies) < 2 for copies in record.copies.values()):
+            return None
+        if record.writes is None:
+            return unknown("no application's host was left from which to watch who acknowledges")
+        return two_primaries(record.writes, record.changes)

@@ -1,0 +1,25 @@
+"""Each address that moves is held by exactly one host, before and after. Two for a moment while it moves are no split brain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nospof.drills.checker import Checker, Ground, Record, Verdict, failed, passed
+
+
+class Holders(Checker):
+    name = "one holder"
+    about = "Once all is healed each shared address is held by exactly one host."
+
+    def look(self, ground: Ground) -> Any:
+        return {name: list(hosts) for name, hosts in ground.deployment.status().holders.items()}
+
+    def judge(self, record: Record) -> Verdict | None:
+        before, after = record.collected[self.name]
+        if not after:
+            return None
+        wrong = [f"{name}: {', '.join(hosts) or 'nobody'}" for name, hosts in sorted(after.items()) if len(hosts) != 1]
+        if wrong:
+            return failed("an address is not held by exactly one host", wrong)
+        moved = [f"{name} moved from {before[name][0]} to {hosts[0]}" for name, hosts in after.items() if before[name] != hosts]
+        return passed("; ".join(moved) or "nothing had to move")

@@ -1,0 +1,62 @@
+"""What the topology foretells of a drill, before it is run: up or down for each goal, why, and how long at most. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from nospof.analysis.availability import taking_over_s
+from nospof.analysis.structure import Goal, Part, Structure
+from nospof.drills.fault import Fault
+from nospof.topology import Topology
+
+# A figure of a component was measured on one machine; another may be twice as slow, and does other things besides.
+TIMES, PLUS_S = 2.0, 1.0
+
+
+class State(StrEnum):
+    """Whether a goal is met from ten seconds after the fault until it is healed."""
+
+    UP = "up"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`outage_s`: no longer gap between two good answers is foretold, where it is up; None where nobody ever measured."""
+
+    goal: str
+    state: State
+    outage_s: float | None = None
+    why: tuple[str, ...] = ()
+
+
+def forecasts(topology: Topology, made: Structure, faults: Sequence[Fault]) -> tuple[Forecast, ...]:
+    """What all of `faults` at once mean for each goal of the stack."""
+    lost = [fault.lost(topology) for fault in faults]
+    known = [parts for parts in lost if parts is not None]
+    if len(known) < len(lost):
+        return tuple(
+            Forecast(goal.value, State.UNKNOWN, why=("the topology does not tell what this means",)) for goal in made.goals
+        )
+    touched = {part for fault in faults for part in fault.touches(topology)}
+    return tuple(_forecast(topology, made, goal, frozenset[Part]().union(*known), touched) for goal in made.goals)
+
+
+def _forecast(topology: Topology, made: Structure, goal: Goal, lost: frozenset[Part], touched: Iterable[Part]) -> Forecast:
+    if made.fails(goal, lost):
+        return Forecast(goal.value, State.DOWN, why=made.reason(goal, lost))
+    missed = [taking_over_s(topology, part) for part in touched]
+    if not all(is_known for _, is_known in missed):
+        return Forecast(goal.value, State.UP)
+    return Forecast(goal.value, State.UP, TIMES * max((took for took, _ in missed), default=0.0) + PLUS_S)
+
+
+def digest(foretold: Iterable[tuple[str, Sequence[Forecast]]]) -> str:
+    """The sha256 over the names of drills and what is foretold of them, to be written down before the first is run."""
+    plain = [[name, [asdict(forecast) for forecast in each]] for name, each in foretold]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,132 @@
+"""The load of a drill: visitors who read and write through the entrance, and clients beside an application.
+
+Visitors are on a host of their own, outside of every fault, and ask at fixed times whatever the answers do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from nospof.analysis.structure import Goal
+from nospof.component import TcpRoute
+from nospof.drills.ground import Ground
+from nospof.drills.workloads import http_get, sql_write
+from nospof.topology import OUTSIDE, InstanceId, Site
+
+CLIENT = "client"
+TABLE = "nospof_drill"
+CLIENTS = 2
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Requests a second of each site."""
+
+    reads: float = 50.0
+    writes: float = 50.0
+
+
+@dataclass
+class Visitor:
+    """One load that runs."""
+
+    goal: Goal
+    site: Site
+    run: http_get.Running
+
+    @property
+    def period_s(self) -> float:
+        return 1 / self.run.load.rate
+
+    def so_far(self, last: int) -> list[http_get.Request]:
+        """The `last` requests that have ended; fewer while there are fewer."""
+        lines = _tail(self.run.output, last * 600).split("\n")[1:-1]
+        found = [json.loads(line) for line in lines[-last:]]
+        kept = [line for line in found if "outcome" in line]
+        return [
+            http_get.Request(
+                **{key: value for key, value in line.items() if key != "index"} | {"outcome": http_get.Outcome(line["outcome"])}
+            )
+            for line in kept
+        ]
+
+
+@dataclass
+class Load:
+    """All that runs during a drill."""
+
+    visitors: tuple[Visitor, ...]
+    writes: sql_write.Running | None
+    tokens: str
+    """What the visitors' tokens begin with."""
+
+    def finish(self) -> tuple[tuple[tuple[Visitor, http_get.History], ...], sql_write.History | None]:
+        """End it and return what was seen. The clients' history is None where they were lost with their host."""
+        seen = tuple((visitor, visitor.run.finish()) for visitor in self.visitors)
+        writes = None
+        if self.writes is not None:
+            with suppress(ValueError):
+                writes = self.writes.finish()
+        return seen, writes
+
+
+@contextmanager
+def load(ground: Ground, folder: Path, tokens: str, seconds: float, rates: Rates, spared: Collection[str]) -> Iterator[Load]:
+    """Run the load for at most `seconds`; files go to `folder`. `spared`: hosts on which nothing is broken.
+
+    Raises TimeoutError where the stack answers nothing.
+    """
+    with ExitStack() as stack:
+        visitors = []
+        for goal, site, planned in _loads(ground, tokens, seconds, rates):
+            output = folder / f"{goal.value}-{site.tier}.jsonl"
+            wrap = partial(ground.lab.network_argv, CLIENT)
+            visitors.append(Visitor(goal, site, stack.enter_context(http_get.running(planned, output, wrap))))
+        writes = None
+        if (writer := writing_application(ground, spared)) is not None:
+            planned_sql = sql_write.Load(
+                table=TABLE, clients=CLIENTS, seconds=seconds, environment=f"/etc/nospof/{writer.tier}.env"
+            )
+            on_host = partial(ground.run, writer.host)
+            writes = stack.enter_context(sql_write.running(planned_sql, on_host))
+        yield Load(tuple(visitors), writes, tokens)
+
+
+def writing_application(ground: Ground, spared: Collection[str]) -> InstanceId | None:
+    """An application that writes to a database, on one of the hosts `spared`."""
+    for link in ground.topology.links:
+        route = link.target.listen.answers
+        if isinstance(route, TcpRoute) and route.writes and link.source.host in spared and not link.asks_health:
+            return link.source
+    return None
+
+
+def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterator[tuple[Goal, Site, http_get.Load]]:
+    """One who reads for each site, and one who writes where the stack says how."""
+    deployment = ground.deployment
+    entries = [link.target for link in ground.topology.links if link.source == OUTSIDE]
+    if deployment.entrance is None:
+        return
+    sites = sorted({site for entry in entries for site in ground.topology.sites_behind(entry)}, key=lambda site: site.tier)
+    port = deployment.entrance.listen.port or http_get.Load.port
+    ca_file = deployment.ca_file if port == http_get.Load.port else None
+    for site in sites:
+        name = site.domain or ground.topology.domain
+        asked = http_get.Load(deployment.entrance_address, name, ca_file, port, seconds=seconds, path=site.path)
+        yield Goal.SERVE, site, replace(asked, rate=rates.reads)
+        if site.write_path:
+            written = replace(asked, path=site.write_path, rate=rates.writes, body=site.write_body, read_back=site.read_path)
+            yield Goal.WRITE, site, replace(written, tokens=tokens)
+
+
+def _tail(path: Path, size: int) -> str:
+    """The last bytes of a file, from an end of line on; what comes before the first is cut."""
+    with path.open("rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - size))
+        return "\n" * (stream.tell() == 0) + stream.read().decode(errors="replace")

@@ -1,0 +1,63 @@
+"""Whether a stack is all that it should be: not only that it answers, but that everything is there which it may lose."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from nospof.drills.ground import Ground
+from nospof.drills.visitors import Visitor
+
+# Two seconds are promised to people who wait; on a busy machine a host that is well may need longer.
+PATIENT_S = 10.0
+LOOKS_EVERY_S = 0.5
+# So many of the last requests must be good, and must have been answered by everybody.
+LAST = 60
+
+
+def complaints(ground: Ground) -> list[str]:
+    """What is not as it should be, as the hosts and the agents on them say."""
+    status = ground.deployment.status(PATIENT_S)
+    found = [f"{problem.host}: {problem.what}" for problem in status.problems]
+    found += [f"{seen.tier}/{seen.host} is {seen.health}: {seen.why}" for seen in status.instances if seen.health != "ok"]
+    found += [f"{name} is held by {', '.join(hosts) or 'nobody'}" for name, hosts in status.holders.items() if len(hosts) != 1]
+    return found + [f"{database.tier}: {database.why}" for database in status.databases if database.health != "ok"]
+
+
+def answering(visitors: Sequence[Visitor]) -> dict[str, frozenset[str]]:
+    """By tier, who answered the visitors' last requests."""
+    found: dict[str, set[str]] = {}
+    for visitor in visitors:
+        for request in visitor.so_far(LAST):
+            for tier, server in request.servers.items():
+                found.setdefault(tier, set()).add(server)
+    return {tier: frozenset(servers) for tier, servers in found.items()}
+
+
+def unanswered(visitors: Sequence[Visitor], before: dict[str, frozenset[str]]) -> list[str]:
+    """Which of the last requests were bad, and who of those that shared the work `before` does not yet again."""
+    bad = [
+        f"{visitor.goal.value}: {request.why}"
+        for visitor in visitors
+        for request in visitor.so_far(LAST)
+        if not request.is_good
+    ]
+    now = answering(visitors)
+    idle = [
+        f"{tier}/{server} answers nobody yet"
+        for tier, servers in before.items()
+        if len(servers) > 1
+        for server in sorted(servers - now.get(tier, frozenset()))
+    ]
+    return sorted(set(bad)) + idle
+
+
+def wait_until_well(look: Callable[[], list[str]], limit_s: float) -> list[str]:
+    """Wait until `look` finds nothing to complain of twice in a row; returns what is left after `limit_s`, [] if nothing."""
+    end, clean = time.monotonic() + limit_s, 0
+    while True:
+        found = look()
+        clean = 0 if found else clean + 1
+        if clean == 2 or (found and time.monotonic() > end):
+            return found
+        time.sleep(LOOKS_EVERY_S)
