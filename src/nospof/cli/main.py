@@ -62,6 +62,8 @@ Sarif = Annotated[bool, typer.Option("--sarif", help="Print SARIF 2.1.0, for edi
 Tier = Annotated[str, typer.Option("--tier", metavar="TIER", help="The database's tier, where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 Output = Annotated[Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="Where to; none: the terminal.")]  # noqa: UP045
+Reads = Annotated[float, typer.Option("--reads", metavar="N", help="Pages that visitors ask for each second.")]
+Writes = Annotated[float, typer.Option("--writes", metavar="N", help="Writes that visitors make each second.")]
 DEFAULT = Path("stack.yaml")
 
 
@@ -197,6 +199,58 @@ def pause(
     from nospof.cli import pause as command
 
     raise typer.Exit(command.run(stack, tier=tier, duration=duration))
+
+
+@app.command(cls=WordedWithOptions)
+def drill(
+    words: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[STACK] FAULT TARGET", help="What to break, or a FILE.yaml that says it."),
+    ] = None,
+    parameters: Annotated[Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE", help="Of the fault.")] = None,  # noqa: UP045
+    hold: Annotated[float, typer.Option("--hold", metavar="S", help="Seconds until it is healed; a verdict needs 13.")] = 13,
+    reads: Reads = 50,
+    writes: Writes = 20,
+    show_faults: Annotated[bool, typer.Option("--list", help="Show what can be broken, and do nothing.")] = False,
+    heal: Annotated[bool, typer.Option("--heal", help="Heal what an earlier drill left broken, and do nothing else.")] = False,
+    json: Json = False,
+) -> None:
+    """Break something under load, see what visitors see, heal it, and judge it against what the topology foretells."""
+    from nospof.cli import drill as command
+
+    if show_faults:
+        raise typer.Exit(command.show_faults(words or []))
+    if heal:
+        raise typer.Exit(command.heal(words or []))
+    wishes = command.Wishes(tuple(parameters or ()), hold, reads, writes, as_json=json)
+    raise typer.Exit(command.run(words or [], wishes))
+
+
+@app.command()
+def prove(
+    stack: Stack = DEFAULT,
+    order: Annotated[
+        int, typer.Option("--order", min=1, max=2, help="1: each part alone; 2: pairs of hosts and zones, too.")
+    ] = 2,
+    all_hosts: Annotated[bool, typer.Option("--all", help="Every set of hosts, too.")] = False,
+    budget: Annotated[
+        str, typer.Option("--budget", metavar="TIME", help="Stop in time, and say what is unproven: 20m, 1h.")
+    ] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on with an earlier run.")] = False,
+    dry: Annotated[bool, typer.Option("--plan", help="Show the drills and what is foretold, and do nothing.")] = False,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where report.html, proof.json and junit.xml go."),
+    ] = None,
+    reads: Reads = 50,
+    writes: Writes = 20,
+    json: Json = False,
+) -> None:
+    """Break every part under load, alone and in pairs, and show that what the topology foretells is what happens."""
+    from nospof.cli import prove as command
+
+    wishes = command.Wishes(order, all_hosts, budget, fresh, output, reads, writes, as_json=json)
+    raise typer.Exit(command.show_plan(stack, wishes) if dry else command.run(stack, wishes))
 
 
 @app.command()

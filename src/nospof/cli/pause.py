@@ -27,5 +27,5 @@ def seconds(duration: str) -> float:
     """Read "90s", "30m", "1h" or "2d". Raises WrongInput."""
     found = re.fullmatch(r"([0-9]{1,6})([smhd])", duration.strip())
     if found is None or int(found[1]) == 0:
-        raise WrongInput(f"{duration!r} is no duration", fix="a number and s, m, h or d: --for 30m")
+        raise WrongInput(f"{duration!r} is no duration", fix="a number and s, m, h or d: 30m")
     return float(int(found[1]) * UNITS_S[found[2]])

@@ -52,6 +52,11 @@ class Lines:
             _forget(self._done, host, "boots")
             self._done.setdefault(text, []).append(host)
 
+    def now(self, text: str) -> None:
+        """Show `text` as what is going on now, until something else does."""
+        with self._lock:
+            self._now = text
+
     def note(self, text: str) -> None:
         with self._lock:
             self._show_done()

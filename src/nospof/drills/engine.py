@@ -1,7 +1,7 @@
 """One drill: load → inject → verify → hold → heal → verify → back to full strength → judge.
 
-A fault that was not seen to be in force makes the drill invalid, never a pass. Whatever ends it, an error, Ctrl-C, kill -9, what
-was broken is healed: here, by the guard beside it, by the hosts' own timers, or by the next run (nospof.drills.undo).
+A fault that was not seen to be in force makes the drill invalid, never a pass. Whatever ends it, an error, Ctrl-C, kill -9,
+what was broken is healed: here, by the guard beside it, by the hosts' own timers, or by the next run (nospof.drills.undo).
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from nospof.drills.record import Record, Visits
 from nospof.drills.result import Check, DrillResult, Moment, Taken
 from nospof.drills.undo import Unhealed, arm, heal
 from nospof.drills.verdict import Verdict, unknown
-from nospof.drills.visitors import Load, Rates, load
+from nospof.drills.visitors import Load, Rates, load, shown
+from nospof.drills.workloads import sql_write
 from nospof.errors import NospofError, NotHealed
 
-STEADY_S, SETTLE_S = 2.0, 1.0
+STEADY_S, SETTLE_S = 3.0, 1.0
 # Whether a goal is met is judged from ten seconds after the fault on: so long, and long enough to see it.
 HOLD_S = 13.0
 INJECTED_WITHIN_S = 5.0
@@ -56,6 +57,8 @@ class Drill:
     name: str
     injections: tuple[Injection, ...]
     hold_s: float = HOLD_S
+    primary: tuple[tuple[str, str], ...] = ()
+    """Tier and host: who is made primary there before it begins."""
 
     @property
     def faults(self) -> tuple[Fault, ...]:
@@ -71,6 +74,8 @@ class Stage:
     folder: Path
     say: Callable[[str], None]
     rates: Rates = field(default_factory=Rates)
+    show: Callable[[str], None] = lambda _: None
+    """Is told twice a second what visitors see."""
 
 
 def run(stage: Stage, drill: Drill, number: int = 1) -> DrillResult:
@@ -121,14 +126,16 @@ class _Run:
     # --- the course of it ------------------------------------------------------------------------------------------------
     def run(self) -> DrillResult:
         self._require_well()
+        self._have_primaries()
         before = {name: checker().look(self.ground) for name, checker in Checker.kinds.items()}
         self.terms = self._terms()
         self.begun_at = time.time()
         tokens = f"drill-{secrets.token_hex(4)}-"
         with load(self.ground, self._folder(), tokens, self._longest_s(), self.stage.rates, self._spared()) as running:
-            time.sleep(STEADY_S)
-            self._break_and_heal(running)
-            seen, writes = running.finish()
+            with shown(running, self.stage.show):
+                time.sleep(STEADY_S)
+                self._break_and_heal(running)
+            seen, writes = self._finished(running)
         pattern = tokens + "[0-9]+"
         if running.writes is not None:
             pattern += f"|{running.writes.folder.rpartition('/')[2]}-[0-9]+-[0-9]+"
@@ -136,7 +143,7 @@ class _Run:
             wellness.wait_until_well(lambda: wellness.complaints(self.ground), WELL_BEFORE_S)
         now = time.monotonic()
         record = Record(
-            tuple(Visits(visitor.goal, visitor.site.tier, history) for visitor, history in seen),
+            seen,
             self.times.get("injected", now),
             self.times.get("held", now),
             self.times.get("healed", now),
@@ -149,6 +156,13 @@ class _Run:
             {name: (before[name], checker().look(self.ground)) for name, checker in Checker.kinds.items()},
         )
         return self._result(record)
+
+    def _finished(self, running: Load) -> tuple[tuple[Visits, ...], sql_write.History | None]:
+        try:
+            return running.finish()
+        except ValueError as error:
+            self.invalid = self.invalid or f"what visitors saw is not known: {error}"
+            return (), None
 
     def _break_and_heal(self, running: Load) -> None:
         """From here on whatever happens ends in healing."""
@@ -225,6 +239,16 @@ class _Run:
                 fix="nospof status, then mend what it shows",
             )
 
+    def _have_primaries(self) -> None:
+        """Hand over where the drill wants another primary. Raises Failed where nobody takes over."""
+        deployment = self.ground.deployment
+        moved = [(tier, host) for tier, host in self.drill.primary if deployment.database(tier).primary != host]
+        for tier, host in moved:
+            self.stage.say(f"{host} is made primary of {tier}")
+            deployment.switchover(tier, host)
+        if moved:
+            self._require_well()
+
     def _spared(self) -> frozenset[str]:
         topology = self.ground.topology
         broken = {host for fault in self.drill.faults for host in fault.hosts(topology)}
@@ -266,6 +290,7 @@ class _Run:
             ended_s=time.monotonic() - first,
             invalid=self.invalid,
             not_healed=self.not_healed,
+            acknowledged=len(record.all_writes.acknowledged),
             goals=goals_seen(record, self.foretold) if not self.invalid else (),
             checks=tuple(_checks(record)),
             moments=tuple(sorted(moments, key=lambda moment: moment.at_s)),

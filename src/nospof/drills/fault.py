@@ -56,6 +56,9 @@ class Fault(BaseModel):
     comes_back_s: ClassVar[float] = 30.0
     """Within so long after healing the target itself is as before; what others need then is another matter."""
 
+    is_loss: ClassVar[bool] = False
+    """Whether it is the way in which proofs lose such a target, cleanly and for as long as they want."""
+
     target: str
 
     def __init_subclass__(cls) -> None:

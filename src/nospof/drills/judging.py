@@ -17,7 +17,7 @@ from nospof.drills.workloads.http_get import History, Request
 JUDGED_AFTER_S = 10.0
 # Of the requests in that time: fewer good ones than the first is not met; more bad ones than that is not met well.
 MET, UNMET = 0.99, 0.05
-FEWEST_JUDGED = 20
+FEWEST_JUDGED = 10
 BIN_S = 0.2
 # A machine that stood still for longer says nothing about times.
 MOST_LATE_S = 0.5

@@ -141,6 +141,8 @@ class DrillResult(_Value):
     invalid: str = ""
     """Why it says nothing; "" where it does."""
     not_healed: str = ""
+    acknowledged: int = 0
+    """Writes of visitors, and of clients beside an application."""
     goals: tuple[GoalSeen, ...] = ()
     checks: tuple[Check, ...] = ()
     moments: tuple[Moment, ...] = ()

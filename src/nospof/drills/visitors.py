@@ -6,21 +6,30 @@ Visitors are on a host of their own, outside of every fault, and ask at fixed ti
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from nospof.analysis.structure import Goal
 from nospof.component import TcpRoute
 from nospof.drills.ground import Ground
+from nospof.drills.record import Visits
 from nospof.drills.workloads import http_get, sql_write
+from nospof.errors import Failed
 from nospof.topology import OUTSIDE, InstanceId, Site
 
+Run = TypeVar("Run")
 CLIENT = "client"
 TABLE = "nospof_drill"
 CLIENTS = 2
+READS_BACK_EACH = 4
+SHOWN_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Rates:
     """Requests a second of each site."""
 
     reads: float = 50.0
-    writes: float = 50.0
+    writes: float = 20.0
 
 
 @dataclass
@@ -65,9 +74,12 @@ class Load:
     tokens: str
     """What the visitors' tokens begin with."""
 
-    def finish(self) -> tuple[tuple[tuple[Visitor, http_get.History], ...], sql_write.History | None]:
-        """End it and return what was seen. The clients' history is None where they were lost with their host."""
-        seen = tuple((visitor, visitor.run.finish()) for visitor in self.visitors)
+    def finish(self) -> tuple[tuple[Visits, ...], sql_write.History | None]:
+        """End it and return what was seen. The clients' history is None where they were lost with their host.
+
+        Raises ValueError where a load did not come to its end.
+        """
+        seen = tuple(Visits(visitor.goal, visitor.site.tier, visitor.run.finish()) for visitor in self.visitors)
         writes = None
         if self.writes is not None:
             with suppress(ValueError):
@@ -79,22 +91,51 @@ class Load:
 def load(ground: Ground, folder: Path, tokens: str, seconds: float, rates: Rates, spared: Collection[str]) -> Iterator[Load]:
     """Run the load for at most `seconds`; files go to `folder`. `spared`: hosts on which nothing is broken.
 
-    Raises TimeoutError where the stack answers nothing.
+    Raises Failed where the stack answers nothing.
     """
     with ExitStack() as stack:
         visitors = []
         for goal, site, planned in _loads(ground, tokens, seconds, rates):
             output = folder / f"{goal.value}-{site.tier}.jsonl"
             wrap = partial(ground.lab.network_argv, CLIENT)
-            visitors.append(Visitor(goal, site, stack.enter_context(http_get.running(planned, output, wrap))))
+            visitors.append(Visitor(goal, site, _begun(stack, http_get.running(planned, output, wrap))))
         writes = None
         if (writer := writing_application(ground, spared)) is not None:
             planned_sql = sql_write.Load(
                 table=TABLE, clients=CLIENTS, seconds=seconds, environment=f"/etc/nospof/{writer.tier}.env"
             )
             on_host = partial(ground.run, writer.host)
-            writes = stack.enter_context(sql_write.running(planned_sql, on_host))
+            writes = _begun(stack, sql_write.running(planned_sql, on_host))
         yield Load(tuple(visitors), writes, tokens)
+
+
+@contextmanager
+def shown(running: Load, show: Callable[[str], None]) -> Iterator[None]:
+    """Tell `show` twice a second what the last requests met with, until the block ends."""
+    is_over = threading.Event()
+
+    def tell() -> None:
+        while not is_over.wait(SHOWN_EVERY_S):
+            show(" · ".join(_lately(visitor) for visitor in running.visitors))
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _lately(visitor: Visitor) -> str:
+    last = visitor.so_far(round(visitor.run.load.rate))
+    good = [request for request in last if request.is_good]
+    ago_s = time.monotonic() - good[-1].ended if good else math.inf
+    if ago_s > 3 * visitor.period_s + 0.2:
+        said = f"last good answer {ago_s:.1f} s ago"
+    else:
+        said = f"slowest {1000 * max(request.latency_s for request in good):.0f} ms"
+    return f"{visitor.goal.value} {len(good)} of {len(last)} good, {said}"
 
 
 def writing_application(ground: Ground, spared: Collection[str]) -> InstanceId | None:
@@ -104,6 +145,13 @@ def writing_application(ground: Ground, spared: Collection[str]) -> InstanceId |
         if isinstance(route, TcpRoute) and route.writes and link.source.host in spared and not link.asks_health:
             return link.source
     return None
+
+
+def _begun(stack: ExitStack, starting: AbstractContextManager[Run]) -> Run:
+    try:
+        return stack.enter_context(starting)
+    except TimeoutError as error:
+        raise Failed("the stack answers no visitor", why=str(error), fix="nospof status, then mend what it shows") from None
 
 
 def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterator[tuple[Goal, Site, http_get.Load]]:
@@ -121,7 +169,7 @@ def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterato
         yield Goal.SERVE, site, replace(asked, rate=rates.reads)
         if site.write_path:
             written = replace(asked, path=site.write_path, rate=rates.writes, body=site.write_body, read_back=site.read_path)
-            yield Goal.WRITE, site, replace(written, tokens=tokens)
+            yield Goal.WRITE, site, replace(written, tokens=tokens, reads_back_each=READS_BACK_EACH)
 
 
 def _tail(path: Path, size: int) -> str:

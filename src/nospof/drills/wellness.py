@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +14,8 @@ PATIENT_S = 10.0
 LOOKS_EVERY_S = 0.5
 # So many of the last requests must be good, and must have been answered by everybody.
 LAST = 60
+# Who needs longer is overloaded: what a fault does then says little.
+SLOW_S = 2.0
 
 
 def complaints(ground: Ground) -> list[str]:
@@ -36,12 +39,9 @@ def answering(visitors: Sequence[Visitor]) -> dict[str, frozenset[str]]:
 
 def unanswered(visitors: Sequence[Visitor], before: dict[str, frozenset[str]]) -> list[str]:
     """Which of the last requests were bad, and who of those that shared the work `before` does not yet again."""
-    bad = [
-        f"{visitor.goal.value}: {request.why}"
-        for visitor in visitors
-        for request in visitor.so_far(LAST)
-        if not request.is_good
-    ]
+    last = [(visitor.goal.value, request) for visitor in visitors for request in visitor.so_far(LAST)]
+    bad = [f"{goal}: {request.why}" for goal, request in last if not request.is_good]
+    bad += [f"{goal}: answers take more than {SLOW_S:g} s" for goal, request in last if SLOW_S < request.latency_s < math.inf]
     now = answering(visitors)
     idle = [
         f"{tier}/{server} answers nobody yet"

@@ -111,6 +111,7 @@ DUMP = """\
 names=$(mysql --skip-column-names --batch --execute 'SHOW DATABASES' |
   grep -Evx 'mysql|sys|information_schema|performance_schema' || true)
 if [ -n "$names" ]; then
-  mysqldump --compact --no-create-info --skip-extended-insert --order-by-primary --single-transaction --set-gtid-purged=OFF --databases $names
+  mysqldump --compact --no-create-info --skip-extended-insert --order-by-primary --single-transaction \\
+    --set-gtid-purged=OFF --databases $names
 fi
 """

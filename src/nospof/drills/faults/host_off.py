@@ -6,6 +6,7 @@ from nospof.drills.fault import Evidence, Fault, Ground, HostState, Target
 class HostOff(Fault):
     name = "host-off"
     about = "The host loses its power: no answer, not even a refusal, and what was not yet synced to its disk is gone."
+    is_loss = True
     breaks = Target.HOST
     comes_back_s = 60.0
 

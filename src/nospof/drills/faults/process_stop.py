@@ -14,6 +14,7 @@ FILE = "nospof-drill.conf"
 class ProcessStop(Fault):
     name = "process-stop"
     about = "All processes of the instance are killed, and nothing can start them until it is healed."
+    is_loss = True
     breaks = Target.INSTANCE
 
     @property

@@ -8,6 +8,7 @@ from nospof.drills.fault import Evidence, Fault, Ground, HostState, Target
 class ZoneOff(Fault):
     name = "zone-off"
     about = "All hosts of the zone lose their power at once."
+    is_loss = True
     breaks = Target.ZONE
     comes_back_s = 90.0
 

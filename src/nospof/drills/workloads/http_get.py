@@ -194,6 +194,8 @@ class Load:
     """What is written, as JSON; {token} in it is another word in each request. "": GET."""
     read_back: str = ""
     """Path that is asked for once a write was acknowledged, with {token}; "": none."""
+    reads_back_each: int = 1
+    """Of so many writes one is asked for."""
     tokens: str = ""
     """What the tokens begin with."""
 
@@ -201,6 +203,7 @@ class Load:
         options = {"path": self.path, "rate": self.rate, "seconds": self.seconds, "connections": self.connections}
         options |= {"timeout-s": self.timeout_s, "servers-in-body": self.servers_in_body}
         options |= {"body": self.body, "read-back": self.read_back, "tokens": self.tokens}
+        options |= {"reads-back-each": self.reads_back_each}
         options |= {"ca-file": self.ca_file} if self.ca_file else {}
         arguments = [f"--{option}={value}" for option, value in options.items()] + ["--sends-again"] * self.sends_again
         # -I: nothing of the caller's folder or environment is imported instead of what is meant.
@@ -216,9 +219,13 @@ class Running:
     load: Load
 
     def finish(self) -> History:
-        """Begin no more requests, wait for those in flight, and return all. Raises ValueError if the load crashed."""
+        """Begin no more requests, wait for those in flight, and return all. Raises ValueError if it crashed or does not end."""
         self.process.terminate()
-        self.process.wait(self.load.timeout_s + 5)
+        try:
+            # A write that took its time may be read back.
+            self.process.wait(2 * self.load.timeout_s + 5)
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"the load that writes {self.output} does not end") from None
         return read_history(self.output)
 
 
@@ -297,7 +304,7 @@ class _Client:
         """Ask once; whatever happens, it is in the result."""
         token = f"{self.load.tokens}{index}" if self.load.body else ""
         request = await self._request(intended, self._text(self.load.path, self.load.body, token))
-        if request.is_good and self.load.read_back:
+        if request.is_good and self.load.read_back and index % self.load.reads_back_each == 0:
             read = await self._request(time.monotonic(), self._text(self.load.read_back, "", token))
             request = replace(request, read_back=read.status)
         return replace(request, token=token)
@@ -482,6 +489,7 @@ def main() -> None:
     parser.add_argument("--servers-in-body", default="", help="regular expression with two groups: tier, server")
     parser.add_argument("--body", default="", help="POST this JSON instead of asking; {token} is another word in each")
     parser.add_argument("--read-back", default="", help="path with {token} to ask for after each good POST")
+    parser.add_argument("--reads-back-each", type=int, default=1, help="of so many POSTs one is asked for")
     parser.add_argument("--tokens", default="", help="what the tokens begin with")
     options = vars(parser.parse_args())
     # On a busy machine the load must not be what is late.

@@ -1,0 +1,148 @@
+"""`nospof drill`: break something of a running stack under load, look what visitors saw, heal it, judge."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nospof.analysis.structure import structure
+from nospof.cli.screen import Lines, console
+from nospof.cli.stack_argument import DEFAULT, running
+from nospof.deployment import Deployment
+from nospof.drills import drill_file, engine
+from nospof.drills.engine import HOLD_S, Drill, Stage
+from nospof.drills.fault import Fault, targets
+from nospof.drills.ground import Ground
+from nospof.drills.guard import guarded
+from nospof.drills.result import EXIT_CODES, DrillResult
+from nospof.drills.undo import folder, heal_all
+from nospof.drills.visitors import Rates
+from nospof.errors import WrongInput
+
+USAGE = "nospof drill [STACK] FAULT TARGET, or nospof drill [STACK] FILE.yaml; nospof drill --list shows the faults"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options of the command line."""
+
+    options: tuple[str, ...] = ()
+    hold_s: float = HOLD_S
+    reads: float = Rates.reads
+    writes: float = Rates.writes
+    as_json: bool = False
+
+
+def run(words: Sequence[str], wishes: Wishes) -> int:
+    path, rest = _split(words)
+    site = running(path)
+    ground = Ground(site)
+    drill = _drill(ground, rest, wishes)
+    with Lines() as lines, site.state.locked("drill"), guarded(ground):
+        heal_all(ground, lines.note)
+        stage = Stage(
+            ground, structure(site.topology), run_folder(site), lines.phase, Rates(wishes.reads, wishes.writes), lines.now
+        )
+        result = engine.run(stage, drill)
+    (stage.folder / "drill.json").write_text(result.model_dump_json(indent=1) + "\n")
+    (stage.folder / "drill.yaml").write_text(drill_file.write(drill))
+    if wishes.as_json:
+        console.print(json.dumps(result.model_dump(mode="json"), indent=1), markup=False)
+    else:
+        show(result)
+    return EXIT_CODES[result.conclusion]
+
+
+def heal(words: Sequence[str]) -> int:
+    """Heal what an earlier drill left broken."""
+    path, _ = _split(words)
+    site = running(path)
+    with Lines() as lines, site.state.locked("drill"):
+        count = heal_all(Ground(site), lines.phase)
+    console.print(f"healed {count}" if count else "nothing was left to heal")
+    return 0
+
+
+def show_faults(words: Sequence[str]) -> int:
+    """Say what can be broken; with a stack, what of it."""
+    from nospof.drills import faults  # noqa: F401 - makes them known
+
+    path, _ = _split(words)
+    topology = Deployment.load(path).topology if path.exists() else None
+    for name, kind in sorted(Fault.kinds.items()):
+        console.print(f"{name:<20}  {kind.about}", markup=False)
+        parameters = [f"{key}: {field.description}" for key, field in kind.model_fields.items() if key != "target"]
+        for line in parameters:
+            console.print(f"{'':<20}    --set {line}", style="dim", markup=False)
+        if topology:
+            console.print(f"{'':<20}    {kind.breaks.value}: {', '.join(targets(kind, topology))}", style="dim", markup=False)
+    return 0
+
+
+def run_folder(site: Deployment) -> Path:
+    """A new folder for one run, named after the time."""
+    made = folder(site.state) / "runs" / time.strftime("%Y%m%d-%H%M%S")
+    made.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def show(result: DrillResult) -> None:
+    for goal in result.goals:
+        most = f", foretold at most {goal.predicted_outage_s:.1f} s" if goal.predicted_outage_s is not None else ""
+        gap = (
+            f"{goal.outage_s:.2f} s ± {goal.outage_error_s:.2f} without a good answer{most}"
+            if goal.outage_s is not None
+            else ""
+        )
+        console.print(
+            f"{goal.goal:<6} foretold {goal.predicted}, seen {goal.seen}: {goal.agreement.value}; {gap}", markup=False
+        )
+        reasons = ", ".join(f"{count} × {why}" for why, count in goal.reasons.items())
+        console.print(f"       {goal.bad} of {goal.asked} requests were bad{': ' if reasons else ''}{reasons}", markup=False)
+    for check in result.checks:
+        examples = f" ({', '.join(check.examples)})" if check.examples else ""
+        console.print(f"{check.result:<8} {check.name}: {check.reason}{examples}", markup=False)
+    for taken in result.taken:
+        phases = ", ".join(f"{name} {ms}" for name, ms in taken.ms.items())
+        console.print(
+            f"{taken.to} became primary of {taken.tier} instead of {taken.origin}: {taken.why}; ms: {phases}", markup=False
+        )
+    for trouble in (result.invalid, result.not_healed):
+        if trouble:
+            console.print(trouble, style="red", markup=False)
+    console.print(f"{result.conclusion.value}", style="bold")
+
+
+def _split(words: Sequence[str]) -> tuple[Path, list[str]]:
+    """The stack and the rest. The first word is a stack when it is a folder, or a file that is no drill."""
+    rest = list(words)
+    path = DEFAULT
+    if rest and (
+        Path(rest[0]).is_dir() or Path(rest[0]).name == DEFAULT.name or (len(rest) != 1 and rest[0].endswith(".yaml"))
+    ):
+        path = Path(rest.pop(0))
+    return (path / DEFAULT if path.is_dir() else path), rest
+
+
+def _drill(ground: Ground, words: Sequence[str], wishes: Wishes) -> Drill:
+    if len(words) == 1 and words[0].endswith((".yaml", ".yml")):
+        return drill_file.read(Path(words[0])).drill(ground)
+    if len(words) != 2:
+        raise WrongInput(f"not understood: {' '.join(words) or 'nothing is named'}", fix=USAGE)
+    plain: dict[str, object] = {"fault": words[0], "target": words[1]}
+    for option in wishes.options:
+        key, sign, value = option.partition("=")
+        if not sign:
+            raise WrongInput(f"--set {option} has no value", fix="--set NAME=VALUE")
+        plain[key] = value
+    one = drill_file.injection(ground, plain)
+    return Drill(str(one.fault), (one,), wishes.hold_s)
+
+
+def line(result: DrillResult, count: int) -> str:
+    """One line for a drill among `count`."""
+    goals = "  ".join(f"{goal.goal} {goal.seen} {goal.outage_s or 0:.2f} s" for goal in result.goals)
+    return f"{result.number:>3}/{count}  {result.name:<50}  {goals}  {result.conclusion.value}"

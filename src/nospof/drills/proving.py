@@ -1,0 +1,343 @@
+"""The proof: which drills settle a stack's combinations of losses, running them one after the other, and what they settle.
+
+What is foretold is written down, with its hash, before the first drill. A run that was stopped goes on where it was: what is
+done is found in its folder. Anything that was not healed ends the run at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import nospof
+from nospof.analysis.availability import Assumptions, availability
+from nospof.analysis.structure import Goal, Part, Structure, structure
+from nospof.apply.state import State as Kept
+from nospof.component import Component
+from nospof.drills import engine
+from nospof.drills.combinations import Lost, boundary, extent, orders, roles, settle
+from nospof.drills.engine import Drill, Injection, Stage
+from nospof.drills.fault import Fault, Ground
+from nospof.drills.interval import clopper_pearson
+from nospof.drills.judging import MOST_LATE_S
+from nospof.drills.prediction import Forecast, State, digest, forecasts
+from nospof.drills.result import (
+    Agreement,
+    Combination,
+    Conclusion,
+    DrillResult,
+    GoalAvailability,
+    Measured,
+    Proof,
+)
+from nospof.drills.visitors import Rates
+from nospof.errors import NospofError, Uncertain
+from nospof.topology import Topology
+
+# Between the losses of a pair, so that what follows from the first is under way or done.
+APART_S = 3.0
+MOST_TRIES = 2
+ASSUMPTIONS = (
+    "One loss more never helps: a combination that takes the site down does so with further losses too, and one that does not "
+    "does not with fewer.",
+    "The order of losses does not matter but where a database's primary is concerned; there each order was tried.",
+)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One drill of a proof, and the combination it is for."""
+
+    lost: Lost
+    drill: Drill
+    foretold: tuple[Forecast, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All drills of a proof, what they are to settle, and what is foretold."""
+
+    topology: Topology
+    made: Structure
+    extent: tuple[Lost, ...]
+    says: str
+    drills: tuple[Planned, ...]
+
+    @property
+    def foretold_sha256(self) -> str:
+        return digest((planned.drill.name, planned.foretold) for planned in self.drills)
+
+
+def plan(topology: Topology, order: int = 2, *, has_all_hosts: bool = False) -> Plan:
+    """Choose the drills. Pure."""
+    made = structure(topology)
+    found = extent(topology, made, order, has_all_hosts=has_all_hosts)
+    says = "each zone, host and process alone" + ("; each pair of hosts and zones" if order > 1 else "")
+    says += "; every set of hosts" if has_all_hosts else ""
+    drills = tuple(
+        Planned(lost, drill, forecasts(topology, made, drill.faults))
+        for lost in boundary(found)
+        for drill in _drills(topology, lost)
+    )
+    return Plan(topology, made, found, says, drills)
+
+
+def _drills(topology: Topology, lost: Lost) -> Iterator[Drill]:
+    for parts in orders(topology, lost):
+        for primary in roles(topology, lost):
+            injections = tuple(Injection(_loss(part), number * APART_S) for number, part in enumerate(parts))
+            said = ", then ".join(str(injection.fault) for injection in injections)
+            role = "".join(f" ({tier} led by {host})" for tier, host in primary)
+            yield Drill(said + role, injections, primary=primary)
+
+
+def _loss(part: Part) -> Fault:
+    """The fault that takes `part` away for good."""
+    kinds = {"zone": "zone", "host": "host", "process": "instance"}
+    found = next(kind for kind in Fault.kinds.values() if kind.is_loss and kind.breaks.value == kinds[part.kind])
+    return found(target=part.name)
+
+
+# --- running ---------------------------------------------------------------------------------------------------------------
+@dataclass
+class Course:
+    """One run of a proof and its folder. `say` hears what happens; `show` what visitors see; `done` each result."""
+
+    ground: Ground
+    plan: Plan
+    folder: Path
+    say: Callable[[str], None]
+    show: Callable[[str], None]
+    done: Callable[[DrillResult, int], None]
+    rates: Rates
+
+    def run(self, budget_s: float | None = None) -> Proof:
+        """Run what is not done yet, for at most `budget_s` seconds, and return what all of it settles."""
+        self._foretell()
+        end = time.monotonic() + budget_s if budget_s is not None else None
+        for number, planned in enumerate(self.plan.drills, 1):
+            if (done := self._result(number)) is None:
+                if end is not None and time.monotonic() > end:
+                    break
+                done = self._tried(planned, number)
+                _write(self.folder / f"{number:03}.json", done.model_dump_json(indent=1))
+                self.done(done, len(self.plan.drills))
+            if done.conclusion is Conclusion.NOT_HEALED:
+                break
+        return self.proof()
+
+    def proof(self) -> Proof:
+        """What the drills so far settle."""
+        results = {number: done for number in range(1, len(self.plan.drills) + 1) if (done := self._result(number))}
+        told = json.loads((self.folder / "foretold.json").read_text())
+        return assemble(self.plan, results, About.of(self.ground, told["at"]))
+
+    def _tried(self, planned: Planned, number: int) -> DrillResult:
+        """The result; one that may be the machine's fault is tried once more."""
+        stage = Stage(self.ground, self.plan.made, self.folder, self.say, self.rates, self.show)
+        for tries in range(1, MOST_TRIES + 1):
+            try:
+                result = engine.run(stage, planned.drill, number)
+            except NospofError as error:
+                result = _not_run(planned, number, str(error))
+            if not _is_doubtful(result):
+                break
+        return result.model_copy(update={"tries": tries})
+
+    def _foretell(self) -> None:
+        path = self.folder / "foretold.json"
+        if path.exists():
+            return
+        told = [[planned.drill.name, [asdict(forecast) for forecast in planned.foretold]] for planned in self.plan.drills]
+        content = {"at": time.time(), "sha256": self.plan.foretold_sha256, "foretold": told}
+        _write(path, json.dumps(content, indent=1))
+
+    def _result(self, number: int) -> DrillResult | None:
+        path = self.folder / f"{number:03}.json"
+        return DrillResult.model_validate_json(path.read_text()) if path.exists() else None
+
+
+def proof_folder(kept: Kept, chosen: Plan, *, fresh: bool) -> Path:
+    """Where the run of this very plan is kept; `fresh`: a new one, whatever was done before."""
+    stem = kept.folder / "drills" / "proofs" / f"{topology_sha256(chosen.topology)[:12]}-{chosen.foretold_sha256[:8]}"
+    found = sorted(stem.parent.glob(f"{stem.name}-*"))
+    if found and not fresh:
+        return found[-1]
+    made = stem.with_name(f"{stem.name}-{len(found) + 1:03}")
+    made.mkdir(parents=True)
+    return made
+
+
+def topology_sha256(topology: Topology) -> str:
+    """Of all that everything else is derived from; the same stack gives the same."""
+    return hashlib.sha256(repr(topology).encode()).hexdigest()
+
+
+def _not_run(planned: Planned, number: int, why: str) -> DrillResult:
+    faults = tuple({**one.fault.plain(), "at_s": one.at_s} for one in planned.drill.injections)
+    return DrillResult(number=number, name=planned.drill.name, faults=faults, begun_at=time.time(), invalid=why)
+
+
+def _is_doubtful(result: DrillResult) -> bool:
+    """Whether it says nothing, or something that a machine which stood still may have brought about."""
+    is_late = result.most_late_s > MOST_LATE_S and any(goal.agreement is not Agreement.AGREES for goal in result.goals)
+    is_off = any(goal.agreement is Agreement.TIMING_OFF for goal in result.goals)
+    return not result.not_healed and (bool(result.invalid) or is_late or is_off)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole and durable, or not at all."""
+    beside = path.with_suffix(".new")
+    with beside.open("w") as stream:
+        stream.write(text + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+# --- what it settles -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class About:
+    """What a proof says of where it was made."""
+
+    stack: str
+    domain: str
+    packages: Mapping[str, str]
+    machine: str
+    foretold_at: float
+    diagram_svg: str = ""
+
+    @classmethod
+    def of(cls, ground: Ground, foretold_at: float) -> About:
+        memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        machine = f"{os.cpu_count()} CPUs, {memory_gib:.0f} GiB, Linux {platform.release()}"
+        topology = ground.topology
+        return cls(topology.stack, topology.domain, _packages(ground), machine, foretold_at)
+
+
+def _packages(ground: Ground) -> dict[str, str]:
+    """The versions of what runs on the hosts."""
+    found: dict[str, str] = {}
+    for instance in ground.topology.instances:
+        names = [name for name in Component.kinds[instance.component].packages if name not in found]
+        if names:
+            script = f"dpkg-query --show --showformat '${{Package}} ${{Version}}\\n' {' '.join(names)} 2>/dev/null || true"
+            try:
+                found |= dict(line.split(" ", 1) for line in ground.sh(instance.id.host, script).splitlines())
+            except Uncertain:
+                continue
+    return dict(sorted(found.items()))
+
+
+def assemble(chosen: Plan, results: Mapping[int, DrillResult], about: About) -> Proof:
+    """The certificate: all drills, and what they settle of each combination. `results`: by number, from 1. Pure."""
+    drills = tuple(results[number] for number in sorted(results))
+    checks = [check for drill in drills for check in drill.checks if check.name == "lost writes"]
+    measured = _measured(drills)
+    return Proof(
+        stack=about.stack,
+        domain=about.domain,
+        stack_sha256=topology_sha256(chosen.topology),
+        nospof=nospof.__version__,
+        packages=dict(about.packages),
+        machine=about.machine,
+        began_at=min((drill.begun_at for drill in drills), default=about.foretold_at),
+        ended_at=max((drill.begun_at + drill.ended_s for drill in drills), default=about.foretold_at),
+        extent=chosen.says,
+        assumptions=ASSUMPTIONS,
+        foretold_sha256=chosen.foretold_sha256,
+        foretold_at=about.foretold_at,
+        drills=drills,
+        combinations=tuple(_combinations(chosen, results)),
+        measured=measured,
+        availability=tuple(_availabilities(chosen, measured)),
+        acknowledged=sum(drill.acknowledged for drill in drills),
+        lost=sum(check.count for check in checks if check.result == "fail"),
+        diagram_svg=about.diagram_svg,
+    )
+
+
+def _combinations(chosen: Plan, results: Mapping[int, DrillResult]) -> Iterator[Combination]:
+    numbers: dict[Lost, list[int]] = {}
+    for number, planned in enumerate(chosen.drills, 1):
+        numbers.setdefault(planned.lost, []).append(number)
+    goals = [goal.value for goal in chosen.made.goals]
+    seen = {goal: _seen(numbers, results, goal) for goal in goals}
+    for lost in chosen.extent:
+        settled = {goal: settle(lost, goal, seen[goal]) for goal in goals}
+        is_drilled = all(by == (lost,) for _, by, _ in settled.values())
+        is_open = any(state is State.UNKNOWN for state, _, _ in settled.values())
+        by = sorted({number for _, others, _ in settled.values() for other in others for number in numbers.get(other, ())})
+        contradicts = any(contradiction for _, _, contradiction in settled.values())
+        yield Combination(
+            parts=tuple(map(str, lost.parts)),
+            predicted={goal: lost.state(goal).value for goal in goals},
+            seen={goal: state.value for goal, (state, _, _) in settled.items()},
+            settled="unproven" if is_open else "drilled" if is_drilled else "implied",
+            by=tuple(by),
+            why=_why(is_open=is_open, contradicts=contradicts, has_drills=lost in numbers),
+        )
+
+
+def _why(*, is_open: bool, contradicts: bool, has_drills: bool) -> str:
+    if contradicts:
+        return "drills contradict each other here: with more losses it was up, with fewer down"
+    if not is_open:
+        return ""
+    return "its drill was not run, or said nothing" if has_drills else "the drills that would settle it were not run"
+
+
+def _seen(numbers: Mapping[Lost, Sequence[int]], results: Mapping[int, DrillResult], goal: str) -> dict[Lost, State]:
+    """What was seen of each combination that has drills: down if any was; up only if each of them was run and was up."""
+    found = {}
+    for lost, those in numbers.items():
+        states = [_state_in(results.get(number), goal) for number in those]
+        if State.DOWN in states:
+            found[lost] = State.DOWN
+        elif states and set(states) == {State.UP}:
+            found[lost] = State.UP
+    return found
+
+
+def _state_in(result: DrillResult | None, goal: str) -> State:
+    seen = result.goal(goal) if result and not result.invalid and not result.not_healed else None
+    return State(seen.seen) if seen else State.UNKNOWN
+
+
+def _measured(drills: Sequence[DrillResult]) -> Measured | None:
+    """How often others took over where they should, and how long visitors of any goal waited for it."""
+    tried = [drill for drill in drills if drill.goals and all(goal.predicted == State.UP for goal in drill.goals)]
+    tried = [drill for drill in tried if all(goal.seen != State.UNKNOWN for goal in drill.goals)]
+    if not tried:
+        return None
+    successes = sum(all(goal.seen == State.UP for goal in drill.goals) for drill in tried)
+    took = sorted(max(goal.outage_s or 0.0 for goal in drill.goals) for drill in tried)
+    low, high = clopper_pearson(successes, len(tried))
+    return Measured(
+        tries=len(tried),
+        successes=successes,
+        coverage_low=low,
+        coverage_high=high,
+        took_p50_s=took[(len(took) - 1) // 2],
+        took_max_s=took[-1],
+    )
+
+
+def _availabilities(chosen: Plan, measured: Measured | None) -> Iterator[GoalAvailability]:
+    for goal in chosen.made.goals:
+        yield GoalAvailability(
+            goal=goal.value,
+            assumed_min=_minutes(chosen, goal, Assumptions().coverage),
+            low_min=_minutes(chosen, goal, measured.coverage_high if measured else 1.0),
+            high_min=_minutes(chosen, goal, measured.coverage_low if measured else 0.0),
+        )
+
+
+def _minutes(chosen: Plan, goal: Goal, coverage: float) -> float:
+    return availability(chosen.topology, chosen.made, goal, Assumptions(coverage=coverage)).minutes
