@@ -148,7 +148,7 @@ class Audit:
     phantom: Verdict
     dual: Verdict
     equal: Verdict
-    checksums: Mapping[str, int]
+    checksums: Mapping[str, int | str]
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -269,7 +269,9 @@ class FailingDatabase:
             return None
         return Copy(tuple(row[0] for row in tokens), {name.partition(".")[2]: int(number) for name, number in sums})
 
-    def audit(self, history: History, table: str, as_before: Mapping[str, int] | None = None, most_changes: int = 1) -> Audit:
+    def audit(
+        self, history: History, table: str, as_before: Mapping[str, int | str] | None = None, most_changes: int = 1
+    ) -> Audit:
         """Judge `history` by what all nodes hold now.
 
         `as_before`: checksums of earlier tables, which must not have changed; `most_changes`: of the primary, that happened.

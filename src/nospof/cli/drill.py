@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nospof.analysis.structure import structure
+from nospof.cli.pause import seconds
 from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import DEFAULT, running
 from nospof.deployment import Deployment
-from nospof.drills import drill_file, engine
+from nospof.drills import campaign, drill_file, engine
 from nospof.drills.engine import HOLD_S, Drill, Stage
 from nospof.drills.fault import Fault, targets
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
-from nospof.drills.result import EXIT_CODES, DrillResult
+from nospof.drills.result import EXIT_CODES, Conclusion, DrillResult
 from nospof.drills.undo import folder, heal_all
 from nospof.drills.visitors import Rates
 from nospof.errors import WrongInput
@@ -54,6 +57,72 @@ def run(words: Sequence[str], wishes: Wishes) -> int:
     else:
         show(result)
     return EXIT_CODES[result.conclusion]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """Random drills: how many, from which seed, for how long."""
+
+    count: int
+    seed: int
+    budget: str = ""
+
+
+def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
+    """Run random drills one after the other, keep each as a file, and make what fails as small as it can be."""
+    path, _ = _split(words)
+    site = running(path)
+    ground = Ground(site)
+    end = time.monotonic() + seconds(wanted.budget) if wanted.budget else math.inf
+    results: list[DrillResult] = []
+    with Lines() as lines, site.state.locked("drill"), guarded(ground):
+        heal_all(ground, lines.note)
+        kinds = [kind for _, kind in sorted(Fault.kinds.items()) if not _unavailable(ground, kind)]
+        stage = Stage(
+            ground, structure(site.topology), run_folder(site), lines.now, Rates(wishes.reads, wishes.writes), lines.now
+        )
+        lines.phase(f"{wanted.count} drills from seed {wanted.seed}; results go to {stage.folder}")
+        for number, drill in enumerate(campaign.drills(site.topology, kinds, wanted.seed, wanted.count), 1):
+            if time.monotonic() > end:
+                break
+            (stage.folder / f"{number:03}.yaml").write_text(drill_file.write(drill))
+            result = engine.attempt(stage, drill, number)
+            (stage.folder / f"{number:03}.json").write_text(result.model_dump_json(indent=1) + "\n")
+            results.append(result)
+            lines.phase(f"{line(result, wanted.count)}  {', '.join(map(str, drill.faults))}")
+            if result.conclusion is Conclusion.NOT_HEALED:
+                break
+            if result.conclusion is Conclusion.FAILED and len(drill.injections) > 1:
+                small = campaign.minimised(drill, lambda candidate: _fails_often(stage, candidate))
+                (stage.folder / f"{number:03}.min.yaml").write_text(drill_file.write(small))
+                lines.note(f"made smaller: {', '.join(map(str, small.faults))}; {stage.folder}/{number:03}.min.yaml")
+    _show_campaign(results, wanted)
+    conclusions = {result.conclusion for result in results}
+    return next((EXIT_CODES[one] for one in Conclusion if one in conclusions), EXIT_CODES[Conclusion.UNKNOWN])
+
+
+def _fails_often(stage: Stage, drill: Drill) -> bool:
+    """Whether it fails in three of five tries; it stops as soon as that is certain."""
+    failed = 0
+    for tried in range(5):
+        failed += engine.attempt(stage, drill, 900).conclusion is Conclusion.FAILED
+        if failed == 3 or tried + 1 - failed == 3:
+            break
+    return failed == 3
+
+
+def _unavailable(ground: Ground, kind: type[Fault]) -> bool:
+    """Whether this machine cannot make such a fault at all."""
+    known = targets(kind, ground.topology)
+    return not known or bool(kind(target=known[0]).unavailable(ground))
+
+
+def _show_campaign(results: Sequence[DrillResult], wanted: Campaign) -> None:
+    counts = Counter(result.conclusion for result in results)
+    said = ", ".join(f"{counts[one]} {one.value}" for one in Conclusion if counts[one])
+    writes = sum(result.acknowledged for result in results)
+    lost = sum(check.count for result in results for check in result.checks if check.name == "lost writes")
+    console.print(f"seed {wanted.seed}: {len(results)} drills: {said}; {lost} of {writes} acknowledged writes lost")
 
 
 def heal(words: Sequence[str]) -> int:

@@ -63,6 +63,7 @@ Tier = Annotated[str, typer.Option("--tier", metavar="TIER", help="The database'
 Json = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
 Output = Annotated[Optional[Path], typer.Option("--output", "-o", metavar="FILE", help="Where to; none: the terminal.")]  # noqa: UP045
 Reads = Annotated[float, typer.Option("--reads", metavar="N", help="Pages that visitors ask for each second.")]
+Budget = Annotated[str, typer.Option("--budget", metavar="TIME", help="Begin no drill after this time: 20m, 1h.")]
 Writes = Annotated[float, typer.Option("--writes", metavar="N", help="Writes that visitors make each second.")]
 DEFAULT = Path("stack.yaml")
 
@@ -211,6 +212,9 @@ def drill(
     hold: Annotated[float, typer.Option("--hold", metavar="S", help="Seconds until it is healed; a verdict needs 13.")] = 13,
     reads: Reads = 50,
     writes: Writes = 20,
+    random: Annotated[int, typer.Option("--random", metavar="N", help="So many random drills instead of one.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed breaks the same at the same times.")] = 1,
+    budget: Budget = "",
     show_faults: Annotated[bool, typer.Option("--list", help="Show what can be broken, and do nothing.")] = False,
     heal: Annotated[bool, typer.Option("--heal", help="Heal what an earlier drill left broken, and do nothing else.")] = False,
     json: Json = False,
@@ -223,25 +227,20 @@ def drill(
     if heal:
         raise typer.Exit(command.heal(words or []))
     wishes = command.Wishes(tuple(parameters or ()), hold, reads, writes, as_json=json)
+    if random:
+        raise typer.Exit(command.run_random(words or [], wishes, command.Campaign(random, seed, budget)))
     raise typer.Exit(command.run(words or [], wishes))
 
 
 @app.command()
 def prove(
     stack: Stack = DEFAULT,
-    order: Annotated[
-        int, typer.Option("--order", min=1, max=2, help="1: each part alone; 2: pairs of hosts and zones, too.")
-    ] = 2,
+    order: Annotated[int, typer.Option("--order", min=1, max=2, help="2: pairs of hosts and zones, too.")] = 2,
     all_hosts: Annotated[bool, typer.Option("--all", help="Every set of hosts, too.")] = False,
-    budget: Annotated[
-        str, typer.Option("--budget", metavar="TIME", help="Stop in time, and say what is unproven: 20m, 1h.")
-    ] = "",
+    budget: Budget = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on with an earlier run.")] = False,
     dry: Annotated[bool, typer.Option("--plan", help="Show the drills and what is foretold, and do nothing.")] = False,
-    output: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where report.html, proof.json and junit.xml go."),
-    ] = None,
+    folder: Annotated[Optional[Path], typer.Option("--output", "-o", metavar="FOLDER", help="Where the report goes.")] = None,  # noqa: UP045
     reads: Reads = 50,
     writes: Writes = 20,
     json: Json = False,
@@ -249,7 +248,7 @@ def prove(
     """Break every part under load, alone and in pairs, and show that what the topology foretells is what happens."""
     from nospof.cli import prove as command
 
-    wishes = command.Wishes(order, all_hosts, budget, fresh, output, reads, writes, as_json=json)
+    wishes = command.Wishes(order, all_hosts, budget, fresh, folder, reads, writes, as_json=json)
     raise typer.Exit(command.show_plan(stack, wishes) if dry else command.run(stack, wishes))
 
 

@@ -88,6 +88,15 @@ def run(stage: Stage, drill: Drill, number: int = 1) -> DrillResult:
     return _Run(stage, drill, number, foretold).run()
 
 
+def attempt(stage: Stage, drill: Drill, number: int) -> DrillResult:
+    """The same for one of many drills: one that could not begin is an invalid result, and says why."""
+    try:
+        return run(stage, drill, number)
+    except NospofError as error:
+        faults = tuple({**one.fault.plain(), "at_s": one.at_s} for one in drill.injections)
+        return DrillResult(number=number, name=drill.name, faults=faults, begun_at=time.time(), invalid=str(error))
+
+
 def _refuse_unavailable(ground: Ground, faults: Sequence[Fault]) -> None:
     for fault in faults:
         if why := fault.unavailable(ground):

@@ -37,15 +37,14 @@ from nospof.drills.result import (
     Proof,
 )
 from nospof.drills.visitors import Rates
-from nospof.errors import NospofError, Uncertain
+from nospof.errors import Uncertain
 from nospof.topology import Topology
 
 # Between the losses of a pair, so that what follows from the first is under way or done.
 APART_S = 3.0
 MOST_TRIES = 2
 ASSUMPTIONS = (
-    "One loss more never helps: a combination that takes the site down does so with further losses too, and one that does not "
-    "does not with fewer.",
+    "One loss more never helps: what takes the site down does so with more losses too, and what does not, does not with fewer.",
     "The order of losses does not matter but where a database's primary is concerned; there each order was tried.",
 )
 
@@ -141,14 +140,12 @@ class Course:
     def _tried(self, planned: Planned, number: int) -> DrillResult:
         """The result; one that may be the machine's fault is tried once more."""
         stage = Stage(self.ground, self.plan.made, self.folder, self.say, self.rates, self.show)
-        for tries in range(1, MOST_TRIES + 1):
-            try:
-                result = engine.run(stage, planned.drill, number)
-            except NospofError as error:
-                result = _not_run(planned, number, str(error))
-            if not _is_doubtful(result):
-                break
-        return result.model_copy(update={"tries": tries})
+        tries = 0
+        while True:
+            tries += 1
+            result = engine.attempt(stage, planned.drill, number)
+            if tries == MOST_TRIES or not _is_doubtful(result):
+                return result.model_copy(update={"tries": tries})
 
     def _foretell(self) -> None:
         path = self.folder / "foretold.json"
@@ -177,11 +174,6 @@ def proof_folder(kept: Kept, chosen: Plan, *, fresh: bool) -> Path:
 def topology_sha256(topology: Topology) -> str:
     """Of all that everything else is derived from; the same stack gives the same."""
     return hashlib.sha256(repr(topology).encode()).hexdigest()
-
-
-def _not_run(planned: Planned, number: int, why: str) -> DrillResult:
-    faults = tuple({**one.fault.plain(), "at_s": one.at_s} for one in planned.drill.injections)
-    return DrillResult(number=number, name=planned.drill.name, faults=faults, begun_at=time.time(), invalid=why)
 
 
 def _is_doubtful(result: DrillResult) -> bool:

@@ -10,7 +10,7 @@ from nospof.errors import Uncertain
 
 LOOK = """
 nft list tables 2>/dev/null | sed 's/^/firewall: /'
-findmnt --noheadings --list --output TARGET,OPTIONS | grep -E '^/(etc|var|usr|srv)?[ /]' | sed 's/,relatime//; s/^/mount: /'
+findmnt --noheadings --raw --output TARGET,VFS-OPTIONS | sed -nE 's#^(/|/(etc|var|usr|srv)[^ ]*) (r[ow]).*#mount: \1 \3#p'
 find /run/systemd/system /etc/systemd/system -name '*nospof-drill*' | sed 's/^/drop-in: /'
 systemctl list-units --no-legend --plain --state=failed | cut -d' ' -f1 | sed 's/^/failed: /'
 systemctl list-units --no-legend --plain 'nospof-heal-*' | cut -d' ' -f1 | sed 's/^/timer: /'
