@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nospof.drills import faults  # noqa: F401 - makes them known
 from nospof.drills.ground import Ground
 from nospof.drills.undo import folder, heal_all
+from nospof.drills.workloads.sql_write import FOLDER
 from nospof.errors import NospofError
 
 LOOKS_EVERY_S = 2.0
@@ -49,7 +50,15 @@ def main(stack_file: str) -> int:
     os.set_blocking(sys.stdin.fileno(), False)
     while not _is_over():
         _heal(ground, only_overdue=True)
+    _end_loads(ground)
     return 0 if any(_heal(ground, only_overdue=False) for _ in range(TRIES)) else 4
+
+
+def _end_loads(ground: Ground) -> None:
+    """Have clients end that a run which died has left on hosts."""
+    for host in ground.topology.hosts:
+        with suppress(NospofError):
+            ground.sh(host.name, f"for folder in {FOLDER}/*/; do if [ -d $folder ]; then touch $folder/stop; fi; done")
 
 
 def _is_over() -> bool:

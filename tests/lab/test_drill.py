@@ -1,0 +1,163 @@
+"""Drills on the example `simple`: what `check` says is what happens, and whatever becomes of nospof, the fault is healed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from examples_read import topology_of
+from live_site import LiveSite, kill_when
+
+from nospof.analysis.losses import single_points
+from nospof.analysis.structure import structure
+from nospof.drills import engine
+from nospof.drills.drill_file import DrillFile
+from nospof.drills.engine import Stage
+from nospof.drills.ground import Ground
+from nospof.drills.guard import guarded
+from nospof.drills.result import Agreement, Conclusion, DrillResult
+from nospof.drills.undo import unhealed
+from nospof.drills.visitors import Rates
+from nospof.lab.machine import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# The machine does other things as well.
+RATES = Rates(reads=20, writes=10)
+LOAD = ("--reads=20", "--writes=10")
+HEALED_WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copytree(EXAMPLES / "distributed" / "app", folder / "distributed" / "app")
+    made = LiveSite(folder / "simple", example=EXAMPLES / "simple")
+    try:
+        made.nospof("up")
+        yield made
+    finally:
+        made.down()
+
+
+def drilled(site: LiveSite, *faults: dict[str, object]) -> DrillResult:
+    """Drill these faults, and say what came of it."""
+    ground = Ground(site.deployment())
+    stage = Stage(ground, structure(ground.topology), site.folder / "drills", print, RATES)
+    with guarded(ground):
+        return engine.run(stage, DrillFile(name="tried", faults=faults).drill(ground))
+
+
+TOPOLOGY = topology_of("simple")
+ALONE = {part.name for part in single_points(TOPOLOGY, structure(TOPOLOGY)) if part.kind == "host"}
+
+
+@pytest.mark.parametrize("host", [host.name for host in TOPOLOGY.hosts])
+def test_check_names_exactly_what_takes_the_site_down(site: LiveSite, host: str) -> None:
+    assert {"lb1", "db1"} == ALONE
+    result = drilled(site, {"fault": "host-off", "target": host})
+    assert result.conclusion is Conclusion.PASSED, result
+    assert {goal.seen for goal in result.goals} == {"down" if host in ALONE else "up"}
+    assert result.acknowledged > 0
+
+
+def test_dependency_that_the_topology_does_not_have_is_found(site: LiveSite) -> None:
+    """A load balancer that never looks whether a server lives: the file says two web servers, the site has one and a half."""
+    config = "/etc/haproxy/haproxy.cfg"
+    site.on(
+        "lb1", "sh", "-c", f"cp {config} /root/kept && sed -i -E 's/ check( |$)/ /; s/ check-[a-z-]+( [a-z0-9-]+)?//g' {config}"
+    )
+    try:
+        site.on("lb1", "systemctl", "reload", "haproxy.service")
+        result = drilled(site, {"fault": "host-off", "target": "web1"})
+        assert result.conclusion is Conclusion.WRONG, result
+        assert {goal.agreement for goal in result.goals} == {Agreement.OPTIMISTIC}
+    finally:
+        site.on("lb1", "sh", "-c", f"cp -p /root/kept {config}")
+        site.on("lb1", "systemctl", "reload", "haproxy.service")
+
+
+def is_healed(site: LiveSite) -> bool:
+    return not unhealed(site.deployment().state)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("injecting", ("process-stop", "web/web1")),
+        ("processes run", ("process-stop", "web/web1")),
+        ("healing", ("host-off", "web2")),
+    ],
+)
+def test_killed_in_the_midst_of_a_drill_everything_heals(site: LiveSite, words: str, fault: tuple[str, str]) -> None:
+    process = site.start("drill", str(site.file), *fault, *LOAD)
+    kill_when(process, words, signals=[signal.SIGKILL], whole_group=True)
+    assert wait_until(lambda: is_healed(site), HEALED_WITHIN_S, step_s=0.2), unhealed(site.deployment().state)
+    site.settled_status()
+    assert site.ask()[0] == 200
+
+
+def test_interrupted_drill_heals_before_it_ends(site: LiveSite) -> None:
+    process = site.start("drill", str(site.file), "process-stop", "app/web2", *LOAD)
+    said = kill_when(process, "processes run", signals=[signal.SIGINT], whole_group=True)
+    assert process.returncode == 3, said
+    assert is_healed(site)
+    site.settled_status()
+
+
+def test_with_its_guard_killed_too_the_next_run_heals(site: LiveSite) -> None:
+    process = site.start("drill", str(site.file), "host-off", "web1", *LOAD)
+    assert process.stdout is not None
+    assert any("web1 is off" in line for line in process.stdout)
+    for pid in (guard_of(site), process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert [record.fault["target"] for record in unhealed(site.deployment().state)] == ["web1"]
+    assert "healed 1" in site.nospof("drill", "--heal")
+    assert is_healed(site)
+    site.settled_status()
+
+
+def guard_of(site: LiveSite) -> int:
+    """The process that watches over the drills of `site`."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if b"nospof.drills.guard" in words and str(site.file).encode() in words:
+                return int(entry.parent.name)
+    raise AssertionError("no guard runs")
+
+
+def test_stack_that_is_not_well_is_not_drilled(site: LiveSite) -> None:
+    site.on("web2", "systemctl", "stop", "nginx.service")
+    begun = time.monotonic()
+    try:
+        said = site.nospof("drill", "process-kill", "web/web1", *LOAD, code=3)
+    finally:
+        site.on("web2", "systemctl", "start", "nginx.service")
+    assert "the stack is not well" in said
+    assert "web/web2" in said
+    assert time.monotonic() - begun < 120
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("host-of", "web1"), "there is no fault host-of\n  fix: one of: "),
+        (("host-off", "web3"), "there is no host web3\n  fix: one of: db1, lb1, web1, web2"),
+        (("process-kill", "web1"), "there is no instance web1\n  fix: one of: app/web1, "),
+        (("host-off", "web1", "--set", "force=1"), "fault host-off: force: Extra inputs are not permitted"),
+        (("host-off", "replica"), "there is no one replica of"),
+    ],
+)
+def test_wrong_words_touch_nothing_and_say_what_is_right(site: LiveSite, words: tuple[str, ...], said: str) -> None:
+    process = site.start("drill", str(site.file), *words)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in (2, 3)
+    assert said in out + err
