@@ -1,13 +1,14 @@
 # ruff: noqa: T201 - what is printed is the result
 """Stacks that are spoiled on purpose: does what docs/reference/planted-defects.md names find each?
 
-As root: `PYTHONPATH=tests/shared .venv/bin/python tests/bench/planted.py [NUMBERS...]`. Some 45 s for each that a drill must find, in
-one lab. Prints a row per defect; exit code 1 when one was found by nobody who was to find it.
+As root: `PYTHONPATH=tests/shared .venv/bin/python tests/bench/planted.py [NUMBERS...]`. Some 45 s for each that a drill must find,
+in one lab. Prints a row per defect; exit code 1 when one was found by nobody who was to find it.
 """
 
 from __future__ import annotations
 
 import secrets
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -53,20 +54,16 @@ class Spoiled:
 
     def edit(self, hosts: Sequence[str], path: str, sed: str, then: str) -> None:
         """Change a file on hosts and make its daemon notice; the file is put back at the end."""
+        kept = f"/root/kept-{Path(path).name}"
         for host in hosts:
-            kept = f"/root/kept-{Path(path).name}"
-            self.sh(
-                host,
-                f"cp -p {path} {kept}; sed -i -E {sed!r} {path}; ! cmp -s {path} {kept}; {then}",
-                undo=f"cp -p {kept} {path}; {then}",
-            )
+            self.sh(host, f"cp -p {path} {kept}", undo=f"cp -p {kept} {path}; {then}")
+            self.sh(host, f"sed -i -E {shlex.quote(sed)} {path}; ! cmp -s {path} {kept}; {then}")
 
     def drill(self, *faults: tuple[str, str]) -> DrillResult | NospofError:
         """Break these at once, and say what came of it, or why it was not even begun."""
         ground = self.ground()
-        stage = Stage(
-            ground, structure(ground.topology), self.site.folder / "drills" / secrets.token_hex(3), lambda _: None, RATES
-        )
+        folder = self.site.folder / "drills" / secrets.token_hex(3)
+        stage = Stage(ground, structure(ground.topology), folder, lambda _: None, RATES)
         plain = tuple({"fault": fault, "target": target} for fault, target in faults)
         try:
             with guarded(ground):
@@ -130,9 +127,8 @@ def no_health_tracking(stack: Spoiled) -> None:
 
 
 def checks_say_yes(stack: Spoiled) -> None:
-    stack.edit(
-        LB, HAPROXY, r"s/^(    server .*) check /\1 /; /^backend app.once/,/^$/s/ track [^ ]+//", "systemctl reload haproxy"
-    )
+    nobody_asks = r"s/^(    server .*) check /\1 /; s/^(    server .*) track [^ ]+/\1/"
+    stack.edit(LB, HAPROXY, nobody_asks, "systemctl reload haproxy")
 
 
 def health_includes_the_database(stack: Spoiled) -> None:
@@ -152,11 +148,10 @@ def too_few_connections(stack: Spoiled) -> None:
 
 
 def deaf_router(stack: Spoiled) -> None:
+    unit = "nospof-database-router-lead.service"
     for host in WEB:
-        unit = "nospof-database-router-lead.service"
-        stack.sh(
-            host, f"systemctl kill --signal=STOP {unit}", undo=f"systemctl kill --signal=CONT {unit}; systemctl restart {unit}"
-        )
+        undo = f"systemctl kill --signal=CONT {unit}; systemctl restart {unit}"
+        stack.sh(host, f"systemctl kill --signal=STOP {unit}", undo=undo)
 
 
 def nothing_synced(stack: Spoiled) -> None:
@@ -176,16 +171,10 @@ def no_restart(stack: Spoiled) -> None:
 
 def address_remembered(stack: Spoiled) -> None:
     ground = stack.ground()
-    primary = ground.resolve("primary")
-    address = ground.topology.host(primary).address
-    name = ground.deployment.stack.name
-    assert name
+    address = ground.topology.host(ground.resolve("primary")).address
+    other = f"sed -E 's/^[0-9.]+([ \t]+database)$/{address}\\1/' /root/kept-hosts >/etc/hosts"
     for host in WEB:
-        stack.sh(
-            host,
-            f"cp -p /etc/hosts /root/kept-hosts; sed -E 's/^[0-9.]+([ \\t]+database)$/{address}\\1/' /root/kept-hosts >/etc/hosts",
-            undo="cat /root/kept-hosts >/etc/hosts",
-        )
+        stack.sh(host, f"cp -p /etc/hosts /root/kept-hosts; {other}", undo="cat /root/kept-hosts >/etc/hosts")
 
 
 def one_server_known(stack: Spoiled) -> None:
@@ -212,33 +201,26 @@ def nothing(_: Spoiled) -> None:
     """What is spoiled is the stack file."""
 
 
+OFF_WEB1, OFF_PRIMARY, KILL_WEB1 = ("host-off", "web1"), ("host-off", "primary"), ("process-kill", "web/web1")
 DEFECTS = (
-    Defect(
-        1, "address does not follow health", no_health_tracking, (("process-stop", "load-balancer/{holder}"),), down("serve")
-    ),
-    Defect(4, "health check says yes", checks_say_yes, (("host-off", "web1"),), either(down("serve"), longer("serve"))),
-    Defect(5, "health check includes the database", health_includes_the_database, (("host-off", "primary"),), longer("serve")),
-    Defect(6, "VRRP blocked", vrrp_blocked, (("process-kill", "web/web1"),), refuses),
-    Defect(7, "too few connections", too_few_connections, (("host-off", "web1"),), either(down("serve"), refuses)),
-    Defect(8, "router hears nothing", deaf_router, (("host-off", "primary"),), down("write")),
+    Defect(1, "address without health", no_health_tracking, (("process-stop", "load-balancer/{holder}"),), down("serve")),
+    Defect(4, "health check says yes", checks_say_yes, (OFF_WEB1,), either(down("serve"), longer("serve"))),
+    Defect(5, "health check includes the database", health_includes_the_database, (OFF_PRIMARY,), longer("serve")),
+    Defect(6, "VRRP blocked", vrrp_blocked, (KILL_WEB1,), refuses),
+    Defect(7, "too few connections", too_few_connections, (OFF_WEB1,), either(down("serve"), refuses)),
+    Defect(8, "router hears nothing", deaf_router, (OFF_PRIMARY,), down("write")),
     Defect(9, "nothing is synced", nothing_synced, tuple(("host-off", host) for host in DB), fails("lost writes")),
-    Defect(10, "no restart", no_restart, (("process-kill", "web/web1"),), fails("redundant again")),
-    Defect(12, "address remembered", address_remembered, (("host-off", "primary"),), down("write")),
-    Defect(13, "one server known", one_server_known, (("host-off", "web1"),), down("serve")),
-    Defect(14, "backup does not know the first", backup_alone, (("process-kill", "web/web1"),), refuses),
+    Defect(10, "no restart", no_restart, (KILL_WEB1,), fails("redundant again")),
+    Defect(12, "address remembered", address_remembered, (OFF_PRIMARY,), down("write")),
+    Defect(13, "one server known", one_server_known, (OFF_WEB1,), down("serve")),
+    Defect(14, "backup does not know the first", backup_alone, (KILL_WEB1,), refuses),
     Defect(15, "no start at boot", no_start_at_boot, (("host-off", "lb2"),), fails("redundant again")),
-    Defect(
-        18, "way of one load balancer", way_of_one_load_balancer, (("host-off", "web1"), ("host-off", "holder")), down("serve")
-    ),
+    Defect(18, "way of one load balancer", way_of_one_load_balancer, (OFF_WEB1, ("host-off", "holder")), down("serve")),
 )
 # Changes of the file, and the codes of which one must then be there and was not before.
 IN_THE_FILE = {
     2: ("all voters in one zone", [("zone: b", "zone: a"), ("zone: c", "zone: a")], ("F202", "F204", "F211")),
-    5: (
-        "health check includes the database",
-        [('module: "shop:app"', 'module: "shop:app"\n    health: /ready')],
-        ("F106", "F220"),
-    ),
+    5: ("health check includes the database", [('module: "shop:app"', 'module: "shop:app"\n    health: /ready')], ("F206",)),
     16: ("both load balancers in one zone", [("lb2: {zone: b}", "lb2: {zone: a}")], ("F202", "F211")),
     17: ("no witness", [(", witness: w1", ""), ("  w1: {zone: c}\n", "")], ("F203", "F210")),
 }
@@ -302,9 +284,8 @@ def main(words: Sequence[str]) -> int:
             if not chosen or defect.number in chosen:
                 found, said = tried(site, defect)
                 missed += not found
-                print(
-                    f"| {defect.number} | {defect.name} | {'drill' if found else '**nobody**'} | {found or said} |", flush=True
-                )
+                by = "drill" if found else "**nobody**"
+                print(f"| {defect.number} | {defect.name} | {by} | {found or said} |", flush=True)
     return 1 if missed else 0
 
 
