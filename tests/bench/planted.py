@@ -1,8 +1,8 @@
 # ruff: noqa: T201 - what is printed is the result
 """Stacks that are spoiled on purpose: does what docs/reference/planted-defects.md names find each?
 
-As root: `PYTHONPATH=tests/shared .venv/bin/python tests/bench/planted.py [NUMBERS...]`. Some 45 s for each that a drill must find,
-in one lab. Prints a row per defect; exit code 1 when one was found by nobody who was to find it.
+As root: `PYTHONPATH=tests/shared .venv/bin/python tests/bench/planted.py [NUMBERS...]`. Some 45 s for each that a drill must
+find, in one lab. Prints a row per defect; exit code 1 when one was found by nobody who was to find it.
 """
 
 from __future__ import annotations
