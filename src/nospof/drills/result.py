@@ -14,7 +14,7 @@ VERSION = 1
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Agreement(StrEnum):
@@ -179,7 +179,7 @@ class Combination(_Value):
     predicted: dict[str, str]
     """By goal: up, down."""
     seen: dict[str, str]
-    """By goal: up or down where drills settled it, else unknown."""
+    """By goal: up or down where drills settled it, else unknown or not named."""
     settled: str
     """drilled; implied, by a drill with more or fewer losses; unproven."""
     by: tuple[int, ...] = ()
@@ -189,7 +189,7 @@ class Combination(_Value):
 
     @property
     def is_wrong(self) -> bool:
-        return any(self.seen[goal] not in (state, "unknown") for goal, state in self.predicted.items())
+        return any(self.seen.get(goal, "unknown") not in (state, "unknown") for goal, state in self.predicted.items())
 
 
 class Measured(_Value):
