@@ -20,6 +20,7 @@ from nospof.analysis.codes import CODES as FINDINGS
 from nospof.cli.main import app
 from nospof.cli.weak import weak_spots
 from nospof.component import Component
+from nospof.drills.result import Proof
 from nospof.explain.svg import svg
 from nospof.onhost.agent.decide import MOVES, TABLE
 from nospof.resolve import Allotment, resolve
@@ -55,6 +56,7 @@ def pages() -> dict[str, str]:
         "failover.md": _failover(),
         "distributed.svg": _drawing(HERE.parents[1] / "examples/distributed/stack.yaml"),
         "stack.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
+        "proof.schema.json": _proof_schema(),
     }
 
 
@@ -165,6 +167,12 @@ def _commands() -> str:
         "0 is good, notes allowed. `check` ends with 1 when it found something from *warning* up; `status` and `plan` with 3\n"
         f"when a host did not answer. Errors, by their names in the code:\n\n```\n{inspect.cleandoc(errors)}\n```\n"
     )
+
+
+def _proof_schema() -> str:
+    """What `nospof prove` writes, with what the code says of each value."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Proof.model_json_schema(mode="serialization")}
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 def _drawing(stack_file: Path) -> str:
