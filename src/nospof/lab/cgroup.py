@@ -49,7 +49,31 @@ class Group:
         self._set_frozen("1")
 
     def thaw(self) -> None:
-        self._set_frozen("0")
+        """Let all go on; nothing if there is no such group."""
+        if self.path.exists():
+            self._set_frozen("0")
+
+    def can_limit_memory(self) -> bool:
+        """Say whether the machine has given memory to version 2, and the group may use it."""
+        return (self.path / "memory.max").exists()
+
+    def memory_used(self) -> int:
+        """Return the bytes that the group uses now, with what the kernel keeps of files for it."""
+        return int(self._read("memory.current") or 0)
+
+    def limit_memory(self, limit: int | None) -> None:
+        """Let the group use so many bytes, None: all it wants. The kernel ends processes where they cannot do with less."""
+        if self.can_limit_memory():
+            (self.path / "memory.max").write_text("max" if limit is None else str(limit))
+
+    def memory_limit(self) -> int | None:
+        said = self._read("memory.max").strip()
+        return int(said) if said not in ("", "max") else None
+
+    def memory_failures(self) -> int:
+        """Count how often the group wanted more than it may have, since it was made."""
+        counts = dict(line.split() for line in self._read("memory.events").splitlines())
+        return int(counts.get("max", 0)) + int(counts.get("oom_kill", 0))
 
     def wait_until_empty(self) -> None:
         """Raises NotHealed if processes are left after 30 s: they hang in the kernel, and nothing can end them."""

@@ -7,6 +7,7 @@ namespace of its host. So a killed host leaves neither, soon after its last proc
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -88,6 +89,27 @@ def resume(mount_fd: int) -> None:
     """Let writes go on; nothing if they did."""
     with contextlib.suppress(OSError):
         fcntl.ioctl(mount_fd, _FITHAW, 0)
+
+
+def is_stalled(mount_fd: int) -> bool:
+    """Try to stall it: only one that is stalled refuses. Else it is at once let go again."""
+    try:
+        stall(mount_fd)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            return True
+        raise
+    resume(mount_fd)
+    return False
+
+
+def has_failed(mount_fd: int) -> bool:
+    """Say whether the file system was stopped by `lose_power`."""
+    try:
+        os.fsync(mount_fd)
+    except OSError:
+        return True
+    return False
 
 
 def resume_unmounted(places: HostPlaces) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 from nospof.apply.transport import Outcome, Unreachable
 from nospof.errors import Failed, WrongInput
 from nospof.lab import disk, forwarder, inotify, lock, network
-from nospof.lab.cgroup import FORWARDER, tree
+from nospof.lab.cgroup import FORWARDER, Group, tree
 from nospof.lab.host import Host, HostState
 from nospof.lab.image import ensure_image, image_path
 from nospof.lab.network import Cable
@@ -84,7 +84,8 @@ class Lab:
                 ensure_image(record.plan.packages, progress, record.plan.suite)
             self._require_room(plan)
             network.make_switches(self.places, (host.zone for host in plan.with_client()))
-            network.mend(self.places)
+            for cut in network.cuts(self.places):
+                network.mend(self.places, cut)
             _for_each(plan.with_client(), _Boot(self.places, record.image, lock_fd, progress).bring_up)
             self._forward(record, lock_fd, progress)
 
@@ -126,7 +127,7 @@ class Lab:
 
     def address(self, host: str) -> str:
         """The address that the plan gives to `host`. Raises WrongInput for a host the lab does not have."""
-        return self._addresses([host])[0]
+        return _cable(self.places, self._required_record().plan, host).address
 
     def power_off(self, host: str) -> float:
         """Take the power away and return the monotonic time at which the host fell silent.
@@ -165,23 +166,59 @@ class Lab:
         """Pull the host's cable, or put it in. `run` works all the same."""
         network.set_link(self._known(host).places, is_up)
 
+    def has_link(self, host: str) -> bool:
+        """Whether the host's cable is in."""
+        return network.has_link(self._known(host).places)
+
     def zone_link(self, zone: str, is_up: bool) -> None:
         """Cut a zone off from all others, or join it again."""
         network.set_zone_link(self.places, zone, is_up)
 
-    def cut(self, a: Iterable[str], b: Iterable[str], *, one_way: bool = False, ports: Iterable[int] = ()) -> None:
+    def zone_is_linked(self, zone: str) -> bool:
+        return network.zone_is_linked(self.places, zone)
+
+    def cut(
+        self,
+        a: Iterable[str] | None,
+        b: Iterable[str] | None,
+        *,
+        one_way: bool = False,
+        ports: Iterable[int] = (),
+        percent: int = 100,
+        name: str = "",
+    ) -> None:
         """Drop silently what goes between the hosts `a` and the hosts `b`; `one_way`: only what goes from `a` to `b`.
 
-        `ports`: only TCP from or to these. `run` works all the same. Cuts add up until `mend`.
+        None: everybody. `ports`: only TCP from or to these. `percent`: so many of a hundred packets. `run` works all the
+        same. Cuts of one name add up until `mend` of that name.
         """
-        ports, sources, targets = tuple(ports), self._addresses(a), self._addresses(b)
-        network.add_cut(self.places, sources, targets, ports)
+        ports, sources, targets = tuple(ports), self._cables(a), self._cables(b)
+        network.add_cut(self.places, network.Cut(sources, targets, ports, percent), name)
         if not one_way:
-            network.add_cut(self.places, targets, sources, ports)
+            network.add_cut(self.places, network.Cut(targets, sources, ports, percent), name)
 
-    def mend(self) -> None:
-        """End all that `cut` began."""
-        network.mend(self.places)
+    def mend(self, name: str = "") -> None:
+        """End what `cut` began under that name; nothing if there is nothing."""
+        network.mend(self.places, name)
+
+    def has_cut(self, name: str) -> bool:
+        return name in network.cuts(self.places)
+
+    def dropped(self, name: str) -> int:
+        """Count the packets that the cuts of that name have dropped so far."""
+        return network.dropped(self.places, name)
+
+    def can_delay(self) -> bool:
+        """Whether this machine's kernel can delay packets (netem)."""
+        return network.can_delay(self.places)
+
+    def delay(self, host: str, ms: int) -> None:
+        """Deliver all that is sent to `host` so much later; 0 ends it. Raises Failed where the kernel cannot."""
+        network.set_delay(self._known(host).places, ms)
+
+    def delay_of(self, host: str) -> str:
+        """The delay towards `host` in the kernel's words; "" if there is none."""
+        return network.delay_of(self._known(host).places)
 
     def stall_disk(self, host: str, is_stalled: bool) -> None:
         """Make every write to the host's disk wait, or go on. Raises Failed if the host is off."""
@@ -189,6 +226,26 @@ class Lab:
             if mount_fd is None:
                 raise Failed(f"the disk of {host} is not in use", why="the host is off")
             (disk.stall if is_stalled else disk.resume)(mount_fd)
+
+    def is_disk_stalled(self, host: str) -> bool:
+        """Whether writes to the host's disk wait; one that is not in use does not stall."""
+        with self._known(host).mounted_disk() as mount_fd:
+            return mount_fd is not None and disk.is_stalled(mount_fd)
+
+    def fail_disk(self, host: str) -> None:
+        """Answer what the host wants of its disk with an error, until it is booted anew. Raises Failed if it is off."""
+        with self._known(host).mounted_disk() as mount_fd:
+            if mount_fd is None:
+                raise Failed(f"the disk of {host} is not in use", why="the host is off")
+            disk.lose_power(mount_fd)
+
+    def has_disk_failed(self, host: str) -> bool:
+        with self._known(host).mounted_disk() as mount_fd:
+            return mount_fd is not None and disk.has_failed(mount_fd)
+
+    def memory(self, host: str) -> Group:
+        """The host's control group, which counts and limits its memory where the machine lets it."""
+        return self._known(host).group
 
     def down(self) -> None:
         """Remove all of the lab; nothing is left of it, another lab is not touched. Nothing if there is no lab."""
@@ -262,9 +319,11 @@ class Lab:
             raise WrongInput(f"lab {self.places.lab} has no host {name}", why=f"it has {known}")
         return host
 
-    def _addresses(self, names: Iterable[str]) -> list[str]:
+    def _cables(self, names: Iterable[str] | None) -> tuple[Cable, ...] | None:
+        if names is None:
+            return None
         plan = self._required_record().plan
-        return [_cable(self.places, plan, name).address for name in names]
+        return tuple(_cable(self.places, plan, name) for name in names)
 
     def _required_record(self) -> LabRecord:
         record = read_record(self.places)

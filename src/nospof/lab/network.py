@@ -21,6 +21,7 @@ from nospof.lab.places import NAMESPACES, PREFIX_LENGTH, TRUNK_ADDRESS, HostPlac
 
 TRUNK = "trunk"
 _CUTS = "cuts"
+_ALWAYS = 100
 # Multicast snooping would lose VRRP and neighbour discovery where nobody asks who listens.
 _BRIDGE = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 
@@ -32,6 +33,35 @@ class Cable:
     host: HostPlaces
     zone: str
     address: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is dropped, silently: from `sources` to `targets`, None for everybody.
+
+    `ports`: only TCP from or to one of these. `percent`: so many of a hundred packets, by chance.
+    """
+
+    sources: tuple[Cable, ...] | None
+    targets: tuple[Cable, ...] | None
+    ports: tuple[int, ...] = ()
+    percent: int = _ALWAYS
+
+    def rules(self) -> list[str]:
+        """The rules in nft's words.
+
+        By the sender's card and the receiver's cable, so that addresses that move and multicast are meant too. Only IP: the
+        cables stay in, and ARP is answered, else the peers would soon be told that there is no way.
+        """
+        pair = "meta protocol ip"
+        if self.sources is not None:
+            pair += f" ether saddr {_set(mac_address(cable.address) for cable in self.sources)}"
+        if self.targets is not None:
+            cables = [f'"{cable.host.port}"' for cable in self.targets]
+            pair += f" oifname {_set(cables)}"
+        chance = "" if self.percent == _ALWAYS else f" numgen random mod {_ALWAYS} < {self.percent}"
+        ends = [f" tcp {end} {_set(map(str, self.ports))}" for end in ("sport", "dport")] if self.ports else [""]
+        return [f"{pair}{end}{chance} counter drop" for end in ends]
 
 
 def make_switches(places: Places, zones: Iterable[str]) -> None:
@@ -115,25 +145,69 @@ def set_zone_link(places: Places, zone: str, is_up: bool) -> None:
     machine.call(["ip", "-n", places.namespace, "link", "set", "dev", interface_name("t", zone), state])
 
 
-def add_cut(places: Places, sources: Iterable[str], targets: Iterable[str], ports: Iterable[int] = ()) -> None:
-    """Drop what goes from the addresses `sources` to `targets`, and says nothing of it: cables stay in, and ARP is answered.
+def zone_is_linked(places: Places, zone: str) -> bool:
+    """Say whether the zone is joined to the others."""
+    return _is_up(places.namespace, interface_name("t", zone))
 
-    `ports`: only TCP from or to one of these. Cuts add up until `mend`.
-    """
-    pair = f"ip saddr {_set(sources)} ip daddr {_set(targets)}"
-    drops = [f"tcp {end} {_set(map(str, ports))} drop" for end in ("sport", "dport")] if ports else ["drop"]
-    rules = [f"{pair} {drop}" for drop in drops]
+
+def has_link(host: HostPlaces) -> bool:
+    """Say whether the host's cable is in, at the bridge's end."""
+    return _is_up(host.of.namespace, host.port)
+
+
+def add_cut(places: Places, cut: Cut, name: str = "") -> None:
+    """Begin to drop what `cut` says. Cuts of one name add up until `mend`."""
     chain = "type filter hook forward priority 0; policy accept;"
-    text = "\n".join([f"table bridge {_CUTS} {{ chain cut {{ {chain}", *rules, "}", "}", ""])
-    machine.call([*inside(NAMESPACES / places.namespace), "nft", "-f", "-"], text=text)
+    text = "\n".join([f"table bridge {_table(name)} {{ chain cut {{ {chain}", *cut.rules(), "}", "}", ""])
+    machine.call([*_nft(places), "-f", "-"], text=text)
 
 
-def mend(places: Places) -> None:
-    """End all cuts."""
-    nft = [*inside(NAMESPACES / places.namespace), "nft"]
-    # Asked for first: a machine whose kernel cannot filter on bridges has none, and needs none.
-    if f"table bridge {_CUTS}" in machine.call([*nft, "list", "tables"]).splitlines():
-        machine.call([*nft, "delete", "table", "bridge", _CUTS])
+def mend(places: Places, name: str = "") -> None:
+    """End the cuts of that name, and no others."""
+    if name in cuts(places):
+        machine.call([*_nft(places), "delete", "table", "bridge", _table(name)])
+
+
+def cuts(places: Places) -> tuple[str, ...]:
+    """Name all cuts; a machine whose kernel cannot filter on bridges has none."""
+    words = [line.split() for line in machine.call([*_nft(places), "list", "tables"]).splitlines()]
+    tables = [table for _, family, table in words if family == "bridge" and table.partition(".")[0] == _CUTS]
+    return tuple(table.partition(".")[2] for table in tables)
+
+
+def dropped(places: Places, name: str) -> int:
+    """Count the packets that the cuts of that name have dropped so far; 0 if there are none."""
+    if name not in cuts(places):
+        return 0
+    shown = json.loads(machine.call([*_nft(places), "-j", "list", "table", "bridge", _table(name)]))
+    parts = [part for entry in shown["nftables"] for part in entry.get("rule", {}).get("expr", ())]
+    return sum(part["counter"]["packets"] for part in parts if "counter" in part)
+
+
+def set_delay(host: HostPlaces, ms: int) -> None:
+    """Deliver what goes to the host so much later; 0: at once again. Raises Failed where the kernel has no netem."""
+    at = ["tc", "-n", host.of.namespace, "qdisc"]
+    if ms:
+        machine.call([*at, "replace", "dev", host.port, "root", "netem", "delay", f"{ms}ms"])
+    elif delay_of(host):
+        machine.call([*at, "del", "dev", host.port, "root"])
+
+
+def delay_of(host: HostPlaces) -> str:
+    """What the kernel says of the delay towards the host; "" if there is none."""
+    shown = machine.call(["tc", "-n", host.of.namespace, "qdisc", "show", "dev", host.port])
+    return next((line for line in shown.splitlines() if "netem" in line), "")
+
+
+def can_delay(places: Places) -> bool:
+    """Try whether the kernel has netem."""
+    at = ["tc", "-n", places.namespace, "qdisc"]
+    try:
+        machine.call([*at, "add", "dev", "lo", "root", "netem", "delay", "1ms"])
+    except Failed:
+        return False
+    machine.call([*at, "del", "dev", "lo", "root"])
+    return True
 
 
 def namespaces(places: Places) -> tuple[str, ...]:
@@ -168,6 +242,19 @@ def inside(namespace: Path) -> list[str]:
 
 def _set(entries: Iterable[str]) -> str:
     return f"{{ {', '.join(entries)} }}"
+
+
+def _table(name: str) -> str:
+    return f"{_CUTS}.{name}" if name else _CUTS
+
+
+def _nft(places: Places) -> list[str]:
+    return [*inside(NAMESPACES / places.namespace), "nft"]
+
+
+def _is_up(namespace: str, interface: str) -> bool:
+    shown = json.loads(machine.call(["ip", "-n", namespace, "-json", "link", "show", "dev", interface]))
+    return "UP" in shown[0]["flags"]
 
 
 def _make_namespace(name: str) -> None:

@@ -56,6 +56,35 @@ def test_groups_are_folders_elsewhere(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_memory_is_limited_where_the_machine_lets_a_group(tmp_path: Path) -> None:
+    """Files of the kernel's names: this machine may have given memory to version 1."""
+    group = cgroup.Group(tmp_path)
+    group.limit_memory(1 << 20)
+    assert not group.can_limit_memory()
+    assert (group.memory_limit(), group.memory_failures()) == (None, 0)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("4096\n")
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 3\noom 1\noom_kill 1\n")
+    assert (group.memory_used(), group.memory_limit(), group.memory_failures()) == (4096, None, 4)
+    group.limit_memory(1 << 20)
+    assert group.memory_limit() == 1 << 20
+    group.limit_memory(None)
+    assert (tmp_path / "memory.max").read_text() == "max"
+
+
+def test_cut_is_by_card_and_cable_so_that_addresses_that_move_are_meant() -> None:
+    one, two = (network.Cable(Places("shop").host(f"db{number}"), "a", f"198.18.1.{number}") for number in (1, 2))
+    pair = 'meta protocol ip ether saddr { 02:00:c6:12:01:01 } oifname { "p-db2" }'
+    assert network.Cut((one,), (two,)).rules() == [f"{pair} counter drop"]
+    assert network.Cut((one,), (two,), (3306, 8008)).rules() == [
+        f"{pair} tcp sport {{ 3306, 8008 }} counter drop",
+        f"{pair} tcp dport {{ 3306, 8008 }} counter drop",
+    ]
+    assert network.Cut(None, (two,), percent=20).rules() == [
+        'meta protocol ip oifname { "p-db2" } numgen random mod 100 < 20 counter drop'
+    ]
+
+
 def test_program_that_fails_is_told_with_its_last_lines() -> None:
     with pytest.raises(Failed, match="ended with 3") as caught:
         machine.call(["sh", "-c", "echo first; echo last >&2; exit 3"])
