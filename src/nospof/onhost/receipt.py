@@ -37,7 +37,8 @@ class Receipt:
     trees: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     instances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """id → {"units": names, "probes": commands that exit 0 while it is healthy}."""
+    """id → {"units": names, "probes": commands that exit 0 while it is healthy, and for drills
+    "other_units": names of those that something else than systemd starts, "configurations": files with a checker}."""
 
 
 @dataclass(frozen=True)

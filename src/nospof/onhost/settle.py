@@ -39,6 +39,8 @@ def settle(manifest: Manifest, receipt: Receipt, journal: Journal, finished: Rec
             instances={
                 instance.id: {
                     "units": [unit.name for unit in instance.units if unit.is_started],
+                    "other_units": [unit.name for unit in instance.units if not unit.is_started],
+                    "configurations": [file.path for file in instance.files if file.check],
                     "probes": [list(probe.argv) for probe in instance.healthy_when],
                 }
                 for instance in manifest.instances
