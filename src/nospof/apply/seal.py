@@ -12,7 +12,7 @@ import re
 import secrets
 import string
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -85,6 +85,12 @@ class Vault:
     def key(self, instance: str) -> str:
         """Private key of `instance`, PEM."""
         return self._kept(f"certificates/{instance.replace('/', '@')}.key", _new_key)
+
+    def ended_certificate(self, instance: str) -> str:
+        """What `certificate` would be on the day after its end, had nobody renewed it. Kept nowhere."""
+        then = self.clock() - datetime.timedelta(days=INTERNAL_DAYS + 1)
+        past = replace(self, clock=lambda: then)
+        return past._issue(instance, self._request(instance))
 
     # --- keeping -----------------------------------------------------------------------------------------------------
     def _kept(self, name: str, make: Callable[[], str]) -> str:

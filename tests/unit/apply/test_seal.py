@@ -112,6 +112,17 @@ def test_certificate_is_the_same_until_a_third_of_its_life_is_left(tmp_path: Pat
     assert parsed(renewed).serial_number != parsed(first).serial_number
 
 
+def test_ended_certificate_is_that_of_the_instance_and_is_kept_nowhere(tmp_path: Path) -> None:
+    sealed = vault(tmp_path)
+    valid = parsed(sealed.certificate("lb/h1"))
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+    ended = parsed(vault(tmp_path, is_reading=True).ended_certificate("lb/h1"))
+    ended.verify_directly_issued_by(parsed(sealed.ca()))
+    assert ended.not_valid_after_utc < NOW
+    assert (ended.public_key(), names(ended)) == (valid.public_key(), names(valid))
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+
+
 def test_certificate_is_made_anew_when_a_name_changed(tmp_path: Path) -> None:
     first = vault(tmp_path).certificate("lb/h1")
     again = vault(tmp_path, of=topology(domain="new.example.com")).certificate("lb/h1")
