@@ -9,6 +9,8 @@ fault did not bring; `injected` and `healed` look at the thing itself, never at 
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -53,6 +55,8 @@ class Fault(BaseModel):
     breaks: ClassVar[Target]
     lasts: ClassVar[bool] = True
     """Whether it holds until it is healed; else it is over at once, and what it broke comes back by itself."""
+    at_most: ClassVar[bool] = False
+    """Whether `lost` is the most it can take away: what outlives that outlives the fault, of the rest nothing is said."""
     comes_back_s: ClassVar[float] = 30.0
     """Within so long after healing the target itself is as before; what others need then is another matter."""
 
@@ -94,6 +98,12 @@ class Fault(BaseModel):
     def instance(self) -> InstanceId:
         tier, _, host = self.target.partition("/")
         return InstanceId(tier, host)
+
+    @property
+    def mark(self) -> str:
+        """A word of its own, the same in every process, to name what belongs to this fault and to no other."""
+        digest = hashlib.sha256(json.dumps(self.plain(), sort_keys=True).encode()).hexdigest()
+        return f"{self.name}-{digest[:8]}"
 
     def unavailable(self, ground: Ground) -> str:
         """Why it cannot be made here; "" where it can."""
@@ -142,6 +152,9 @@ def fault_of(plain: Mapping[str, Any], topology: Topology) -> Fault:
     known = targets(kind, topology)
     if found.target not in known:
         raise WrongInput(f"there is no {kind.breaks.value} {found.target}", fix=f"one of: {', '.join(known)}")
+    hosts = {host.name for host in topology.hosts}
+    if strange := sorted(set(found.hosts(topology)) - hosts):
+        raise WrongInput(f"there is no host {', '.join(strange)}", fix=f"one of: {', '.join(sorted(hosts))}")
     return found
 
 

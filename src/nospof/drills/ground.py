@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nospof.apply.transport import Finished, Outcome
 from nospof.deployment import Deployment
@@ -19,10 +21,10 @@ ON_HOST_S = 20.0
 
 @dataclass(frozen=True)
 class Ground:
-    """The stack that is drilled. What is read here is read anew each time, but for the units of an instance."""
+    """The stack that is drilled. What is read here is read anew each time, but for the receipts of hosts."""
 
     deployment: Deployment
-    _units: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict, compare=False, repr=False)
+    _receipts: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def topology(self) -> Topology:
@@ -45,11 +47,28 @@ class Ground:
         raise Uncertain(f"host {host}: a command of the drill did not end well", why=said[-400:])
 
     def units(self, instance: InstanceId) -> tuple[str, ...]:
-        """The systemd units of `instance`, in the order in which they start, as its host was told to have them."""
-        if instance.host not in self._units:
-            receipt = json.loads(self.sh(instance.host, f"cat {RECEIPT}"))
-            self._units[instance.host] = {name: tuple(entry["units"]) for name, entry in receipt["instances"].items()}
-        return self._units[instance.host][str(instance)]
+        """The units of `instance` that systemd starts, in that order, as its host was told to have them."""
+        return tuple(self._receipt(instance)["units"])
+
+    def all_units(self, instance: InstanceId) -> tuple[str, ...]:
+        """Also those that another unit of it starts, such as a database server that belongs to its agent."""
+        return (*self.units(instance), *self._receipt(instance)["other_units"])
+
+    def configurations(self, instance: InstanceId) -> tuple[str, ...]:
+        """The files of `instance` that its program has a checker for."""
+        return tuple(self._receipt(instance)["configurations"])
+
+    def is_healthy(self, instance: InstanceId) -> bool:
+        """Whether `instance` answers as its host would see it."""
+        probes = [shlex.join(probe) for probe in self._receipt(instance)["probes"]]
+        said = self.sh(instance.host, f"if {' && '.join(probes or ['true'])}; then echo well; fi 2>&1")
+        return said.endswith("well\n")
+
+    def _receipt(self, instance: InstanceId) -> dict[str, Any]:
+        if instance.host not in self._receipts:
+            self._receipts[instance.host] = json.loads(self.sh(instance.host, f"cat {RECEIPT}"))["instances"]
+        entry: dict[str, Any] = self._receipts[instance.host][str(instance)]
+        return entry
 
     # --- who -------------------------------------------------------------------------------------------------------------
     def resolve(self, target: str) -> str:

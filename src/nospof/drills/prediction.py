@@ -44,12 +44,22 @@ def forecasts(topology: Topology, made: Structure, faults: Sequence[Fault]) -> t
             Forecast(goal.value, State.UNKNOWN, why=("the topology does not tell what this means",)) for goal in made.goals
         )
     touched = {part for fault in faults for part in fault.touches(topology)}
-    return tuple(_forecast(topology, made, goal, frozenset[Part]().union(*known), touched) for goal in made.goals)
+    certainly = frozenset[Part]().union(*(parts for fault, parts in zip(faults, known, strict=True) if not fault.at_most))
+    return tuple(_forecast(topology, made, goal, certainly, frozenset[Part]().union(*known), touched) for goal in made.goals)
 
 
-def _forecast(topology: Topology, made: Structure, goal: Goal, lost: frozenset[Part], touched: Iterable[Part]) -> Forecast:
-    if made.fails(goal, lost):
-        return Forecast(goal.value, State.DOWN, why=made.reason(goal, lost))
+def _forecast(
+    topology: Topology,
+    made: Structure,
+    goal: Goal,
+    certainly: frozenset[Part],
+    at_most: frozenset[Part],
+    touched: Iterable[Part],
+) -> Forecast:
+    if made.fails(goal, certainly):
+        return Forecast(goal.value, State.DOWN, why=made.reason(goal, certainly))
+    if made.fails(goal, at_most):
+        return Forecast(goal.value, State.UNKNOWN, why=("it may take less away than this:", *made.reason(goal, at_most)))
     missed = [taking_over_s(topology, part) for part in touched]
     if not all(is_known for _, is_known in missed):
         return Forecast(goal.value, State.UP)

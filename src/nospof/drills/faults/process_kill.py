@@ -3,9 +3,6 @@
 from nospof.drills.fault import Evidence, Fault, Ground, Target
 from nospof.drills.unit_processes import kill, processes
 
-# With their start times, since a number is soon used again.
-BEFORE = "/run/nospof-drill-killed-{slug}"
-
 
 class ProcessKill(Fault):
     name = "process-kill"
@@ -15,17 +12,18 @@ class ProcessKill(Fault):
 
     @property
     def _before(self) -> str:
-        return BEFORE.format(slug=self.target.replace("/", "-"))
+        """Which processes there were, with their start times, since a number is soon used again."""
+        return f"/run/nospof-{self.mark}"
 
     def unavailable(self, ground: Ground) -> str:
         return ""
 
     def inject(self, ground: Ground) -> None:
-        units = ground.units(self.instance)
+        units = ground.all_units(self.instance)
         ground.sh(self.instance.host, f"{processes(units)} >{self._before}\ntest -s {self._before}\n{kill(units, 'KILL')}")
 
     def injected(self, ground: Ground) -> Evidence:
-        units = ground.units(self.instance)
+        units = ground.all_units(self.instance)
         said = ground.sh(self.instance.host, f"cat {self._before}; echo; {processes(units)}")
         before, _, now = said.partition("\n\n")
         killed = set(before.splitlines())

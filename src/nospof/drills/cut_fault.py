@@ -1,0 +1,31 @@
+"""What faults share that have the lab's network drop packets: rules of their own, which nobody else's healing ends."""
+
+from __future__ import annotations
+
+from nospof.drills.fault import Evidence, Fault, Ground
+from nospof.drills.reach import reached, running
+
+# Enough that even of one lost in a hundred something is seen, if it is looked more than once.
+PACKETS = 50
+
+
+class CutFault(Fault):
+    """Subclasses inject, with `name=self.mark` in every `Lab.cut`, and say from where to where packets are lost."""
+
+    def heal(self, ground: Ground) -> None:
+        ground.lab.mend(self.mark)
+
+    def healed(self, ground: Ground) -> Evidence:
+        is_there = ground.lab.has_cut(self.mark)
+        return Evidence(not is_there, "packets are still dropped" if is_there else "no packet is dropped any more")
+
+    def silence(self, ground: Ground, here: tuple[str, ...], there: tuple[str, ...]) -> Evidence:
+        """No host of `here` gets an answer from one of `there`, and it is because of this fault."""
+        found = {(one, other) for one in here for other in reached(ground, one, there)} if there else set()
+        lost = ground.lab.dropped(self.mark)
+        says = ", ".join(f"{one} reaches {other}" for one, other in sorted(found)) or f"{lost} packets were dropped"
+        return Evidence(not found and (lost > 0 or not there), says)
+
+    def others(self, ground: Ground) -> tuple[str, ...]:
+        """All that run but the host itself."""
+        return running(ground, but=self.hosts(ground.topology))
