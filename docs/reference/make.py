@@ -15,12 +15,14 @@ from typing import Any
 import typer.main
 
 import nospof.components
+import nospof.drills.faults
 import nospof.errors
 from nospof.analysis.codes import CODES as FINDINGS
 from nospof.cli.main import app
 from nospof.cli.weak import weak_spots
 from nospof.component import Component
 from nospof.drills.result import Proof
+from nospof.drills.fault import Fault, targets
 from nospof.explain.svg import svg
 from nospof.onhost.agent.decide import MOVES, TABLE
 from nospof.resolve import Allotment, resolve
@@ -28,8 +30,10 @@ from nospof.stack.codes import CODES as PROBLEMS
 from nospof.stack.codes import RESOLVE_CODES
 from nospof.stack.load import load
 from nospof.stack.schema import json_schema
+from nospof.topology import Topology
 
 HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "examples/distributed/stack.yaml"
 MADE = "<!-- Made by script/docs; changes made here are overwritten. -->\n"
 HELP_WIDTH = 96
 Schema = Mapping[str, Any]
@@ -54,7 +58,8 @@ def pages() -> dict[str, str]:
         "codes.md": _codes(),
         "commands.md": _commands(),
         "failover.md": _failover(),
-        "distributed.svg": _drawing(HERE.parents[1] / "examples/distributed/stack.yaml"),
+        "faults.md": _faults(),
+        "distributed.svg": _drawing(EXAMPLE),
         "stack.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
         "proof.schema.json": _proof_schema(),
     }
@@ -113,13 +118,22 @@ def _values(value: Schema) -> str:
     """What may stand there, in words."""
     if "const" in value:
         return f"`{value['const']}`"
+    if value.get("type") == "boolean":
+        return "`true`, `false`"
     if "enum" in value:
         return ", ".join(f"`{one}`" for one in value["enum"])
     if "minimum" in value or "maximum" in value:
         return f"{value.get('minimum', '')} to {value['maximum']}" if "maximum" in value else f"from {value['minimum']}"
     if "anyOf" in value and {one.get("type") for one in value["anyOf"]} == {"string", "array"}:
         return _example(value, "one or a list")
-    kinds = {"string": "text", "object": "keys with values", "integer": "number", "number": "number", "array": "list"}
+    kinds = {
+        "string": "text",
+        "object": "keys with values",
+        "integer": "number",
+        "number": "number",
+        "array": "list",
+        "boolean": "true or false",
+    }
     return _example(value, kinds.get(value.get("type", ""), "text"))
 
 
@@ -134,7 +148,7 @@ def _flow(value: object) -> str:
         return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_flow(one) for one in value) + "]"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _shown(value: object) -> str:
@@ -177,9 +191,13 @@ def _proof_schema() -> str:
 
 def _drawing(stack_file: Path) -> str:
     """What `nospof diagram --format svg` says of a stack that was never brought up."""
-    stack = load(stack_file, {name: kind.settings_type for name, kind in Component.kinds.items()})
-    topology = resolve(stack, Allotment()).topology
+    topology = _topology_of(stack_file)
     return svg(topology, weak_spots(topology))
+
+
+def _topology_of(stack_file: Path) -> Topology:
+    stack = load(stack_file, {name: kind.settings_type for name, kind in Component.kinds.items()})
+    return resolve(stack, Allotment()).topology
 
 
 def _failover() -> str:
@@ -196,6 +214,45 @@ def _failover() -> str:
         + _moves()
         + "\n".join(sections)
     )
+
+
+def _faults() -> str:
+    topology, kinds = _topology_of(EXAMPLE), sorted(Fault.kinds.items())
+    faults = [(f"`{name}`", kind.breaks.value, kind.about, _foretold(kind, topology), _healed_by(kind)) for name, kind in kinds]
+    parameters = [(f"`{name}`", *row) for name, kind in kinds for row in _parameters(kind)]
+    return (
+        f"{MADE}# Faults\n\n"
+        "What drills can break. Each is written down before it is made, so that it is healed whatever happens to the run: by\n"
+        "the run, by the guard beside it, by the next run, and where it can by the host, with the controlling machine dead or\n"
+        "the network cut. Healing may be repeated, and takes away nothing that the fault did not bring. What a machine or its\n"
+        "kernel cannot do is reported as *unavailable*, never passed.\n\n"
+        f"{_markdown_table(('fault', 'target', 'what happens', 'foretold', 'healed by'), faults)}\n"
+        "*lost*: a goal is foretold to be up or down as if the target were lost for as long as the fault holds. *at most\n"
+        "lost*: what outlives that loss is foretold to be up, of the rest nothing is said. *nothing*: only what became of\n"
+        "writes is judged.\n\n"
+        f"## Parameters\n\n{_markdown_table(('fault', 'key', 'what', 'value', 'default'), parameters)}"
+    )
+
+
+def _foretold(kind: type[Fault], topology: Topology) -> str:
+    """What the topology says of it."""
+    lost = kind(target=targets(kind, topology)[0]).lost(topology)
+    if lost is None:
+        return "nothing"
+    if not lost:
+        return "no loss"
+    return "at most lost" if kind.at_most else "lost"
+
+
+def _healed_by(kind: type[Fault]) -> str:
+    if not kind.lasts:
+        return "itself"
+    return "a run, or the host" if kind.undo is not Fault.undo else "a run"
+
+
+def _parameters(kind: type[Fault]) -> list[tuple[str, ...]]:
+    properties = kind.model_json_schema()["properties"]
+    return [_row(key, value, is_required=False) for key, value in properties.items() if key != "target"]
 
 
 def _moves() -> str:
