@@ -11,7 +11,8 @@ import subprocess
 import sys
 
 import pytest
-from aralia import FOLDER, answers, cut_sets_bottom_up, number_of_sets, tree
+from aralia import FOLDER, answers, number_of_sets, tree
+from gate_by_gate import cut_sets_bottom_up
 
 from nospof.analysis.fault_tree.budget import Budget
 from nospof.analysis.fault_tree.building import Function, built

@@ -10,8 +10,6 @@ A. Rauzy, New algorithms for fault trees analysis, 1993, https://doi.org/10.1016
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from nospof.analysis.fault_tree.budget import Budget
 from nospof.analysis.fault_tree.diagram import MASK, SHIFT, STEPS, Diagram, Graph
 
@@ -24,8 +22,6 @@ class Families(Graph):
     def __init__(self, budget: Budget) -> None:
         super().__init__(budget)
         self._without: dict[int, int] = {}
-        self._united: dict[int, int] = {}
-        self._crossed: dict[int, int] = {}
         self._steps = 0
 
     def node(self, variable: int, low: int, high: int) -> int:
@@ -42,14 +38,6 @@ class Families(Graph):
             low, high = results[diagram.low[node]], results[diagram.high[node]]
             results[node] = self.node(diagram.variable[node], low, self.without(high, low))
         return results[function]
-
-    def at_least(self, least: int, families: Sequence[int]) -> int:
-        """The cut sets of *at least `least` of* what has the cut sets `families`."""
-        rows = [EMPTY] + [NONE] * least
-        for family in families:
-            for needed in range(least, 0, -1):
-                rows[needed] = self.united(rows[needed], self.crossed(family, rows[needed - 1]))
-        return rows[least]
 
     def without(self, family: int, others: int) -> int:
         """The sets of `family` that hold no set of `others`."""
@@ -95,63 +83,6 @@ class Families(Graph):
             results[key] = self._kept(at_f, result_low, result_high)
         return results[first]
 
-    def united(self, one: int, other: int) -> int:
-        """The smallest of the sets of both: the cut sets of an *or*."""
-        variable, low, high, results = self.variable, self.low, self.high, self._united
-        first = _pair(one, other)
-        todo = [first]
-        while todo:
-            key = todo[-1]
-            if key in results:
-                todo.pop()
-                continue
-            a, b = key >> SHIFT, key & MASK
-            if b <= EMPTY or a == b:
-                results[key] = EMPTY if b == EMPTY else a
-                todo.pop()
-                continue
-            at = min(variable[a], variable[b])
-            a_low, a_high = (low[a], high[a]) if variable[a] == at else (a, NONE)
-            b_low, b_high = (low[b], high[b]) if variable[b] == at else (b, NONE)
-            key_low, key_high = _pair(a_low, b_low), _pair(a_high, b_high)
-            missing = [needed for needed in (key_low, key_high) if needed not in results]
-            if missing:
-                todo += missing
-                continue
-            todo.pop()
-            results[key] = self._kept(at, results[key_low], self.without(results[key_high], results[key_low]))
-        return results[first]
-
-    def crossed(self, one: int, other: int) -> int:
-        """The smallest of all unions of a set of `one` and a set of `other`: the cut sets of an *and*."""
-        variable, low, high, results = self.variable, self.low, self.high, self._crossed
-        first = _pair(one, other)
-        todo = [first]
-        while todo:
-            key = todo[-1]
-            if key in results:
-                todo.pop()
-                continue
-            a, b = key >> SHIFT, key & MASK
-            if b <= EMPTY or a == b:
-                results[key] = NONE if b == NONE else a
-                todo.pop()
-                continue
-            at = min(variable[a], variable[b])
-            a_low, a_high = (low[a], high[a]) if variable[a] == at else (a, NONE)
-            b_low, b_high = (low[b], high[b]) if variable[b] == at else (b, NONE)
-            # (low and at·high) × (low and at·high), what holds another removed at the end.
-            needed = (_pair(a_low, b_low), _pair(a_high, b_high), _pair(a_high, b_low), _pair(a_low, b_high))
-            missing = [pair for pair in needed if pair not in results]
-            if missing:
-                todo += missing
-                continue
-            todo.pop()
-            without_at, *with_at = (results[pair] for pair in needed)
-            family = self.united(self.united(with_at[0], with_at[1]), with_at[2])
-            results[key] = self._kept(at, without_at, self.without(family, without_at))
-        return results[first]
-
     def only(self, family: int) -> tuple[Families, int]:
         """A table with `family` alone, without what its making left behind, and its node there."""
         fresh = Families(self.budget)
@@ -163,9 +94,5 @@ class Families(Graph):
     def _kept(self, variable: int, low: int, high: int) -> int:
         self._steps += 1
         if not self._steps % STEPS:
-            self.budget.check(len(self) + len(self._without) + len(self._united) + len(self._crossed))
+            self.budget.check(len(self) + len(self._without))
         return self.node(variable, low, high)
-
-
-def _pair(one: int, other: int) -> int:
-    return one << SHIFT | other if one > other else other << SHIFT | one

@@ -8,7 +8,7 @@ from itertools import combinations
 from math import prod
 
 import pytest
-from aralia import cut_sets_bottom_up
+from gate_by_gate import cut_sets_bottom_up
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
