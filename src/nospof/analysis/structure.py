@@ -234,7 +234,8 @@ class _Builder:
             redundancy = component_of(members[0]).redundancy
             does_not = "takes no writes" if goal is Goal.WRITE else "cannot be read"
             if isinstance(redundancy, OnePrimary):
-                candidates = [member for member in members if member.rank is Rank.NORMAL]
+                # A spare too: the agents know witnesses and no spares.
+                candidates = [member for member in members if member.rank is not Rank.WITNESS]
                 made = [self._with_primary(goal, redundancy, primary, members) for primary in candidates]
                 condition = _any(f"tier {tier} {does_not}", made)
             else:
@@ -318,16 +319,32 @@ class _Evaluation:
         return cause in self.lost if isinstance(cause, Part) else self._known[cause]
 
     def chain(self, top: Condition) -> Iterator[str]:
-        """From `top`, which is the case, down to a loss: where one cause is enough the first, else the last that it took."""
+        """From `top`, which is the case, down to a loss: where one cause is enough the first, else the longest story.
+
+        The longest tells why what still lives fails too; that what was lost does not run is no news.
+        """
+        told = self._told(top)
         here: Condition | Part = top
         while isinstance(here, Condition):
-            happened = [cause for cause in here.causes if self._has_happened(cause)]
             if here.says:
-                yield here.says.format(left=len(here.causes) - len(happened), all=len(here.causes))
-            if not happened:
+                left = sum(not self._has_happened(cause) for cause in here.causes)
+                yield here.says.format(left=left, all=len(here.causes))
+            if here not in told:
                 return
-            here = happened[0] if here.gate is Gate.ANY else happened[-1]
+            here = told[here]
         yield SAID[here.kind].format(here.name)
+
+    def _told(self, top: Condition) -> dict[Condition, Condition | Part]:
+        """The cause that is told of each condition that is the case."""
+        told: dict[Condition, Condition | Part] = {}
+        lengths: dict[Condition | Part, int] = {}
+        for condition in in_order(top):
+            happened = [cause for cause in condition.causes if self._has_happened(cause)]
+            if happened:
+                longest = max(reversed(happened), key=lambda cause: lengths.get(cause, 1))
+                told[condition] = happened[0] if condition.gate is Gate.ANY else longest
+                lengths[condition] = lengths.get(told[condition], 1) + bool(condition.says)
+        return told
 
 
 SAID = {"zone": "zone {} is gone", "host": "host {} is dark", "process": "{} stops"}
