@@ -210,7 +210,7 @@ class Who(Enum):
 
 @dataclass(frozen=True)
 class Objection:
-    """Why a component cannot be used as a tier asks: `key` of the tier, what, why, fix; `value` is shown after the key."""
+    """Why a component cannot, or should not, be used as a tier asks: `key` of the tier, what, why, fix."""
 
     code: str
     key: str
@@ -544,6 +544,8 @@ class Component(Generic[S]):
     """How many instances one host can carry; 0 = any number."""
     missed_s: ClassVar[float | None] = None
     """Seconds without a good answer after the host of one of several instances went dark, measured; None: never measured."""
+    saved_by: ClassVar[str] = ""
+    """Command of a host that writes all its data as text, to be kept elsewhere; "" = it keeps none, or has no such way."""
     chooses_once: ClassVar[tuple[str, ...]] = ()
     """Names of choices of one host of the tier that must never change later; the first host is taken."""
     dump: ClassVar[tuple[str, ...]] = ()
@@ -589,6 +591,15 @@ class Component(Generic[S]):
         """`tier` with one host more, and with the settings that make use of it."""
         return replace(tier, hosts=(*tier.hosts, host))
 
+    @classmethod
+    def with_witness(cls, tier: Tier, host: str) -> Tier:
+        """`tier` with its witness on `host`; as it is where its settings know of none."""
+        for name, info in cls.settings_type.model_fields.items():
+            is_place = any(isinstance(mark, PlacesOn) and mark.rank is Rank.WITNESS for mark in info.metadata)
+            if is_place:
+                return replace(tier, settings=tier.settings.model_copy(update={name: host}))
+        return tier
+
     @property
     def sources(self) -> tuple[Source, ...]:
         """Folders of the user's that it runs or serves."""
@@ -611,6 +622,10 @@ class Component(Generic[S]):
 
     def remarks(self, topology: Topology) -> tuple[str, ...]:
         """What else a reader of the design must know of this tier with these settings: a paragraph each. Pure."""
+        return ()
+
+    def cautions(self, topology: Topology) -> tuple[Objection, ...]:
+        """What `check` warns of in the tier's settings, with an F-code: allowed, and less safe than without. Pure."""
         return ()
 
     def parts(self, here: Context) -> Parts:

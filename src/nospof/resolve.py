@@ -171,7 +171,7 @@ class _Resolver:
             kind = Component.kinds[tier.component]
             for choice in kind.chooses_once:
                 self.placed.setdefault(f"{tier.name}/{choice}", tier.hosts[:1])
-            for host, rank in _placements(tier):
+            for host, rank in placements(tier):
                 yield Instance(
                     InstanceId(tier.name, host), tier.component, tier.settings, rank, tier.to, declared_at=f"tiers.{tier.name}"
                 )
@@ -251,7 +251,7 @@ class _Resolver:
         key = type(need).__name__.lower()
         zone_of = {host.name: host.zone for host in self.stack.hosts}
         chosen = [host for host in self.placed.get(key, ()) if host in zone_of]
-        own = [host for declared in self.stack.tiers if declared.name == tier for host, _ in _placements(declared)]
+        own = [host for declared in self.stack.tiers if declared.name == tier for host, _ in placements(declared)]
         order = own + sorted(host for host in zone_of if host not in own)
         while len(chosen) < min(VOTERS, len(zone_of)):
             zones = {zone_of[host] for host in chosen}
@@ -445,7 +445,8 @@ def component_of(instance: Instance) -> Component[Any]:
     return Component.kinds[instance.component](instance)
 
 
-def _placements(tier: Tier) -> tuple[tuple[str, Rank], ...]:
+def placements(tier: Tier) -> tuple[tuple[str, Rank], ...]:
+    """The hosts that the file gives `tier`, each with its rank."""
     placed = [(host, Rank.NORMAL) for host in tier.hosts] + [(host, Rank.SPARE) for host in tier.spare]
     for name, info in type(tier.settings).model_fields.items():
         for mark in info.metadata:

@@ -305,6 +305,26 @@ class Topology:
             frontier = {link.target.owner.tier for link in required} - found
         return found
 
+    def keeps_data(self, tier: str) -> bool:
+        """Whether callers are led to the member of `tier` with the right role, or its members send each other users' data."""
+        links = [link for member in self.of_tier(tier) for link in self.links_from(member.id)]
+        return tier in self.routes or any(
+            link.target.owner.tier == tier and link.target.listen.speaks.carries_data for link in links
+        )
+
+    def is_open(self, link: Link) -> bool:
+        """Whether users' data crosses the network over `link` unencrypted."""
+        listen = link.target.listen
+        carries = listen.tls is Tls.NONE and listen.speaks.carries_data and not link.is_local
+        return carries and not self.leads_to_https(link)
+
+    def leads_to_https(self, link: Link) -> bool:
+        """Whether visitors call `link` unencrypted only to be sent to HTTPS, which the same instance answers."""
+        if link.source != OUTSIDE or link.target.listen.tls is not Tls.NONE:
+            return False
+        beside = [other.target.listen for other in self.links_to(link.target.owner) if other.source == OUTSIDE]
+        return any(listen.tls is not Tls.NONE and listen.speaks is link.target.listen.speaks for listen in beside)
+
     def into(self, host: str) -> tuple[Link, ...]:
         """Links that reach `host` over the network: exactly what its firewall lets in."""
         return tuple(link for link in self._links_by_target_host.get(host, ()) if not link.is_local)

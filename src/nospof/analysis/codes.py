@@ -1,7 +1,8 @@
 """Every F-code: what is allowed, but unsafe. The reference page of the docs is made from this table.
 
 Codes are never given to something else later: people search for them. F1xx security and what cannot be seen, F2xx what one
-failure takes away, F3xx what the servers lack. S-codes (the file contradicts itself) are in nospof.stack.codes.
+failure takes away, F3xx what the servers lack. F205 is no longer said: F210 tells of a primary that nothing takes over for.
+S-codes (the file contradicts itself) are in nospof.stack.codes.
 """
 
 from __future__ import annotations
@@ -25,16 +26,21 @@ CODES: dict[str, Code] = {
     "F102": Code(Severity.WARNING, "Visitors are served without HTTPS."),
     "F103": Code(Severity.NOTE, "Nothing watches the stack."),
     "F104": Code(Severity.NOTE, "The stack is reached over IPv4 only."),
+    "F105": Code(Severity.WARNING, "SSH is open to the whole world."),
+    "F106": Code(Severity.WARNING, "Users' data crosses the network unencrypted."),
+    "F107": Code(Severity.WARNING, "A protection that is on by default is switched off."),
     "F201": Code(Severity.WARNING, "A tier has a single host."),
     "F202": Code(Severity.WARNING, "All hosts of a tier are in one zone."),
     "F203": Code(Severity.WARNING, "The copies of the data are not in three zones."),
     "F204": Code(Severity.WARNING, "The voters are not in three zones."),
-    "F205": Code(Severity.WARNING, "When the primary is lost, nothing takes over for it."),
+    "F206": Code(Severity.WARNING, "There are fewer than three voters, so that none may be lost."),
+    "F207": Code(Severity.WARNING, "An acknowledged write can be lost."),
     "F210": Code(Severity.WARNING, "A single host takes a goal down: a single point of failure."),
     "F211": Code(Severity.WARNING, "A single zone takes a goal down, though none of its hosts alone does."),
     "F212": Code(Severity.NOTE, "Two losses at once take a goal down."),
     "F213": Code(Severity.NOTE, "What the stack rests on and no stack file can double."),
     "F214": Code(Severity.NOTE, "How much of the year the goals hold, and what that rests on."),
+    "F215": Code(Severity.NOTE, "Nothing backs the data up."),
     "F301": Code(Severity.WARNING, "Debian's present release does not have the packages of a component."),
 }
 

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from nospof.analysis.availability import Assumptions, availability
 from nospof.analysis.codes import finding
 from nospof.analysis.fault_tree.budget import TooExpensive
-from nospof.analysis.remedies import remedy
+from nospof.analysis.remedies import Remedy
 from nospof.analysis.structure import Goal, Kind, Part, Structure
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
 from nospof.topology import Topology
 
-# A remedy is looked for by trying: for so many parts at most, which is more than anybody reads.
-MOST_REMEDIES = 12
 MOST_PAIRS = 12
 MOST_DEAR = 4
 
 
 def loss_findings(
-    stack: Stack, topology: Topology, made: Structure, spofs: Mapping[Part, tuple[Goal, ...]]
+    stack: Stack,
+    topology: Topology,
+    made: Structure,
+    spofs: Mapping[Part, tuple[Goal, ...]],
+    remedies: Mapping[Part, Remedy | None],
 ) -> Iterator[Problem]:
-    """Everything that `made`, the structure of `topology`, says of single losses (`spofs`) and pairs."""
-    for number, (part, goals) in enumerate(spofs.items()):
-        yield _single(stack, topology, made, part, goals, is_remedied=number < MOST_REMEDIES)
-    yield from _pairs(stack, made)
+    """Everything that `made`, the structure of `topology`, says of single losses (`spofs`, with `remedies`) and pairs."""
+    for part, goals in spofs.items():
+        yield _single(stack, topology, made, part, goals, remedies.get(part))
+    yield from _pairs(stack, made, spofs)
     yield _outside(stack, topology, made)
     if made.goals:
         yield _of_the_year(stack, topology, made)
@@ -48,7 +50,7 @@ def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal,
 
 
 def _single(
-    stack: Stack, topology: Topology, made: Structure, part: Part, goals: tuple[Goal, ...], *, is_remedied: bool
+    stack: Stack, topology: Topology, made: Structure, part: Part, goals: tuple[Goal, ...], found: Remedy | None
 ) -> Problem:
     is_host = part.kind == Kind.HOST
     what = f"{part} is a single point of failure: without it {listed(goal.fails for goal in goals)}"
@@ -56,14 +58,20 @@ def _single(
     names = [one.component for one in topology.on_host(part.name) if str(one.id) in alone]
     if names:
         what += f"; {listed(names)} on it alone {'does' if len(names) == 1 else 'do'} the same"
+    only = [
+        one.id.tier
+        for one in topology.on_host(part.name)
+        if topology.keeps_data(one.id.tier) and topology.of_tier(one.id.tier) == (one,)
+    ]
+    if only:
+        what += f"; it has the only copy of the data of tier {listed(only)}"
     why = " → ".join(made.reason(goals[-1], [part]))
-    found = remedy(stack, topology, part, goals) if is_remedied else None
-    fix = str(found) if found else "spread what stands on it over more hosts and zones"
+    fix = str(found.change) if found else "spread what stands on it over more hosts and zones"
     path = f"hosts.{part.name}" if is_host else "hosts"
     return finding(stack, "F210" if is_host else "F211", path, what, why=why, fix=fix)
 
 
-def _pairs(stack: Stack, made: Structure) -> Iterator[Problem]:
+def _pairs(stack: Stack, made: Structure, spofs: Collection[Part]) -> Iterator[Problem]:
     """Pairs of hosts: what zones and processes add to them is the same, said larger or smaller."""
     cuts = {cut for goal in made.goals for cut in made.cut_sets(goal, 2) if {part.kind for part in cut} == {Kind.HOST}}
     both = sorted(" + ".join(sorted(part.name for part in cut)) for cut in cuts if len(cut) == 2)
@@ -74,27 +82,27 @@ def _pairs(stack: Stack, made: Structure) -> Iterator[Problem]:
         stack,
         "F212",
         "hosts",
-        f"{len(both)} pair{'s' if len(both) > 1 else ''} of hosts take{'' if len(both) > 1 else 's'} a goal down: {shown}",
+        f"any one {'of these hosts' if spofs else 'host or zone'} may be away, but not both hosts of a pair: {shown}",
         why="each tier outlives the loss of one host; a second loss before the first is mended is one too many",
-        fix="mend the first loss soon; a third host in a tier outlives two",
+        fix="mend the first loss before the second: nospof status tells of it, and says when all is well again",
     )
 
 
 def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
-    singles = [
-        f"the name {stack.domain}: its entry in DNS, and whoever serves it",
-        "the folder .nospof beside this file: secrets and the key of the CA, without which nothing can be changed or renewed",
-        "the network between the hosts: while two hosts live and cannot reach each other, what needs that way fails",
-    ]
+    singles = [f"the name {stack.domain} in DNS", "the network between the hosts: a cut between two that live"]
     if topology.floating:
         singles.append("the one layer-2 network in which a floating address can move")
+    singles.append("the folder .nospof beside this file: secrets and the CA's key, without which nothing is changed or renewed")
+    singles.append("a bad release, which every host gets")
     return finding(
         stack,
         "F213",
         "domain",
-        f"single, and not doubled by this file: {'; '.join(singles)}",
-        why=f"all else was counted: {_counted(topology)}, for the goals {listed(goal.value for goal in made.goals)}",
-        fix="two name servers at different providers; a copy of .nospof in a safe place; doubled switches and cables",
+        f"single, and not to be doubled by a stack file: {'; '.join(singles)}",
+        why=f"counted was all else: {_counted(topology)}, for {listed(goal.value for goal in made.goals)}, each as "
+        "gone; what is there but frozen, or too slow, counts as living",
+        fix="two name servers at different providers; doubled switches and cables; a copy of .nospof in a safe place; "
+        "each release tried elsewhere first",
     )
 
 
@@ -104,18 +112,23 @@ def _of_the_year(stack: Stack, topology: Topology, made: Structure) -> Problem:
         found = [availability(topology, made, goal, assumed) for goal in made.goals]
     except TooExpensive as error:
         what = f"how much of the year the goals hold is unknown: {error.what}"
-        return finding(stack, "F214", "tiers", what, why="", fix="")
+        why, fix = (
+            "the stack is too large for an exact answer",
+            "nothing to do: what is said of single losses and pairs is exact",
+        )
+        return finding(stack, "F214", "tiers", what, why=why, fix=fix)
     worst = max(found, key=lambda one: one.minutes)
-    told = ", ".join(f"{one.goal.value} {_percent(one.share)} ({_minutes(one.minutes)} a year not)" for one in found)
+    told = ", ".join(f"{one.goal.fails} for {_minutes(one.minutes)} (up {_percent(one.share)})" for one in found)
     dearest = listed(f"{part} ({_minutes(spent)})" for part, spent in list(worst.by_part_min.items())[:MOST_DEAR])
     moving = "measured" if worst.is_moving_measured else "partly assumed"
     why = (
-        f"{worst.goal.value}: {_minutes(worst.failing_min)} too much is lost at once (rates assumed), "
-        f"{_minutes(worst.stuck_min)} others should take over and do not (coverage {assumed.coverage:.0%}, assumed: the number "
-        f"that decides), {_minutes(worst.moving_min)} they take over ({moving}); dearest parts: {dearest}"
+        f"of {worst.goal.value}: {_minutes(worst.failing_min)} because too much is lost at once (rates assumed), "
+        f"{_minutes(worst.stuck_min)} because others should take over and do not (1 of {1 / (1 - assumed.coverage):.0f} times, "
+        f"assumed: the number that decides), {_minutes(worst.moving_min)} while they take over ({moving}); "
+        f"what costs most: {dearest}"
     )
-    fix = "drills raise the coverage that one may assume; see docs/reference/availability.md for the rates"
-    return finding(stack, "F214", "tiers", f"as far as parts fail independently: {told}", why=why, fix=fix)
+    fix = "nothing to do in this file: what was assumed stands in docs/reference/availability.md; nospof prove tries it"
+    return finding(stack, "F214", "tiers", f"expected in a year: {told}", why=why, fix=fix)
 
 
 def _percent(share: float) -> str:

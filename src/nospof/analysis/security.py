@@ -9,6 +9,8 @@ from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.topology import OUTSIDE, Protocol, Tls, Topology
 
+EVERYBODY = "0.0.0.0/0"
+
 
 def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
     """Find what is open, unencrypted or unwatched."""
@@ -19,9 +21,19 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             "firewall",
             "the firewall is off: every port of every host is open to whoever reaches it",
             why="whoever reaches a host reaches its database, its health answers and its metrics too",
-            fix="remove this line: the rules follow from the stack's links",
+            fix="firewall: on   (the rules follow from the stack's links)",
+        )
+    elif EVERYBODY in topology.admin:
+        yield finding(
+            stack,
+            "F105",
+            "admin",
+            "SSH is open to the whole world on every host",
+            why="the first stolen key, or the next hole in SSH, is every host's",
+            fix="admin: [198.51.100.0/24]   (the networks you work from, in place of these)",
         )
     yield from _without_https(stack, topology)
+    yield from _unencrypted(stack, topology)
     if not any(link.target.listen.speaks is Protocol.METRICS for link in topology.links):
         yield finding(
             stack,
@@ -29,7 +41,8 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             "tiers",
             "nothing watches the stack",
             why="the first failure costs the redundancy, the second the site; between them somebody has to hear of the first",
-            fix="add a tier that collects metrics and raises alerts, or have somebody watch the site from outside",
+            fix=f"nothing to do in this file yet: have a service outside ask https://{stack.domain}/ every minute, and "
+            "nospof status run by a timer: it ends with 0 only while all is well",
         )
     yield finding(
         stack,
@@ -46,11 +59,26 @@ def _without_https(stack: Stack, topology: Topology) -> Iterator[Problem]:
     visited = {link.target for link in topology.links if link.source == OUTSIDE}
     encrypted = {endpoint.owner.tier for endpoint in visited if endpoint.listen.tls is not Tls.NONE}
     for tier in sorted({endpoint.owner.tier for endpoint in visited} - encrypted):
+        has_switch = "https" in type(topology.of_tier(tier)[0].settings).model_fields
         yield finding(
             stack,
             "F102",
-            f"tiers.{tier}",
+            f"tiers.{tier}.https",
             f"visitors reach tier {tier} without HTTPS",
             why="everybody on their way can read and change pages, passwords and sessions",
-            fix="serve HTTPS there (it is what you get when you do not switch it off)",
+            fix=f"in tier {tier} https: on" if has_switch else f"a tier with HTTPS before it, with to: {tier}",
+        )
+
+
+def _unencrypted(stack: Stack, topology: Topology) -> Iterator[Problem]:
+    """Links between hosts; what visitors call is F102's."""
+    routes = {(link.source.tier, link.target.owner.tier) for link in topology.links if topology.is_open(link)}
+    for source, target in sorted(route for route in routes if route[0] != OUTSIDE.tier):
+        yield finding(
+            stack,
+            "F106",
+            f"tiers.{target}",
+            f"between hosts, {source} calls {target} unencrypted",
+            why="whoever is in that network can read and change users' data",
+            fix=f"nothing to do in this file: {topology.of_tier(target)[0].component} offers no TLS; use another component",
         )

@@ -10,7 +10,7 @@ from nospof.analysis.findings import findings
 from nospof.cli.sarif import sarif
 from nospof.cli.screen import console
 from nospof.cli.stack_argument import deployment
-from nospof.stack.problems import Problem, Severity, StackProblems
+from nospof.stack.problems import Problem, Severity, StackProblems, worst_first
 
 STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
@@ -24,7 +24,7 @@ def run(path: Path, *, as_json: bool, as_sarif: bool = False) -> int:
             raise
         print(document(tuple(wrong.problems)))
         return wrong.exit_code
-    found = site.stack.warnings + site.problems + findings(site.stack, site.topology)
+    found = site.stack.warnings + site.problems + findings(site.stack, site.topology, site.state.allotment())
     if as_json or as_sarif:
         print(document(found))
     else:
@@ -41,7 +41,7 @@ def _sarif(problems: tuple[Problem, ...]) -> str:
 
 
 def _show(found: tuple[Problem, ...]) -> None:
-    for problem in found:
+    for problem in worst_first(found):
         console.print(str(problem), style=STYLES[problem.severity], markup=False)
         console.print()
     counts = [(severity, sum(problem.severity is severity for problem in found)) for severity in Severity]

@@ -19,7 +19,7 @@ WRITERS = {"markdown": to_markdown, "html": to_html, "json": to_json}
 def run(path: Path, *, form: str, output: Path | None) -> int:
     """Write the design document in the `form` that is named, else in the one that `output` ends with, else in Markdown."""
     site = deployment(path)
-    found = site.stack.warnings + site.problems + findings(site.stack, site.topology)
+    found = site.stack.warnings + site.problems + findings(site.stack, site.topology, site.state.allotment())
     deliver(WRITERS[form or _form_of(output)](document(site.topology, found, weak=weak_spots(site.topology))), output)
     return 0
 

@@ -8,6 +8,7 @@ docs/decisions/0006-database.md and 0009-failover.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
@@ -85,8 +86,9 @@ class Database(c.Component[S]):
         "Pages, orders, accounts must outlive every process, disk and host; all other tiers can be made anew from their files."
     )
     when_lost = (
-        "A lost replica: the primary goes on with the copies that are left. The lost primary: after some seconds without "
-        "a sign of it, a replica that has every acknowledged write takes over; until then writes wait or fail."
+        "A lost replica: the primary goes on with the copies that are left. The lost primary: once it has given no sign of "
+        "life for as long as timers says, a replica that has every acknowledged write takes over; until then writes wait or "
+        "fail. Whether a write was kept that was not acknowledged yet nobody knows: the application must look first."
     )
     chooses_once = ("first-primary",)
 
@@ -145,7 +147,8 @@ class Database(c.Component[S]):
 
     def remarks(self, topology: c.Topology) -> tuple[str, ...]:
         if self.is_single:
-            return ("There is no copy: what its disk loses is lost, and while its host is away nobody reads or writes.",)
+            away = "There is no copy: while its host is away nobody reads or writes."
+            return (f"{away} After a power cut what was acknowledged is on its disk; what the disk loses is lost.",)
         members = topology.of_tier(self.id.tier)
         suspect_s, _ = TIMERS[self.settings.timers]
         memory = "on its disk" if self.settings.durability == "disk" else "in its memory, not necessarily on its disk"
@@ -164,6 +167,26 @@ class Database(c.Component[S]):
                 "but serves nobody."
             ),
         )
+
+    def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
+        return () if self.is_single else tuple(self._losable(topology))
+
+    def _losable(self, topology: c.Topology) -> Iterator[c.Objection]:
+        """Settings with which an acknowledged write may be lost. Two copies are `available` by default: F203 tells."""
+        tier = f"in tier {self.id.tier}"
+        if self.settings.failover == "available":
+            what = "failover: available: an acknowledged write can be lost"
+            why = "while no copy acknowledges, the primary goes on alone; what it takes then is lost if it is lost, too"
+            # Of two copies alone, lossless would stop all writes with either of them.
+            members = topology.of_tier(self.id.tier)
+            zones = {topology.host(one.id.host).zone for one in members}
+            third = next((host.name for host in topology.hosts if host.zone not in zones), "A-HOST-IN-A-THIRD-ZONE")
+            witness = "" if len(members) > MOST_VOTERS else f", witness: {third}"
+            yield c.Objection("F207", "failover", what, why, f"{tier} failover: lossless{witness}")
+        if self.settings.durability == "memory":
+            what = "durability: memory: an acknowledged write can be lost"
+            why = "a copy acknowledges what is in its memory only: a power cut of all copies at once takes it"
+            yield c.Objection("F207", "durability", what, why, f"{tier} durability: disk")
 
     def _failover(self, members: int) -> str:
         return self.settings.failover or ("lossless" if members > MOST_VOTERS else "available")

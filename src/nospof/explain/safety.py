@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from nospof.explain.layers import Layers
 from nospof.explain.page import Block, Paragraph, Section, Table, code, plain
 from nospof.explain.words import counted, measures, protocol
-from nospof.stack.problems import Problem
+from nospof.stack.problems import Problem, worst_first
 from nospof.stack.words import listed
 from nospof.topology import ADMIN, OUTSIDE, Endpoint, Link, Tls, Topology
 
@@ -28,7 +28,9 @@ def sections(layers: Layers) -> Iterator[Section]:
 
 def findings(problems: Iterable[Problem]) -> Iterator[Block]:
     """Everything `check` said of the stack file."""
-    rows = [(one.severity.value, code(one.code), plain(one.what), plain(one.why), plain(one.fix)) for one in problems]
+    rows = [
+        (one.severity.value, code(one.code), plain(one.what), plain(one.why), plain(one.fix)) for one in worst_first(problems)
+    ]
     if rows:
         yield Table(("severity", "code", "what", "why it matters", "what to do"), tuple(rows))
     else:
@@ -38,13 +40,13 @@ def findings(problems: Iterable[Problem]) -> Iterator[Block]:
 # --- security --------------------------------------------------------------------------------------------------------
 def _security(topology: Topology) -> Iterator[Block]:
     crossing = [link for link in topology.links if not link.is_local]
-    open_data = [link for link in crossing if _is_open(topology, link)]
+    open_data = [link for link in crossing if topology.is_open(link)]
     if open_data:
         routes = sorted({f"{code(one.source.tier)} → {code(_where(one.target))}" for one in open_data})
         yield Paragraph(f"Not encrypted between hosts, though users' data may cross it: {listed(routes)}.")
     else:
         yield Paragraph("Everything that carries users' data between hosts or to visitors is encrypted with TLS.")
-    if any(_only_leads_to_https(topology, link) for link in crossing):
+    if any(topology.leads_to_https(link) for link in crossing):
         yield Paragraph("Plain HTTP beside HTTPS is there only to send visitors to HTTPS.")
     certified = {link.target.owner for link in topology.links if link.target.listen.tls is not Tls.NONE}
     certified |= {link.source for link in crossing if link.target.listen.tls is Tls.MUTUAL}
@@ -111,19 +113,6 @@ def _callers(topology: Topology, links: Iterable[Link]) -> str:
     return listed(
         [words.get(tier, f"{code(tier)} on {listed(map(code, sorted(hosts)))}") for tier, hosts in sorted(tiers.items())]
     )
-
-
-def _is_open(topology: Topology, link: Link) -> bool:
-    listen = link.target.listen
-    return listen.tls is Tls.NONE and listen.speaks.carries_data and not _only_leads_to_https(topology, link)
-
-
-def _only_leads_to_https(topology: Topology, link: Link) -> bool:
-    """Whether visitors call it though the same instance answers them over HTTPS."""
-    if link.source != OUTSIDE or link.target.listen.tls is not Tls.NONE:
-        return False
-    beside = [other.target.listen for other in topology.links_to(link.target.owner) if other.source == OUTSIDE]
-    return any(listen.tls is not Tls.NONE and listen.speaks is link.target.listen.speaks for listen in beside)
 
 
 def _where(endpoint: Endpoint) -> str:

@@ -119,6 +119,12 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda one: (one.line, one.column, one.code, one.path, one.what)))
 
 
+def worst_first(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Errors, then warnings, then notes: what is to be acted on comes first, the rest stays in its order."""
+    severities = list(Severity)
+    return tuple(sorted(problems, key=lambda one: severities.index(one.severity)))
+
+
 def _at(file: str, positions: Mapping[str, tuple[int, int]], values: Mapping[str, object], problem: Problem) -> Problem:
     value = values.get(problem.path)
     is_shown = value is not None and not isinstance(value, dict)

@@ -6,7 +6,7 @@ from functools import cache
 from tests.unit.stacks import NOTHING_ALLOTTED, stack, tier
 
 from nospof import component as c
-from nospof.analysis.redundancy import redundancy_findings
+from nospof.analysis.redundancy import voter_findings
 from nospof.render.firewall import input_rules
 from nospof.render.host import Manifest, render
 from nospof.resolve import Resolved, component_of, resolve
@@ -57,11 +57,9 @@ def test_whoever_needs_consensus_gets_a_voter_in_each_of_three_zones() -> None:
 
 def test_fewer_hosts_have_as_many_voters_as_there_are_and_a_finding_says_so() -> None:
     two = made("d1:a d2:b")
-    codes = [
-        problem.code for problem in redundancy_findings(stack("d1:a d2:b", tier("database", "asker", "d1 d2")), two.topology)
-    ]
+    codes = [problem.code for problem in voter_findings(stack("d1:a d2:b", tier("database", "asker", "d1 d2")), two.topology)]
     assert voters(two) == ["d1", "d2"]
-    assert "F204" in codes
+    assert codes == ["F206"]
     assert set(json.loads(member_file("d1", two))["members"]) == {"d1", "d2"}
 
 

@@ -113,6 +113,13 @@ class Haproxy(c.Component[HaproxySettings]):
     def touch_last_if(self) -> tuple[str, ...]:
         return (self._holds_address,)
 
+    def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
+        if self.settings.security_headers:
+            return ()
+        what = "security_headers: off: browsers are not told how to guard the pages"
+        why = "where the application says nothing, other sites may frame its pages, and uploads may run as scripts"
+        return (c.Objection("F107", "security_headers", what, why, f"in tier {self.id.tier} security_headers: on"),)
+
     def parts(self, here: c.Context) -> c.Parts:
         config = c.File(CONFIG, self._config(here), check=("haproxy", "-c", "-f", CONFIG))
         lua = c.File(LUA, here.template(texts.LUA, settings=self.settings))

@@ -24,6 +24,7 @@ class MariadbSettings(DatabaseSettings):
 class Mariadb(Database[MariadbSettings]):
     name = engine = "mariadb"
     missed_s = 1.5
+    saved_by = "mariadb-dump --all-databases --single-transaction"
     about = "A database: it keeps the data on disk and answers SQL."
     packages = ("mariadb-server", "mariadb-backup", "python3-pymysql")
     drop_in = texts.SERVER_DROP_IN

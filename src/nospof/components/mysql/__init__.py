@@ -20,6 +20,7 @@ class Mysql(Database[MysqlSettings]):
     name = engine = "mysql"
     missed_s = 3.4
     dump = ("sh", "-c", texts.DUMP)
+    saved_by = "mysqldump --all-databases --single-transaction --set-gtid-purged=OFF"
     about = "A database: it keeps the data on disk and answers SQL."
     packages = ("mysql-server", "mysql-client", "python3-pymysql")
     # Debian's releases have MariaDB instead.
