@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import zip_longest
 
 from nospof.explain.layers import Call, Layers
+from nospof.explain.weak import MARK, NO_MARKS, WeakSpots
 from nospof.explain.words import by_target, counted, spoken
 from nospof.topology import FloatingName, Host, Instance, Rank, Topology
 
@@ -25,6 +26,7 @@ MOST_COLUMNS = 4
 INDENT = 5
 
 SIGNS = {
+    MARK: "single point of failure",
     "◆": "moves between hosts",
     "+": "a tier needs it",
     "↔": "among themselves",
@@ -33,9 +35,9 @@ SIGNS = {
 }
 
 
-def diagram(topology: Topology) -> str:
-    """Draw `topology`: who visits, what runs where, who calls whom. Pure; the same topology gives the same text."""
-    picture = _Picture(topology)
+def diagram(topology: Topology, weak: WeakSpots = NO_MARKS) -> str:
+    """Draw `topology`: who visits, what runs where, who calls whom, and hosts and zones that are `weak`. Pure."""
+    picture = _Picture(topology, weak)
     lines = [*picture.head(), *picture.rows()]
     legend = "   ".join(f"{sign} {meaning}" for sign, meaning in SIGNS.items() if any(sign in line for line in lines))
     return "\n".join(line.rstrip() for line in [*lines, "", legend]).rstrip() + "\n"
@@ -44,6 +46,7 @@ def diagram(topology: Topology) -> str:
 @dataclass(frozen=True)
 class _Picture:
     topology: Topology
+    weak: WeakSpots
 
     # --- the parts from top to bottom --------------------------------------------------------------------------------
     def head(self) -> Iterator[str]:
@@ -61,7 +64,7 @@ class _Picture:
             yield from _marked("◆", f"{floating.name} {floating.address}, {self._holders(floating)}")
         yield ""
         if self._has_columns:
-            names = [_cut(f" ─ zone {zone} ".ljust(self._width, "─"), self._width) for zone in zones]
+            names = [_cut(f" ─ {self._zone(zone)} ".ljust(self._width, "─"), self._width) for zone in zones]
             yield (" " * GAP).join(names)
 
     def rows(self) -> Iterator[str]:
@@ -131,16 +134,23 @@ class _Picture:
         declared = self.layers.declared(hosts[0].name)
         ranks = {one.rank for one in declared}
         rank = next(iter(ranks)) if len(ranks) == 1 else Rank.NORMAL
-        names = [(f"zone {hosts[0].zone}", "")] if len(self.layers.zones) > 1 and not self._has_columns else []
-        names += [(host.name, host.address) for host in hosts]
+        names = [(self._zone(hosts[0].zone), "")] if len(self.layers.zones) > 1 and not self._has_columns else []
+        names += [(_with_mark(host.name, is_weak=host.name in self.weak.hosts), host.address) for host in hosts]
         runs = [(one.id.tier, _software(one, rank)) for one in declared]
         runs += [(f"  + {one.id.tier}", "") for one in self.layers.implied(hosts[0].name)]
         return _framed(names, "" if rank is Rank.NORMAL else rank.value, runs or [("nothing runs here", "")], self._width)
+
+    def _zone(self, zone: str) -> str:
+        return _with_mark(f"zone {zone}", is_weak=zone in self.weak.zones)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
 def _software(instance: Instance, rank: Rank) -> str:
     return instance.component if instance.rank is rank else f"{instance.component}, {instance.rank.value}"
+
+
+def _with_mark(name: str, *, is_weak: bool) -> str:
+    return f"{MARK} {name}" if is_weak else name
 
 
 def _either(hosts: Sequence[str]) -> str:

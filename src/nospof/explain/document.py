@@ -115,7 +115,7 @@ class _Design:
         return "No single host, zone or instance takes it down."
 
     def _picture(self) -> Picture:
-        return Picture(layout(self.layers.topology, self._spots), diagram(self.layers.topology))
+        return Picture(layout(self.layers.topology, self._spots), diagram(self.layers.topology, self._spots))
 
     # --- path --------------------------------------------------------------------------------------------------------
     def _path(self) -> Iterator[Paragraph | Listing]:
@@ -173,12 +173,32 @@ class _Design:
             yield Table(("what", "name", "what stops"), tuple(rows))
         else:
             yield Paragraph("None was found.")
-        if self.weak is None:
+        yield from self._spared()
+        if self.weak is not None:
+            yield Paragraph(
+                "Only what is gone counts as lost here: a zone, a host, a program that does not run. A program that is there "
+                "but frozen or too slow counts as living, and so does a host that its callers cannot reach while both live. "
+                f"Health checks find many of these, not all. What no stack file can double: {code('F213')}, below."
+            )
+        else:
             yield Paragraph(
                 "This comes from looking at each tier alone: its hosts and zones. What several tiers share (a disk, a "
                 "switch, a power line inside one zone, a person, DNS) and what software does wrong is not in it. Proof is "
                 "taking things away."
             )
+
+    def _spared(self) -> Iterator[Paragraph]:
+        """Which hosts may be switched off, where an analysis says so."""
+        if self.weak is None:
+            return
+        hosts = [host.name for host in self.layers.topology.hosts if host.name not in self._spots.hosts]
+        if hosts:
+            yield Paragraph(
+                f"Any one of {listed(map(code, hosts), 'or')} may be switched off, and the site goes on: one at a time, and "
+                f"only while {code('nospof status')} says that all is well."
+            )
+        else:
+            yield Paragraph("No host may be switched off.")
 
     # --- the rest ----------------------------------------------------------------------------------------------------
     def _capacity(self) -> Iterator[Paragraph | Listing]:

@@ -10,14 +10,13 @@ from functools import cached_property
 from nospof.explain.layers import Layers
 from nospof.explain.measure import text_width, wrapped
 from nospof.explain.shapes import Anchor, Box, HostBox, Text
-from nospof.explain.weak import Goals, WeakSpots
+from nospof.explain.weak import MARK, Goals, WeakSpots
 from nospof.explain.words import is_implied, uses_socket
 from nospof.topology import Host, Instance, Rank
 
 PAD, APART = 11.0, 12.0
 NARROWEST, WIDEST = 170.0, 250.0
 HEAD, NORMAL, SMALL = 13.0, 12.0, 10.5
-MARK = "▲"
 
 
 def spof(goals: Goals) -> list[str]:

@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from nospof.explain.hostbox import MARK, HostBoxes, spof
+from nospof.explain.hostbox import HostBoxes, spof
 from nospof.explain.layers import Layers
 from nospof.explain.measure import text_width, wrapped
 from nospof.explain.shapes import Anchor, Area, Box, Drawing, Group, Pill, Style, Text, Wire
-from nospof.explain.weak import WeakSpots
+from nospof.explain.weak import MARK, WeakSpots
 from nospof.explain.wiring import Wiring, nets
 from nospof.explain.words import by_target, counted, ways
 from nospof.topology import Host, Topology

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
-from nospof.component import Place
+from nospof.component import Component, Place
 from nospof.explain.layers import Layers
 from nospof.explain.page import Block, Listing, Paragraph, Section, Table, code, plain
 from nospof.resolve import component_of
 from nospof.stack.marks import Secret
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed, show
-from nospof.topology import Instance, Rank, Topology
+from nospof.topology import Instance, Rank
 
 
 def sections(layers: Layers, findings: Iterable[Problem]) -> Iterator[Section]:
@@ -28,7 +29,7 @@ def sections(layers: Layers, findings: Iterable[Problem]) -> Iterator[Section]:
 
 def data(layers: Layers) -> Iterator[Block]:
     """Who has copies of the data and what they may become, who agrees, and that a copy is no backup."""
-    stores = [tier for tier in layers.tiers if _is_store(layers.topology, tier)]
+    stores = [tier for tier in layers.tiers if layers.topology.keeps_data(tier)]
     for tier in stores:
         members = layers.topology.of_tier(tier)
         able = [one for one in members if one.rank is Rank.NORMAL]
@@ -63,7 +64,7 @@ def _tier(layers: Layers, tier: str, findings: Sequence[Problem]) -> Iterator[Bl
         yield Paragraph(about)
     yield Paragraph(_where(layers, members))
     yield from (Paragraph(plain(text)) for text in component.remarks(layers.topology))
-    yield Listing(tuple(_losses(layers, members, component.when_lost)))
+    yield Listing(tuple(_losses(layers, members, component)))
     mine = [problem for problem in findings if problem.path.startswith(f"tiers.{tier}.") or problem.path == f"tiers.{tier}"]
     if mine:
         yield Listing(tuple(f"{code(one.code)} {plain(one.what)}: {plain(one.why)}." for one in mine))
@@ -78,7 +79,9 @@ def _provider(layers: Layers, provider: str) -> Iterator[Block]:
     wanting = layers.wanted_by(provider)
     yield Paragraph(" ".join(filter(None, [component.about, component.why])) or f"The component {code(provider)}.")
     yield Paragraph(f"Nobody named it: {listed([code(tier) for tier in wanting])} cannot do without. {_where(layers, members)}")
-    if component.when_lost:
+    if len(members) == 1:
+        yield Paragraph("It is the only one: when it is lost, nobody does its work until it is back.")
+    elif component.when_lost:
         yield Paragraph(f"When one of them is lost: {component.when_lost[:1].lower()}{component.when_lost[1:]}")
     rows = list(_settings(component.settings))
     if rows:
@@ -93,11 +96,11 @@ def _where(layers: Layers, members: Sequence[Instance]) -> str:
     return f"It runs {'; '.join(said)}."
 
 
-def _losses(layers: Layers, members: Sequence[Instance], when_lost: str) -> Iterator[str]:
+def _losses(layers: Layers, members: Sequence[Instance], component: Component[Any]) -> Iterator[str]:
     normal = [one for one in members if one.rank is Rank.NORMAL]
     spare = [one for one in members if one.rank is Rank.SPARE]
     if len(normal) > 1:
-        yield f"One instance of {len(normal)} lost. {when_lost or 'The others are left.'}"
+        yield f"One instance of {len(normal)} lost. {component.when_lost or 'The others are left.'}{_missed(component)}"
     elif spare:
         yield f"Its only instance lost: all of its work falls on {listed([code(one.id.host) for one in spare])}."
     else:
@@ -114,6 +117,15 @@ def _losses(layers: Layers, members: Sequence[Instance], when_lost: str) -> Iter
         yield f"Zone {code(zone)} lost: {rest}."
 
 
+def _missed(component: Component[Any]) -> str:
+    """How long, where it was measured."""
+    if component.missed_s is None:
+        return ""
+    missed_s = component.missed_s
+    told = f"good answers were missing for {missed_s:g} s" if missed_s else "every request that began after it was answered"
+    return f" Measured in the lab, with its host gone dark and settings as they are by default: {told}."
+
+
 def _host_losses(layers: Layers, normal: Sequence[Instance]) -> Iterator[str]:
     """What else goes with a host of the tier, hosts that are alike told together."""
     beside: dict[tuple[str, ...], list[str]] = {}
@@ -126,14 +138,6 @@ def _host_losses(layers: Layers, normal: Sequence[Instance]) -> Iterator[str]:
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
-def _is_store(topology: Topology, tier: str) -> bool:
-    """Whether its instances send each other data, or callers are led to the one with the right role."""
-    if tier in topology.routes:
-        return True
-    links = [link for one in topology.of_tier(tier) for link in topology.links_from(one.id)]
-    return any(link.target.owner.tier == tier and link.target.listen.speaks.carries_data for link in links)
-
-
 def _role(one: Instance, able: Sequence[Instance]) -> str:
     if one.rank is Rank.WITNESS:
         return "witness: keeps a copy and has a vote, is never primary by choice"

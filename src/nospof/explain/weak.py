@@ -17,8 +17,9 @@ from nospof.topology import InstanceId, Rank, Topology
 K = TypeVar("K")
 Goals = tuple[str, ...]
 SERVE, WRITE = "serve", "write"
+MARK = "▲"
 # Findings of nospof.analysis.codes that name something whose loss takes a promise away.
-SINGLE_HOST, SINGLE_ZONE, NO_PROMOTION, SINGLE_POINT = "F201", "F202", "F205", "F210"
+SINGLE_HOST, SINGLE_ZONE, SINGLE_POINT = "F201", "F202", "F210"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class WeakSpots:
 
     def __bool__(self) -> bool:
         return bool(self.hosts or self.zones or self.instances)
+
+
+NO_MARKS = WeakSpots()
 
 
 def weak_spots(topology: Topology, findings: Iterable[Problem]) -> WeakSpots:
@@ -49,9 +53,6 @@ def weak_spots(topology: Topology, findings: Iterable[Problem]) -> WeakSpots:
             instances[normal[0]] |= goals
         if problem.code == SINGLE_ZONE and normal:
             zones[topology.host(normal[0].host).zone] |= goals
-        if problem.code == NO_PROMOTION and normal:
-            instances[normal[0]].add(WRITE)
-            hosts[normal[0].host].add(WRITE)
     return WeakSpots(_sorted(hosts), _sorted(zones), _sorted(instances))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from nospof.cli import diagram, explain
+from nospof.cli import check, diagram, explain
 from nospof.cli.weak import weak_spots
 from nospof.component import Component
 from nospof.resolve import Allotment, resolve
@@ -45,6 +46,40 @@ def test_design_document_never_calls_what_check_warns_of_safe(capsys: pytest.Cap
     assert "None was found." not in text
 
 
-def test_picture_marks_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+def test_design_document_says_which_hosts_may_be_switched_off(capsys: pytest.CaptureFixture[str]) -> None:
+    explain.run(EXAMPLES / "simple", form="markdown", output=None)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Any one of `web1` or `web2` may be switched off" in text
+    assert "It is the only one: when it is lost" in text, "keepalived has nobody who takes over"
+    assert "frozen or too slow counts as living" in text
+
+
+def test_pictures_mark_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     diagram.run(EXAMPLES / "simple", form="svg", output=None)
     assert capsys.readouterr().out.count("SPOF: serve, write") >= 2
+    diagram.run(EXAMPLES / "simple", form="text", output=None)
+    text = capsys.readouterr().out
+    assert ("▲ db1" in text, "▲ lb1" in text, "▲ web1" in text) == (True, True, False)
+
+
+def test_what_is_to_be_acted_on_first_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.run(EXAMPLES / "simple", as_json=False) == 1
+    heads = [line.partition("[")[0] for line in capsys.readouterr().out.splitlines() if line[:5] in ("warni", "note[")]
+    assert heads == sorted(heads, reverse=True)
+    assert set(heads) == {"warning", "note"}
+
+
+def test_voters_of_a_stack_that_was_never_up_may_still_go_anywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "stack.yaml").write_text("""\
+name: two
+domain: two.example.com
+hosts: {a1: {zone: a}, a2: {zone: a}, b1: {zone: b}, b2: {zone: b}}
+tiers:
+  load-balancer: {component: haproxy, hosts: [a1, b1], to: app}
+  app: {component: gunicorn, hosts: [a1, b1], source: ./app, module: "a:b", to: database}
+  database: {component: mariadb, hosts: [a2, b2]}
+""")
+    assert check.run(tmp_path / "stack.yaml", as_json=True) == 1
+    fixes = {one["code"]: one["fix"] for one in json.loads(capsys.readouterr().out)}
+    assert fixes["F211"] == "add w1: {zone: c} to hosts; in tier database witness: w1"

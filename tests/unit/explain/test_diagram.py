@@ -6,7 +6,19 @@ from dataclasses import replace
 from tests.unit.stacks import NOTHING_ALLOTTED, UGLY_HOSTS, example, resolved, stack, tier, topology, ugly_tiers
 
 from nospof.explain.diagram import diagram
+from nospof.explain.weak import WeakSpots
 from nospof.resolve import resolve
+
+
+def test_weak_hosts_and_zones_are_marked_and_the_mark_explained() -> None:
+    drawn = topology("lb1:a web1:a web2:b", tier("lb", "balancer", "lb1", "web"), tier("web", "web", "web1 web2"))
+    text = diagram(drawn, WeakSpots(hosts={"lb1": ("serve",)}, zones={"b": ("serve",)}))
+
+    assert "│ ▲ lb1 " in text
+    assert "─ ▲ zone b ─" in text
+    assert "▲ web1" not in text
+    assert text.splitlines()[-1].startswith("▲ single point of failure")
+    assert "▲" not in diagram(drawn)
 
 
 def test_example_is_drawn_from_visitors_to_database() -> None:

@@ -15,6 +15,7 @@ from tests.unit.explain.test_pictures import hostile
 from tests.unit.stacks import NOTHING_ALLOTTED, REPOSITORY, example, stack, tier, topology
 
 from nospof.analysis.findings import findings
+from nospof.cli.weak import weak_spots as analysed
 from nospof.component import Component
 from nospof.explain.document import Capacity, document
 from nospof.explain.glossary import glossary
@@ -34,7 +35,9 @@ def markdown(whole: Stack) -> str:
 
 
 def test_document_of_the_example_is_as_it_was() -> None:
-    text = markdown(replace(example(), file=REPOSITORY / "stack.yaml"))
+    whole = replace(example(), file=REPOSITORY / "stack.yaml")
+    made = resolve(whole, NOTHING_ALLOTTED).topology
+    text = to_markdown(document(made, findings(whole, made), weak=analysed(made)))
     if os.environ.get("NOSPOF_REWRITE"):
         GOLDEN.write_text(text)
     assert text == GOLDEN.read_text(), "design.md differs; if that is meant: NOSPOF_REWRITE=1"
