@@ -15,6 +15,7 @@ from nospof.stack.problems import Problem
 from nospof.stack.words import listed
 from nospof.topology import Topology
 
+NO_SINGLE_CHANGE = "no single change of this file was found to end it: first do what is said of the others, then check again"
 MOST_PAIRS = 12
 MOST_DEAR = 4
 
@@ -66,7 +67,7 @@ def _single(
     if only:
         what += f"; it has the only copy of the data of tier {listed(only)}"
     why = " → ".join(made.reason(goals[-1], [part]))
-    fix = str(found.change) if found else "spread what stands on it over more hosts and zones"
+    fix = str(found.change) if found else NO_SINGLE_CHANGE
     path = f"hosts.{part.name}" if is_host else "hosts"
     return finding(stack, "F210" if is_host else "F211", path, what, why=why, fix=fix)
 
