@@ -21,8 +21,8 @@ from nospof.analysis.codes import CODES as FINDINGS
 from nospof.cli.main import app
 from nospof.cli.weak import weak_spots
 from nospof.component import Component
-from nospof.drills.result import Proof
 from nospof.drills.fault import Fault, targets
+from nospof.drills.result import Proof
 from nospof.explain.svg import svg
 from nospof.onhost.agent.decide import MOVES, TABLE
 from nospof.resolve import Allotment, resolve
