@@ -161,6 +161,9 @@ def _settings(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
         is_choice = "Literal" in str(info.annotation) and value is not None
         if name not in settings.model_fields_set and not is_choice:
             continue
+        if isinstance(value, BaseModel):
+            yield from ((code(f"{name}.{key.strip('`')}"), said, about) for key, said, about in _settings(value))
+            continue
         is_secret = any(isinstance(mark, Secret) for mark in info.metadata)
         yield code(name), _hidden(value) if is_secret else code(_shown(value)), plain(info.description or "")
 
