@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
@@ -20,9 +19,11 @@ from nospof.drills.engine import HOLD_S, Drill, Stage
 from nospof.drills.fault import Fault, targets
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
+from nospof.drills.report import drill_report
 from nospof.drills.result import EXIT_CODES, Conclusion, DrillResult
 from nospof.drills.undo import folder, heal_all
 from nospof.drills.visitors import Rates
+from nospof.drills.words import line, sentences
 from nospof.errors import WrongInput
 
 USAGE = "nospof drill [STACK] FAULT TARGET, or nospof drill [STACK] FILE.yaml; nospof drill --list shows the faults"
@@ -52,10 +53,12 @@ def run(words: Sequence[str], wishes: Wishes) -> int:
         result = engine.run(stage, drill)
     (stage.folder / "drill.json").write_text(result.model_dump_json(indent=1) + "\n")
     (stage.folder / "drill.yaml").write_text(drill_file.write(drill))
+    (stage.folder / "report.html").write_text(drill_report(result, site.stack.name))
     if wishes.as_json:
-        console.print(json.dumps(result.model_dump(mode="json"), indent=1), markup=False)
+        print(result.model_dump_json(indent=1))
     else:
-        show(result)
+        console.print("\n".join(sentences(result)), markup=False)
+        console.print(f"{stage.folder}/report.html", markup=False)
     return EXIT_CODES[result.conclusion]
 
 
@@ -144,8 +147,8 @@ def show_faults(words: Sequence[str]) -> int:
     for name, kind in sorted(Fault.kinds.items()):
         console.print(f"{name:<20}  {kind.about}", markup=False)
         parameters = [f"{key}: {field.description}" for key, field in kind.model_fields.items() if key != "target"]
-        for line in parameters:
-            console.print(f"{'':<20}    --set {line}", style="dim", markup=False)
+        for parameter in parameters:
+            console.print(f"{'':<20}    --set {parameter}", style="dim", markup=False)
         if topology:
             console.print(f"{'':<20}    {kind.breaks.value}: {', '.join(targets(kind, topology))}", style="dim", markup=False)
     return 0
@@ -156,33 +159,6 @@ def run_folder(site: Deployment) -> Path:
     made = folder(site.state) / "runs" / time.strftime("%Y%m%d-%H%M%S")
     made.mkdir(parents=True, exist_ok=True)
     return made
-
-
-def show(result: DrillResult) -> None:
-    for goal in result.goals:
-        most = f", foretold at most {goal.predicted_outage_s:.1f} s" if goal.predicted_outage_s is not None else ""
-        gap = (
-            f"{goal.outage_s:.2f} s ± {goal.outage_error_s:.2f} without a good answer{most}"
-            if goal.outage_s is not None
-            else ""
-        )
-        console.print(
-            f"{goal.goal:<6} foretold {goal.predicted}, seen {goal.seen}: {goal.agreement.value}; {gap}", markup=False
-        )
-        reasons = ", ".join(f"{count} × {why}" for why, count in goal.reasons.items())
-        console.print(f"       {goal.bad} of {goal.asked} requests were bad{': ' if reasons else ''}{reasons}", markup=False)
-    for check in result.checks:
-        examples = f" ({', '.join(check.examples)})" if check.examples else ""
-        console.print(f"{check.result:<8} {check.name}: {check.reason}{examples}", markup=False)
-    for taken in result.taken:
-        phases = ", ".join(f"{name} {ms}" for name, ms in taken.ms.items())
-        console.print(
-            f"{taken.to} became primary of {taken.tier} instead of {taken.origin}: {taken.why}; ms: {phases}", markup=False
-        )
-    for trouble in (result.invalid, result.not_healed):
-        if trouble:
-            console.print(trouble, style="red", markup=False)
-    console.print(f"{result.conclusion.value}", style="bold")
 
 
 def _split(words: Sequence[str]) -> tuple[Path, list[str]]:
@@ -209,9 +185,3 @@ def _drill(ground: Ground, words: Sequence[str], wishes: Wishes) -> Drill:
         plain[key] = value
     one = drill_file.injection(ground, plain)
     return Drill(str(one.fault), (one,), wishes.hold_s)
-
-
-def line(result: DrillResult, count: int) -> str:
-    """One line for a drill among `count`."""
-    goals = "  ".join(f"{goal.goal} {goal.seen} {goal.outage_s or 0:.2f} s" for goal in result.goals)
-    return f"{result.number:>3}/{count}  {result.name:<50}  {goals}  {result.conclusion.value}"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nospof.cli.drill import line
 from nospof.cli.pause import seconds
 from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import deployment, running
+from nospof.cli.weak import weak_spots
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
+from nospof.drills.junit import junit
 from nospof.drills.proving import Course, Plan, plan, proof_folder
-from nospof.drills.result import EXIT_CODES, Conclusion, DrillResult, Proof
+from nospof.drills.report import report
+from nospof.drills.result import EXIT_CODES, Conclusion, Proof
 from nospof.drills.undo import heal_all
 from nospof.drills.visitors import Rates
+from nospof.drills.words import line, summary
+from nospof.explain.svg import svg
 
 # Of a drill without what differs from stack to stack.
 ABOUT_S = 40.0
@@ -65,11 +67,15 @@ def run(path: Path, wishes: Wishes) -> int:
         )
         lines.phase(f"{_size(chosen)}; results go to {course.folder}")
         proof = course.run(budget_s)
-    _write(proof, wishes.output or course.folder)
+    drawn = svg(site.topology, weak_spots(site.topology))
+    proof = proof.model_copy(update={"diagram_svg": drawn})
+    output = wishes.output or course.folder
+    _write(proof, output)
     if wishes.as_json:
-        print(json.dumps(proof.model_dump(mode="json"), indent=1))
+        print(proof.model_dump_json(indent=1))
     else:
-        _show(proof, wishes.output or course.folder)
+        console.print(summary(proof), markup=False)
+        console.print(f"{output}/report.html", markup=False)
     return exit_code(proof)
 
 
@@ -94,23 +100,5 @@ def _size(chosen: Plan) -> str:
 def _write(proof: Proof, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "proof.json").write_text(proof.model_dump_json(indent=1) + "\n")
-
-
-def _show(proof: Proof, folder: Path) -> None:
-    drilled = len(proof.drills)
-    right = sum(not one.is_wrong for one in proof.combinations) - len(proof.unproven)
-    console.print(
-        f"{drilled} drills, {right} of {len(proof.combinations)} combinations as foretold, {len(proof.wrong)} wrong, "
-        f"{len(proof.unproven)} unproven; {proof.lost} of {proof.acknowledged} acknowledged writes lost"
-    )
-    for one in proof.wrong:
-        console.print(f"wrong: {' + '.join(one.parts)}: foretold {one.predicted}, seen {one.seen}", style="red", markup=False)
-    for drill in proof.drills:
-        if drill.conclusion not in (Conclusion.PASSED, Conclusion.WRONG):
-            console.print(_trouble(drill), style="yellow", markup=False)
-    console.print(f"{folder}/proof.json, {time.strftime('%H:%M:%S')}")
-
-
-def _trouble(drill: DrillResult) -> str:
-    bad = [f"{check.name}: {check.reason}" for check in drill.checks if check.result != "pass"]
-    return f"{drill.number} {drill.name}: {drill.conclusion.value}: {drill.invalid or drill.not_healed or '; '.join(bad)}"
+    (folder / "junit.xml").write_text(junit(proof))
+    (folder / "report.html").write_text(report(proof))

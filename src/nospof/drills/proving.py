@@ -121,7 +121,9 @@ class Course:
         self._foretell()
         end = time.monotonic() + budget_s if budget_s is not None else None
         for number, planned in enumerate(self.plan.drills, 1):
-            if (done := self._result(number)) is None:
+            done = self._result(number)
+            # What said nothing is tried again when a run goes on.
+            if done is None or done.invalid:
                 if end is not None and time.monotonic() > end:
                     break
                 done = self._tried(planned, number)
