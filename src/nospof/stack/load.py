@@ -51,6 +51,7 @@ def load(path: Path, kinds: Kinds) -> Stack:
         admin=_networks(keys.admin),
         egress=None if keys.egress is None else _networks(keys.egress),
         has_firewall=keys.firewall,
+        peak_qps=keys.peak_qps,
         options={name: option for name, option in option_keys.items() if option is not None},
         positions=document.positions,
         values=document.values,
@@ -151,7 +152,7 @@ def _stack_host(name: str, keys: HostKeys) -> StackHost:
 
 
 def _stack_tier(name: str, keys: TierKeys, settings: BaseModel) -> Tier:
-    return Tier(name, keys.component, keys.hosts, settings, keys.to, keys.spare)
+    return Tier(name, keys.component, keys.hosts, settings, keys.to, keys.spare, keys.qps_per_instance)
 
 
 def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class Tier:
     settings: BaseModel
     to: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
+    qps_per_instance: int | None = None
+    """Visitors' requests a second that one instance has a part in, at most; None = not declared."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Stack:
     egress: tuple[str, ...] | None = None
     """Networks the hosts may call; None = the whole world."""
     has_firewall: bool = True
+    peak_qps: int | None = None
+    """Visitors' requests a second at the busiest time; None = not declared."""
     options: Mapping[str, BaseModel] = field(default_factory=dict, hash=False)
     """Settings of implied components by their name."""
     positions: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)

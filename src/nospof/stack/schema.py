@@ -18,6 +18,9 @@ NAME_PATTERN = r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?"
 """A name of a host, tier or stack: it becomes a host name (RFC 1123: no hyphen at the end) and part of unit names."""
 
 
+MOST_QPS = 10_000_000
+
+
 def _as_list(value: object) -> object:
     if isinstance(value, str):
         return (value,)
@@ -63,6 +66,14 @@ class TierKeys(Keys):
     )
     to: Names = Field((), examples=["app"], description="The tiers that this one calls.")
     spare: Names = Field((), examples=["x1"], description="Hosts of last resort: they work when no other one does.")
+    qps_per_instance: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_QPS,
+        examples=[200],
+        description="Visitors' requests a second that one instance of this tier has a part in, at most; "
+        "without it, what `nospof measure` found.",
+    )
 
 
 class StackKeys(Keys):
@@ -80,6 +91,13 @@ class StackKeys(Keys):
         description="Virtual IP address that moves between load balancers, or a list; in the lab it is chosen for you.",
     )
     admin: Names = Field((), examples=["198.51.100.0/24"], description="Networks from which SSH is allowed.")
+    peak_qps: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_QPS,
+        examples=[500],
+        description="Visitors' requests a second at the busiest time, to be carried without any one host or zone.",
+    )
     egress: Names | None = Field(
         None, examples=["192.0.2.0/24"], description="Networks that the hosts may call; without it, the whole world."
     )

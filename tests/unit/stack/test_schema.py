@@ -30,6 +30,8 @@ def test_schema_takes_the_example(example: str, kinds: Mapping[str, type[BaseMod
     [
         ("name: shop", "name: My Shop"),
         ("name: shop", "name: shop\nfirewall: no"),
+        ("name: shop", "name: shop\npeak_qps: 0"),
+        ("component: nginx", "component: nginx, qps_per_instance: 2.5"),
         ("name: shop", "name: shop\nvip:"),
         ("domain: shop.example.com", ""),
         ("lb1: {zone: a}", "lb1: {zone: 1}"),
