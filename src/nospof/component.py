@@ -616,6 +616,11 @@ class Component(Generic[S]):
         return Each()
 
     @property
+    def most_at_once_per_target(self) -> int | None:
+        """How many requests it gives one target at a time, while more wait. None: it does not hold them back."""
+        return None
+
+    @property
     def asks_agent(self) -> str | None:
         """Where its failover agent hears people: a unix socket on the host. None: it has none."""
         return None

@@ -41,6 +41,12 @@ CODES: dict[str, Code] = {
     "F213": Code(Severity.NOTE, "What the stack rests on and no stack file can double."),
     "F214": Code(Severity.NOTE, "How much of the year the goals hold, and what that rests on."),
     "F215": Code(Severity.NOTE, "Nothing backs the data up."),
+    "F220": Code(Severity.WARNING, "What is left of a tier without one host does not carry the peak."),
+    "F221": Code(Severity.WARNING, "What is left of a tier without one zone does not carry the peak."),
+    "F222": Code(Severity.WARNING, "The stack was measured, and as a whole does not carry the peak."),
+    "F223": Code(Severity.NOTE, "Whether what is left carries the peak is unknown."),
+    "F224": Code(Severity.NOTE, "The measured capacity is old, or of another stack."),
+    "F225": Code(Severity.NOTE, "The peak is carried without any one host or zone, and what that rests on."),
     "F301": Code(Severity.WARNING, "Debian's present release does not have the packages of a component."),
 }
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from nospof.analysis.backup import backup_findings
 from nospof.analysis.cautions import caution_findings
+from nospof.analysis.capacity import capacity_findings
 from nospof.analysis.losses import loss_findings, single_points
+from nospof.analysis.measured import Measured
 from nospof.analysis.packages import package_findings
 from nospof.analysis.redundancy import redundancy_findings, voter_findings
 from nospof.analysis.remedies import Remedy, remedy
@@ -22,10 +24,17 @@ MOST_REMEDIES = 12
 NOTHING_ALLOTTED = Allotment()
 
 
-def findings(stack: Stack, topology: Topology, allotment: Allotment = NOTHING_ALLOTTED) -> tuple[Problem, ...]:
+def findings(
+    stack: Stack,
+    topology: Topology,
+    allotment: Allotment = NOTHING_ALLOTTED,
+    measured: Measured | None = None,
+    now: float = 0.0,
+) -> tuple[Problem, ...]:
     """All findings about `stack`, which gave `topology`, in the order of the file. Codes: nospof.analysis.codes.
 
-    `allotment`: what an earlier `up` has placed for good, and what no fix can therefore have elsewhere.
+    `allotment`: what an earlier `up` has placed for good, and what no fix can therefore have elsewhere. `measured`: what
+    `nospof measure` found; `now`, in seconds since the epoch, says how old that is.
     """
     made = structure(topology)
     spofs = single_points(topology, made)
@@ -38,6 +47,7 @@ def findings(stack: Stack, topology: Topology, allotment: Allotment = NOTHING_AL
             *loss_findings(stack, topology, made, spofs, remedies),
             *_not_ended(redundancy_findings(stack, topology, allotment), remedies, allotment),
             *voter_findings(stack, topology),
+            *capacity_findings(stack, topology, measured, now),
             *package_findings(stack),
         ]
     )

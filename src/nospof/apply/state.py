@@ -3,6 +3,7 @@
 id                 which stack this is, whatever it is called: hosts refuse another one
 allotment.json     choices that must not change later
 lab                name of the stack's lab
+measured.json      how many requests a second were answered, when, on which machine, of which stack
 secrets/           one file per secret
 certificates/      the CA and what it issued
 lock               who works on the stack now
@@ -22,7 +23,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from nospof.analysis.measured import Figure, Machine, Measured
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
 
@@ -78,6 +81,35 @@ class State:
     def write_allotment(self, allotment: Allotment) -> None:
         self.write("allotment.json", json.dumps(asdict(allotment), indent=1, sort_keys=True) + "\n")
 
+    @property
+    def measured_file(self) -> Path:
+        return self.folder / "measured.json"
+
+    def measured(self) -> Measured | None:
+        """What was last measured; None before. Raises WrongInput when the file is damaged."""
+        try:
+            told = json.loads(self.measured_file.read_text())
+            return Measured(
+                at=float(told["at"]),
+                machine=Machine(**told["machine"]),
+                stack=str(told["stack"]),
+                request=str(told["request"]),
+                p99_s=float(told["p99_s"]),
+                whole=_figure(told["whole"]),
+                instances={
+                    str(tier): {str(host): _figure(figure) for host, figure in hosts.items()}
+                    for tier, hosts in told["instances"].items()
+                },
+            )
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what, fix = f"{self.measured_file} cannot be read: {error}", "remove it, then nospof measure"
+            raise WrongInput(what, why="it holds what the stack was found to carry", fix=fix) from error
+
+    def write_measured(self, measured: Measured) -> None:
+        self.write("measured.json", json.dumps(asdict(measured), indent=1, sort_keys=True) + "\n")
+
     def write(self, name: str, text: str) -> None:
         """Write a file only its owner can read, complete and durable or not at all."""
         path = self.folder / name
@@ -116,6 +148,10 @@ class State:
             return (self.folder / name).read_text().strip()
         except FileNotFoundError:
             return ""
+
+
+def _figure(told: dict[str, Any]) -> Figure:
+    return Figure(float(told["qps"]), bool(told["is_at_least"]))
 
 
 def who() -> str:

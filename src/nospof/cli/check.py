@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def run(path: Path, *, as_json: bool, as_sarif: bool = False) -> int:
             raise
         print(document(tuple(wrong.problems)))
         return wrong.exit_code
-    found = site.stack.warnings + site.problems + findings(site.stack, site.topology, site.state.allotment())
+    found = site.stack.warnings + site.problems + findings(
+        site.stack, site.topology, site.state.allotment(), site.state.measured(), time.time()
+    )
     if as_json or as_sarif:
         print(document(found))
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nospof.analysis.measured import Figure, Machine, Measured
 from nospof.apply.state import State
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
@@ -78,3 +79,24 @@ def test_lock_of_a_killed_run_is_free(tmp_path: Path, holder: multiprocessing.Pr
     holder.join()
     with State(tmp_path / "stack.yaml").locked("down"):
         pass
+
+
+def test_measured_figures_come_back_as_they_were_written(tmp_path: Path) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    figures = {"web": {"web1": Figure(120.0), "web2": Figure(110.0, is_at_least=True)}}
+    machine = Machine("m1", 2, "a processor", 2048, is_shared=True, busy_share=0.1)
+    measured = Measured(1.8e9, machine, "f00d", "GET https://shop.example.com/", 0.2, Figure(200.0), figures)
+    assert state.measured() is None
+    state.write_measured(measured)
+    assert state.measured() == measured
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"at": 1}', '{"at": "now", "machine": {}, "whole": {}}'])
+def test_measured_file_that_is_damaged_is_told_and_not_taken_for_none(tmp_path: Path, text: str) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    state.write("measured.json", text)
+    with pytest.raises(WrongInput, match="cannot be read") as raised:
+        state.measured()
+    assert "nospof measure" in raised.value.fix

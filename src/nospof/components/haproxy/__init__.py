@@ -120,6 +120,10 @@ class Haproxy(c.Component[HaproxySettings]):
         why = "where the application says nothing, other sites may frame its pages, and uploads may run as scripts"
         return (c.Objection("F107", "security_headers", what, why, f"in tier {self.id.tier} security_headers: on"),)
 
+    @property
+    def most_at_once_per_target(self) -> int:
+        return self.settings.max_connections_per_server
+
     def parts(self, here: c.Context) -> c.Parts:
         config = c.File(CONFIG, self._config(here), check=("haproxy", "-c", "-f", CONFIG))
         lua = c.File(LUA, here.template(texts.LUA, settings=self.settings))
