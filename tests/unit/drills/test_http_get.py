@@ -302,3 +302,33 @@ def test_server_must_prove_the_name_that_is_asked_for(tmp_path: Path, name: str,
         history = history_of(load(port, "/", ca_file=crt), tmp_path)
     assert len(history.bad) == (0 if is_right else 10)
     assert is_right or history.reasons() == {"no connection: SSLCertVerificationError": 10}
+
+
+def test_server_that_asks_who_calls_is_shown_a_certificate(tmp_path: Path) -> None:
+    crt, key = certificate(tmp_path, NAME)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, key)
+    context.load_verify_locations(crt)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with serving(context) as port:
+        shown = history_of(load(port, "/", ca_file=crt, certificate=crt, key=key), tmp_path)
+        none = history_of(load(port, "/", ca_file=crt), tmp_path)
+    assert shown.bad == ()
+    assert len(none.bad) == 10
+
+
+def test_name_that_is_proven_may_be_another_than_the_one_asked_for(tmp_path: Path) -> None:
+    crt, key = certificate(tmp_path, "web1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(crt, key)
+    with serving(context) as port:
+        assert history_of(load(port, "/", ca_file=crt, tls_name="web1"), tmp_path).bad == ()
+
+
+def test_load_in_a_process_of_its_own_is_told_all_that_it_needs(tmp_path: Path) -> None:
+    asked = load(1, "/", ca_file=tmp_path / "ca", certificate=tmp_path / "c", key=tmp_path / "k", tls_name="web1")
+
+    argv = asked.argv(tmp_path / "history")
+
+    assert {f"--certificate={tmp_path}/c", f"--key={tmp_path}/k", "--tls-name=web1"} <= set(argv)
+    assert not any("--certificate" in word or "--tls-name" in word for word in load(1, "/").argv(tmp_path / "history"))

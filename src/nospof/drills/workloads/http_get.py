@@ -175,7 +175,7 @@ class Load:
 
     address: str
     name: str
-    """For the Host header and for TLS (SNI, and the name in the certificate)."""
+    """For the Host header and, without `tls_name`, for TLS (SNI, and the name in the certificate)."""
     ca_file: Path | None
     """None: plain HTTP."""
     port: int = 443
@@ -198,13 +198,19 @@ class Load:
     """Of so many writes one is asked for."""
     tokens: str = ""
     """What the tokens begin with."""
+    certificate: Path | None = None
+    """To be shown to a server that asks who calls; `key` is its private key."""
+    key: Path | None = None
+    tls_name: str = ""
 
     def argv(self, output: Path) -> list[str]:
         options = {"path": self.path, "rate": self.rate, "seconds": self.seconds, "connections": self.connections}
         options |= {"timeout-s": self.timeout_s, "servers-in-body": self.servers_in_body}
         options |= {"body": self.body, "read-back": self.read_back, "tokens": self.tokens}
         options |= {"reads-back-each": self.reads_back_each}
-        options |= {"ca-file": self.ca_file} if self.ca_file else {}
+        files = {"ca-file": self.ca_file, "certificate": self.certificate, "key": self.key}
+        options |= {"tls-name": self.tls_name} if self.tls_name else {}
+        options |= {option: path for option, path in files.items() if path}
         arguments = [f"--{option}={value}" for option, value in options.items()] + ["--sends-again"] * self.sends_again
         # -I: nothing of the caller's folder or environment is imported instead of what is meant.
         return [sys.executable, "-I", "-m", __name__, self.address, str(self.port), self.name, str(output), *arguments]
@@ -296,6 +302,8 @@ class _Client:
     def __init__(self, load: Load) -> None:
         self.load = load
         self.tls = ssl.create_default_context(cafile=str(load.ca_file)) if load.ca_file else None
+        if self.tls and load.certificate:
+            self.tls.load_cert_chain(load.certificate, load.key)
         self.in_body = re.compile(load.servers_in_body) if load.servers_in_body else None
         self.idle: deque[_Connection] = deque()
         self.open_count = 0
@@ -363,7 +371,7 @@ class _Client:
         return self.idle.popleft() if self.idle and is_full else await self._open()
 
     async def _open(self) -> _Connection:
-        load, name = self.load, self.load.name if self.tls else None
+        load, name = self.load, (self.load.tls_name or self.load.name) if self.tls else None
         end_s = 1.0 if self.tls else None
         self.open_count += 1
         try:
@@ -482,6 +490,9 @@ def main() -> None:
     parser.add_argument("name", help="host name that is asked for and verified")
     parser.add_argument("output", type=Path, help="file for the JSON lines")
     parser.add_argument("--ca-file", type=Path, help="certificates to verify the server by; without it: plain HTTP")
+    parser.add_argument("--certificate", type=Path, help="shown to a server that asks who calls")
+    parser.add_argument("--key", type=Path, help="private key of that certificate")
+    parser.add_argument("--tls-name", default="", help="name that is verified, where it is another one")
     parser.add_argument("--path", default=Load.path)
     parser.add_argument("--rate", type=float, default=Load.rate, help="requests per second")
     parser.add_argument("--seconds", type=float, default=Load.seconds, help="end after this time; SIGTERM ends sooner")
