@@ -166,6 +166,29 @@ def status(stack: Stack = DEFAULT, json: Json = False) -> None:
 
 
 @app.command()
+def measure(
+    stack: Stack = DEFAULT,
+    p99: Annotated[
+        float, typer.Option("--p99", metavar="SECONDS", min=0.001, max=60, help="In which 99 of 100 requests must be answered.")
+    ] = 0.2,
+    seconds: Annotated[
+        float, typer.Option("--seconds", metavar="S", min=2, max=600, help="How long each rate is kept up.")
+    ] = 4,
+    most: Annotated[float, typer.Option("--most", metavar="QPS", min=1, max=100_000, help="Never ask for more.")] = 2000,
+    path: Annotated[str, typer.Option("--path", metavar="PATH", help="What is asked for; none: the first site's own.")] = "",
+    connections: Annotated[
+        int, typer.Option("--connections", metavar="N", min=0, max=500, help="Kept open; 0: one for each request.")
+    ] = 50,
+    json: Json = False,
+) -> None:
+    """Find how many requests a second the whole and each instance answer, for `check`. Loads the running stack with GETs."""
+    from nospof.cli import measure as command
+
+    code = command.run(stack, p99_s=p99, seconds=seconds, most_qps=most, connections=connections, path=path, as_json=json)
+    raise typer.Exit(code)
+
+
+@app.command()
 def switchover(
     stack: Stack = DEFAULT,
     tier: Tier = "",
