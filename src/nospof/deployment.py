@@ -55,6 +55,8 @@ class InstanceState:
     """Of a database with an agent: primary, replica, none, unknown."""
     lag_s: float | None = None
     is_voter: bool | None = None
+    qps: float | None = None
+    """Of a database with an agent: statements a second that clients send it; None: not known."""
     says: str = ""
 
 
@@ -391,7 +393,7 @@ class Deployment:
 def _with_role(state: InstanceState, view: AgentView | None) -> InstanceState:
     if view is None:
         return state
-    return replace(state, role=view.role, lag_s=view.lag_s, is_voter=view.is_voter, says=view.says)
+    return replace(state, role=view.role, lag_s=view.lag_s, is_voter=view.is_voter, qps=view.qps, says=view.says)
 
 
 def _not_done(answer: Mapping[str, Any], what: str, fix: str) -> NospofError:

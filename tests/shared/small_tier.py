@@ -97,6 +97,7 @@ class Database:
     objection: Callable[[], str] = lambda: ""
     may_freeze: bool = True
     may_start: bool = True
+    asked: int = 0
     _heard: int = 0
 
     # --- looking -----------------------------------------------------------------------------------------------------
@@ -158,6 +159,9 @@ class Database:
     def follow(self, node: str, *, acknowledges: bool, may_forget: bool) -> None:
         self.source, self.is_receiving, self.acknowledges = node, True, acknowledges
         self.is_read_only, self.waits_for_voters = True, False
+
+    def questions(self) -> tuple[int, int]:
+        return self.asked, 0
 
     def acknowledge(self, *, on: bool) -> None:
         self.acknowledges = on

@@ -28,6 +28,8 @@ class AgentView:
     is_voter: bool | None = None
     takes_writes: bool = False
     lag_s: float | None = None
+    qps: float | None = None
+    """Statements a second that clients send it, over the last five seconds; None: not known."""
     received: str = ""
     """The position up to which it has received, as the agent writes it: "0:17@1"."""
     says: str = ""
@@ -154,6 +156,7 @@ def _view(tier: str, host: str, answer: Json | Problem) -> AgentView:
         is_voter=bool(details.get("is_voter")),
         takes_writes=bool(note.get("takes_writes")),
         lag_s=details.get("lag_s"),
+        qps=answer.get("qps"),
         received=details.get("received") or "",
         says=answer["says"],
         answers=True,

@@ -128,6 +128,7 @@ def _line(state: InstanceState, database: Database | None) -> Text:
     line = Text.assemble("  ", f"{state.host:<14}", (f"{state.health:<8}", STYLES[state.health]), f" {state.component}")
     if database is not None and state.role is not None:
         line.append_text(_role(state, is_witness=database.host(state.host).is_witness))
+        line.append(f"  {state.qps:g} queries/s" if state.qps is not None else "", style="dim")
     elif state.leads is not None:
         line.append("  leads" if state.leads else "  stands by", style="dim")
     if state.why:

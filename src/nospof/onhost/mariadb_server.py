@@ -20,6 +20,8 @@ class Server:
 
     def __init__(self, path: str = SOCKET, limit_s: float | None = LIMIT_S) -> None:
         self.path, self.limit_s = path, limit_s
+        self.sent = 0
+        """Statements so far, over all connections."""
         self._connection: pymysql.Connection[pymysql.cursors.DictCursor] | None = None
 
     def rows(self, statement: str) -> list[dict[str, Any]]:
@@ -35,6 +37,7 @@ class Server:
                 write_timeout=self.limit_s,
                 cursorclass=pymysql.cursors.DictCursor,
             )
+        self.sent += 1
         with self._connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())

@@ -330,6 +330,24 @@ def test_status_as_json(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert {one["role"] for one in told["tiers"]["web"]} == {None}
 
 
+def test_status_tells_how_much_each_database_host_is_asked(
+    site: Site, tier: SmallTier, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {"db1": 142.0, "db2": 30.5, "w1": None}
+    for host, qps in asked.items():
+        tier.agents[host].rate.qps = qps
+
+    assert status.run(HERE, as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    status.run(HERE, as_json=False)
+    text = capsys.readouterr().out
+
+    assert {one["host"]: one["qps"] for one in told["tiers"]["database"]} == asked
+    assert {one["qps"] for one in told["tiers"]["web"]} == {None}
+    assert re.search(r"db1 .*primary  142 queries/s", text)
+    assert not re.search(r"w1 .*queries/s", text)
+
+
 # --- a host that is taken out of its tier --------------------------------------------------------------------------------
 def without(site: Site, host: str) -> Site:
     """The stack file no longer has `host` in the database tier; its agent still runs."""

@@ -174,6 +174,7 @@ class Control:
             "history": self._history(),
             "etcd": {**self._etcd_now, "silent_s": None if never else round(now_s - view.answered_at_s, 1)},
             "note": read_note(agent.places.run / "note.json", now_s),
+            "qps": agent.rate.qps,
             "log": self.said.last(10),
         }
 

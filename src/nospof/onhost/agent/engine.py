@@ -30,6 +30,12 @@ class Engine(Protocol):
     def heard(self) -> object:
         """Something that differs whenever anything came from the primary since the last call, heartbeats included; cheap."""
 
+    def questions(self) -> tuple[int, int]:
+        """How many statements clients have sent since the server started, and how many this engine ever sent.
+
+        A thread of its own asks.
+        """
+
     def has_data(self) -> bool:
         """Whether there is a data directory to start with. Cheap."""
 

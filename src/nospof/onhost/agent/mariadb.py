@@ -30,6 +30,7 @@ from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb_reception import Donor
 from nospof.onhost.agent.mariadb_seen import (
     FEEDS,
+    QUESTIONS,
     SEMI_SYNC,
     SOURCE,
     VARIABLES,
@@ -120,6 +121,7 @@ class MariadbEngine:
         self._acting = Acting(places.socket)
         self._beating = Sql(places.socket, None)
         self._asking = Sql(places.socket)
+        self._counting = Sql(places.socket, LOOK_S)
         self._dark: frozenset[str] = frozenset()
         self._looked_at: int | None = None
         self._replicas: dict[str, Replica] = {}
@@ -176,6 +178,12 @@ class MariadbEngine:
         self._heard += self._is_more(now)
         self._received = now
         return self._heard
+
+    def questions(self) -> tuple[int, int]:
+        with _told("cannot say how much is asked", self._counting):
+            asked = int(self._counting.rows(QUESTIONS)[0]["Value"])
+        ours = (self._looking, self._acting, self._beating, self._asking, self._counting)
+        return asked, sum(sql.sent for sql in ours)
 
     def has_data(self) -> bool:
         return mariadb_copy.has_data(self.places.data)

@@ -25,6 +25,8 @@ SELECT @@GLOBAL.read_only AS is_read_only, @@GLOBAL.rpl_semi_sync_master_enabled
 SOURCE = "SHOW REPLICA STATUS"
 SEMI_SYNC = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_status'"
 WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_wait_sessions'"
+# What clients have sent, other than Queries, which also counts what procedures do.
+QUESTIONS = "SHOW GLOBAL STATUS LIKE 'Questions'"
 FEEDS = "SELECT id, host FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
 WAITING = (
     "SELECT query_id FROM information_schema.processlist WHERE state = 'Waiting for semi-sync ACK from slave' ORDER BY query_id"

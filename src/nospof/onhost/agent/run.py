@@ -1,8 +1,8 @@
 """The agent's loop on a host: look, remember, decide, act, and write a note for the role server.
 
-Threads: one looks at the server, one waits for its end, one writes a row twice a second while this host is primary, one sees
-whether the role server listens, two listen to etcd (store.py), one hears people (control.py). Only the loop acts. A step that
-fails is tried again, ever more slowly; if it happened after all is seen at the next look, never assumed.
+Threads: one looks at the server, one waits for its end, one writes a row twice a second while this host is primary, one counts
+its queries, one sees whether the role server listens, two listen to etcd (store.py), one hears people (control.py). Only the
+loop acts. A step that fails is tried again, ever more slowly; if it happened after all is seen at the next look, never assumed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nospof.onhost.agent.decide import decide
 from nospof.onhost.agent.engine import Engine, EngineError
 from nospof.onhost.agent.fence import Fence
 from nospof.onhost.agent.hooks import Hooks
+from nospof.onhost.agent.query_rate import QueryRate
 from nospof.onhost.agent.remember import remember
 from nospof.onhost.agent.store import Store, View
 from nospof.onhost.watchdog import tell_systemd
@@ -131,6 +132,7 @@ class Agent:
         self.clock = time.monotonic
         self.stop, self.wake = threading.Event(), threading.Event()
         self.looks = Looks(engine, self.clock)
+        self.rate = QueryRate(engine, self.clock)
         self.memory, self.run_id = m.Memory(), os.urandom(6).hex()
         self.observation: m.Observation | None = None
         self.decision = m.Decision("blind", "", "starts")
@@ -159,6 +161,7 @@ class Agent:
             self._beat,
             self._ask_replicas,
             self._ask_roles,
+            self._count_queries,
         ):
             threading.Thread(target=work, daemon=True).start()
         while not self.stop.is_set():
@@ -358,6 +361,9 @@ class Agent:
         while self.places.roles_at is not None and not self.stop.wait(ROLES_EVERY_S):
             with suppress(OSError), socket.create_connection(self.places.roles_at, timeout=ROLES_EVERY_S):
                 self._told_last_s = self.clock()
+
+    def _count_queries(self) -> None:
+        self.rate.keep_counting(self.stop)
 
     # --- what is remembered on the host ------------------------------------------------------------------------------
     def _with_incarnation(self, server: m.Server) -> m.Server:
