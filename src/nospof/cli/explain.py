@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from nospof.analysis.findings import findings
+from nospof.cli.capacity import capacity
 from nospof.cli.output import deliver
 from nospof.cli.stack_argument import deployment
 from nospof.cli.weak import weak_spots
@@ -19,8 +21,10 @@ WRITERS = {"markdown": to_markdown, "html": to_html, "json": to_json}
 def run(path: Path, *, form: str, output: Path | None) -> int:
     """Write the design document in the `form` that is named, else in the one that `output` ends with, else in Markdown."""
     site = deployment(path)
-    found = site.stack.warnings + site.problems + findings(site.stack, site.topology, site.state.allotment())
-    deliver(WRITERS[form or _form_of(output)](document(site.topology, found, weak=weak_spots(site.topology))), output)
+    stack, topology, measured = site.stack, site.topology, site.state.measured()
+    found = stack.warnings + site.problems + findings(stack, topology, site.state.allotment(), measured, time.time())
+    known = capacity(stack, topology, measured, found)
+    deliver(WRITERS[form or _form_of(output)](document(topology, found, weak=weak_spots(topology), capacity=known)), output)
     return 0
 
 

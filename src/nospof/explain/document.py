@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from nospof.explain import safety, tables, tiers
+from nospof.explain import capacity, safety, tables, tiers
+from nospof.explain.capacity import Capacity
 from nospof.explain.diagram import diagram
 from nospof.explain.glossary import glossary
 from nospof.explain.layers import Layers
@@ -22,15 +23,6 @@ from nospof.resolve import component_of
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
 from nospof.topology import Link, Rank, Tls, Topology
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """How many requests a second the stack answers, and where that figure is from, e.g. "measured 2026-11-21, p99 ≤ 0.2 s"."""
-
-    qps: float
-    source: str
-    qps_without_one_host: float | None = None
 
 
 def document(
@@ -65,7 +57,7 @@ class _Design:
             Section("weak", "What remains a single point of failure", tuple(self._weak())),
             Section("findings", "What the check finds", tuple(safety.findings(self.findings))),
             *safety.sections(self.layers),
-            Section("capacity", "Capacity", tuple(self._capacity())),
+            Section("capacity", "Capacity", tuple(capacity.section(self.capacity))),
             *tables.sections(self.layers),
             Section("next", "How to go on", tuple(self._next())),
         ]
@@ -201,22 +193,6 @@ class _Design:
             yield Paragraph("No host may be switched off.")
 
     # --- the rest ----------------------------------------------------------------------------------------------------
-    def _capacity(self) -> Iterator[Paragraph | Listing]:
-        if self.capacity is not None:
-            yield Paragraph(f"{self.capacity.qps:g} QPS ({plain(self.capacity.source)}).")
-            if self.capacity.qps_without_one_host is not None:
-                yield Paragraph(f"With the host away that is missed most: {self.capacity.qps_without_one_host:g} QPS.")
-            return
-        yield Paragraph(
-            "How many queries per second (QPS) this stack answers is unknown: it was neither declared nor measured."
-        )
-        yield Listing((
-            "Decide what still is an answer, e.g. 99 of 100 within 0.2 s.",
-            "From a machine that is no host of the stack, ask what visitors ask, more each minute, until that is no longer so.",
-            ("Do it again with one host of each tier switched off. The smallest of these figures is the capacity: "
-            "a redundant stack must carry its load without any one host."),
-        ), is_numbered=True)  # fmt: skip
-
     def _next(self) -> Iterator[Commands | Paragraph]:
         lines = [
             ("nospof check", "what is unsafe, with line, reason and fix"),

@@ -17,7 +17,8 @@ from tests.unit.stacks import NOTHING_ALLOTTED, REPOSITORY, example, stack, tier
 from nospof.analysis.findings import findings
 from nospof.cli.weak import weak_spots as analysed
 from nospof.component import Component
-from nospof.explain.document import Capacity, document
+from nospof.explain.capacity import Capacity
+from nospof.explain.document import document
 from nospof.explain.glossary import glossary
 from nospof.explain.html import to_html
 from nospof.explain.markdown import to_markdown
@@ -118,10 +119,14 @@ def test_secret_settings_are_not_shown() -> None:
 def test_what_is_not_known_is_said_to_be_unknown() -> None:
     made = topology("a1:a b1:b", tier("web", "web", "a1 b1"))
 
-    unknown, known = document(made, ()), document(made, (), capacity=Capacity(1200, "measured"), weak=WeakSpots())
+    unknown, known = (
+        document(made, ()),
+        document(made, (), capacity=Capacity(1200, "As a whole 900 QPS", (), ()), weak=WeakSpots()),
+    )
     assert "is unknown: it was neither declared nor measured" in to_markdown(unknown)
     assert "looking at each tier alone" in to_markdown(unknown)
-    assert "1200 QPS (measured)" in to_markdown(known)
+    assert "At the busiest time 1200 queries per second (QPS)" in to_markdown(known)
+    assert "As a whole 900 QPS" in to_markdown(known)
     assert "looking at each tier alone" not in to_markdown(known)
 
 
