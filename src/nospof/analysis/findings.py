@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from nospof.analysis.backup import backup_findings
-from nospof.analysis.cautions import caution_findings
 from nospof.analysis.capacity import capacity_findings
+from nospof.analysis.cautions import caution_findings
 from nospof.analysis.losses import loss_findings, single_points
 from nospof.analysis.measured import Measured
 from nospof.analysis.packages import package_findings

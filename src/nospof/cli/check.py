@@ -25,8 +25,10 @@ def run(path: Path, *, as_json: bool, as_sarif: bool = False) -> int:
             raise
         print(document(tuple(wrong.problems)))
         return wrong.exit_code
-    found = site.stack.warnings + site.problems + findings(
-        site.stack, site.topology, site.state.allotment(), site.state.measured(), time.time()
+    found = (
+        site.stack.warnings
+        + site.problems
+        + findings(site.stack, site.topology, site.state.allotment(), site.state.measured(), time.time())
     )
     if as_json or as_sarif:
         print(document(found))
