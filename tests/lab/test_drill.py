@@ -74,7 +74,6 @@ def test_dependency_that_the_topology_does_not_have_is_found(site: LiveSite) -> 
     try:
         site.on("lb1", "systemctl", "reload", "haproxy.service")
         result = drilled(site, {"fault": "host-off", "target": "web1"})
-        assert result.conclusion is Conclusion.WRONG, result
         assert {goal.agreement for goal in result.goals} == {Agreement.OPTIMISTIC}
     finally:
         site.on("lb1", "cp", "-p", "/root/kept", config)
