@@ -93,10 +93,11 @@ ExecStartPost=
 ExecStartPost=-!/usr/bin/mariadb-upgrade --version-check --silent
 """
 
-# Rows of the users' databases: the server's own differ from host to host, and so do counters in table definitions.
+# Rows of the users' databases: the server's own differ from host to host, and so do counters in table definitions; the agents'
+# pulse changes while it is read.
 DUMP = """\
 names=$(mariadb --skip-column-names --batch --execute 'SHOW DATABASES' |
-  grep -Evx 'mysql|sys|information_schema|performance_schema' || true)
+  grep -Evx 'mysql|sys|nospof|information_schema|performance_schema' || true)
 if [ -n "$names" ]; then
   mariadb-dump --compact --no-create-info --skip-extended-insert --order-by-primary --single-transaction --databases $names
 fi

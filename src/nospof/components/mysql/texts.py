@@ -106,10 +106,11 @@ OOMScoreAdjust=-800
 UnsetEnvironment=MYSQLD_PARENT_PID
 """
 
-# Rows of the users' databases: the server's own differ from host to host, and so do counters in table definitions.
+# Rows of the users' databases: the server's own differ from host to host, and so do counters in table definitions; the agents'
+# pulse changes while it is read.
 DUMP = """\
 names=$(mysql --skip-column-names --batch --execute 'SHOW DATABASES' |
-  grep -Evx 'mysql|sys|information_schema|performance_schema' || true)
+  grep -Evx 'mysql|sys|nospof|information_schema|performance_schema' || true)
 if [ -n "$names" ]; then
   mysqldump --compact --no-create-info --skip-extended-insert --order-by-primary --single-transaction \\
     --set-gtid-purged=OFF --databases $names
