@@ -35,6 +35,7 @@ CODES: dict[str, Code] = {
     "F204": Code(Severity.WARNING, "The voters are not in three zones."),
     "F206": Code(Severity.WARNING, "There are fewer than three voters, so that none may be lost."),
     "F207": Code(Severity.WARNING, "An acknowledged write can be lost."),
+    "F208": Code(Severity.WARNING, "A tier's health depends on what it calls."),
     "F210": Code(Severity.WARNING, "A single host takes a goal down: a single point of failure."),
     "F211": Code(Severity.WARNING, "A single zone takes a goal down, though none of its hosts alone does."),
     "F212": Code(Severity.NOTE, "Two losses at once take a goal down."),

@@ -98,6 +98,14 @@ class Gunicorn(c.Component[GunicornSettings]):
         )
         return (c.Listen("http", c.Protocol.HTTP, settings.port, tls=c.Tls.MUTUAL, socket=_socket(tier), sites=(site,)),)
 
+    def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
+        if self.settings.health != self.settings.ready:
+            return ()
+        what = f"health: {self.settings.health} is also where the application tells of what it calls"
+        why = "when its database is away for a second, the load balancers take every server out, and no page is answered at all"
+        fix = f"in tier {self.id.tier} health: /health, where the application tells of itself alone"
+        return (c.Objection("F208", "health", what, why, fix),)
+
     @property
     def sources(self) -> tuple[c.Source, ...]:
         return (c.Source("release", self.settings.source, self.settings.requirements),)
