@@ -222,7 +222,7 @@ IN_THE_FILE = {
     2: ("all voters in one zone", [("zone: b", "zone: a"), ("zone: c", "zone: a")], ("F202", "F204", "F211")),
     5: ("health check includes the database", [('module: "shop:app"', 'module: "shop:app"\n    health: /ready')], ("F208",)),
     16: ("both load balancers in one zone", [("lb2: {zone: b}", "lb2: {zone: a}")], ("F202", "F211")),
-    17: ("no witness", [(", witness: w1", ""), ("  w1: {zone: c}\n", "")], ("F203", "F210")),
+    17: ("no witness", [(", witness: w1", ""), ("  w1: {zone: c}\n", "")], ("F203", "F210", "F211")),
 }
 
 

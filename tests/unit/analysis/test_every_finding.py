@@ -140,7 +140,7 @@ ROWS: dict[str, Row] = {
         good(("witness: w1", "failover: available")),
         good(("witness: w1", "witness: w1, durability: memory")),
     )),
-    "F208": Row((good(('module: "a:b"', 'module: "a:b", health: /ready')),)),
+    "F208": Row((good(('module: "shop:app"', 'module: "shop:app", health: /ready')),)),
     "F210": Row((
         good(("hosts: [lb1, lb2]", "hosts: [lb1]")),
         good(("hosts: [db1, db2], witness: w1", "hosts: [db1], mode: single")),

@@ -102,8 +102,8 @@ class Gunicorn(c.Component[GunicornSettings]):
         if self.settings.health != self.settings.ready:
             return ()
         what = f"health: {self.settings.health} is also where the application tells of what it calls"
-        why = "when its database is away for a second, the load balancers take every server out, and no page is answered at all"
-        fix = f"in tier {self.id.tier} health: /health, where the application tells of itself alone"
+        why = "when its database is away for a second, the load balancers take every server out; it must tell of itself alone"
+        fix = f"in tier {self.id.tier} health: /health"
         return (c.Objection("F208", "health", what, why, fix),)
 
     @property
