@@ -40,6 +40,8 @@ LOOKS_EVERY_S = 0.05
 WELL_BEFORE_S, WELL_AFTER_S = 60.0, 120.0
 # All that a drill may take beside its faults, before others heal it.
 SPARE_S = 60.0
+# What was asked so short a time ago is not asked again.
+JUST_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class _Run:
         if running.writes is not None:
             pattern += f"|{running.writes.folder.rpartition('/')[2]}-[0-9]+-[0-9]+"
         if not self.not_healed:
-            wellness.wait_until_well(lambda: wellness.complaints(self.ground), WELL_BEFORE_S)
+            wellness.wait_until_well(self.ground, WELL_BEFORE_S)
         now = time.monotonic()
         record = Record(
             seen,
@@ -186,9 +188,7 @@ class _Run:
                 self.invalid = str(error)
         if self.not_healed:
             return
-        left = wellness.wait_until_well(
-            lambda: wellness.unanswered(running.visitors, before) + wellness.complaints(self.ground), WELL_AFTER_S
-        )
+        left = wellness.wait_until_well(self.ground, WELL_AFTER_S, lambda: wellness.unanswered(running.visitors, before))
         self.lacking = "; ".join(left[:5])
         if not left:
             self._note("redundant", "heal", "all is as it was before")
@@ -240,7 +240,7 @@ class _Run:
 
     # --- before ------------------------------------------------------------------------------------------------------------
     def _require_well(self) -> None:
-        left = wellness.wait_until_well(lambda: wellness.complaints(self.ground), WELL_BEFORE_S)
+        left = wellness.wait_until_well(self.ground, WELL_BEFORE_S)
         if left:
             raise NotWell(
                 "the stack is not well, so that nothing could be said about the fault",
@@ -274,7 +274,7 @@ class _Run:
         return folder
 
     def _terms(self) -> dict[str, int]:
-        return {database.tier: database.term for database in self.ground.deployment.status(wellness.PATIENT_S).databases}
+        return {database.tier: database.term for database in self.ground.status(JUST_S).databases}
 
     # --- after -------------------------------------------------------------------------------------------------------------
     def _result(self, record: Record) -> DrillResult:
@@ -313,7 +313,7 @@ class _Run:
         """The changes of the primary since the drill began."""
         taken, moments = [], []
         offset = time.time() - time.monotonic() + first
-        for database in self.ground.deployment.status(wellness.PATIENT_S).databases:
+        for database in self.ground.status(JUST_S).databases:
             for change in database.failovers:
                 if change.term > self.terms.get(database.tier, 0):
                     names: dict[str, Any] = {"tier": database.tier, "origin": change.origin, "to": change.to}

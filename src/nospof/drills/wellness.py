@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from nospof.drills.ground import Ground
 from nospof.drills.visitors import Visitor
 
-# Two seconds are promised to people who wait; on a busy machine a host that is well may need longer.
-PATIENT_S = 10.0
 LOOKS_EVERY_S = 0.5
+ASKS_EVERY_S = 3.0
 # So many of the last requests must be good, and must have been answered by everybody.
 LAST = 60
 # Who needs longer is overloaded: what a fault does then says little.
@@ -20,7 +19,7 @@ SLOW_S = 2.0
 
 def complaints(ground: Ground) -> list[str]:
     """What is not as it should be, as the hosts and the agents on them say."""
-    status = ground.deployment.status(PATIENT_S)
+    status = ground.status()
     found = [f"{problem.host}: {problem.what}" for problem in status.problems]
     found += [f"{seen.tier}/{seen.host} is {seen.health}: {seen.why}" for seen in status.instances if seen.health != "ok"]
     found += [f"{name} is held by {', '.join(hosts) or 'nobody'}" for name, hosts in status.holders.items() if len(hosts) != 1]
@@ -52,12 +51,15 @@ def unanswered(visitors: Sequence[Visitor], before: dict[str, frozenset[str]]) -
     return sorted(set(bad)) + idle
 
 
-def wait_until_well(look: Callable[[], list[str]], limit_s: float) -> list[str]:
-    """Wait until `look` finds nothing to complain of twice in a row; returns what is left after `limit_s`, [] if nothing."""
-    end, clean = time.monotonic() + limit_s, 0
+def wait_until_well(ground: Ground, limit_s: float, answers: Callable[[], list[str]] = list) -> list[str]:
+    """Wait until visitors are answered as before, and then until the hosts complain of nothing.
+
+    `answers`: what is still wrong for visitors, which costs nothing to look at. Returns what is left after `limit_s`, [] if
+    nothing.
+    """
+    end = time.monotonic() + limit_s
     while True:
-        found = look()
-        clean = 0 if found else clean + 1
-        if clean == 2 or (found and time.monotonic() > end):
+        found = answers() or complaints(ground)
+        if not found or time.monotonic() > end:
             return found
-        time.sleep(LOOKS_EVERY_S)
+        time.sleep(LOOKS_EVERY_S if answers() else ASKS_EVERY_S)

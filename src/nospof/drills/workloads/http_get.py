@@ -241,7 +241,8 @@ def running(load: Load, output: Path, wrap: Callable[[Sequence[str]], list[str]]
 
     `wrap` makes the argv run elsewhere: `lambda argv: lab.network_argv("client", argv)`. Raises TimeoutError if nothing ended.
     """
-    with subprocess.Popen(wrap(load.argv(output))) as process:
+    # In a session of its own, so that Ctrl-C ends who asked for it, who then ends this.
+    with subprocess.Popen(wrap(load.argv(output)), start_new_session=True) as process:
         try:
             _wait_for_lines(output, 2, process)
             yield Running(process, output, load)
