@@ -15,8 +15,9 @@ from nospof.drills.workloads.http_get import History, Request
 
 # A goal counts as down when it is not met from so long after the fault until the healing.
 JUDGED_AFTER_S = 10.0
-# Of the requests in that time: fewer good ones than the first is not met; more bad ones than that is not met well.
-MET, UNMET = 0.99, 0.05
+ANSWERED_WITHIN_S = 1.0
+# Of the requests in that time at least so many must be answered well.
+MET = 0.99
 FEWEST_JUDGED = 10
 BIN_S = 0.2
 # A machine that stood still for longer says nothing about times.
@@ -58,12 +59,14 @@ def _goal(record: Record, forecast: Forecast, visits: Sequence[Visits]) -> GoalS
 def state(history: History, held_from: float, healing: float) -> State:
     """Whether the goal was met from ten seconds after the last fault until healing began.
 
-    Unknown where too few asked in that time. Half an answer is none: what one in a hundred visitors misses is not met.
+    Unknown where too few asked in that time. What one in a hundred visitors misses is not met, and neither is what was answered
+    only because healing had begun: who asked in the last second before it is not judged, since there was no time to answer.
     """
-    judged = history.between(held_from + JUDGED_AFTER_S, healing)
-    if len(judged.requests) < FEWEST_JUDGED:
+    judged = history.between(held_from + JUDGED_AFTER_S, healing - ANSWERED_WITHIN_S).requests
+    if len(judged) < FEWEST_JUDGED:
         return State.UNKNOWN
-    return State.UP if 1 - len(judged.bad) / len(judged.requests) >= MET else State.DOWN
+    good = sum(request.is_good and request.ended <= healing for request in judged)
+    return State.UP if good / len(judged) >= MET else State.DOWN
 
 
 def outage_s(history: History, injected: float, healing: float) -> float:

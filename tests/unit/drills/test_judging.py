@@ -52,8 +52,16 @@ def test_what_happens_after_the_healing_does_not_count() -> None:
     assert state(visited((HEALING, END)), INJECTED, HEALING) is UP
 
 
+def test_answer_that_came_only_after_healing_had_begun_does_not_count() -> None:
+    """Incident: both load balancers were dark, and whoever waited long enough was answered by one that had just booted."""
+    history = visited()
+    waited = [replace(one, ended=20.0) if INJECTED <= one.intended < HEALING else one for one in history.requests]
+    assert state(History.of(waited), INJECTED, HEALING) is DOWN
+
+
 def test_too_few_requests_to_judge_are_unknown() -> None:
     assert state(visited(end=INJECTED + JUDGED_AFTER_S + 0.2), INJECTED, HEALING) is UNKNOWN
+    assert state(visited(), INJECTED, INJECTED + JUDGED_AFTER_S + 1.2) is UNKNOWN
     assert state(History.of(()), INJECTED, HEALING) is UNKNOWN
 
 
