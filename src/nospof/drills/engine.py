@@ -162,6 +162,7 @@ class _Run:
             self.times.get("redundant"),
             self.lacking or "not waited for",
             writes,
+            running.writes is not None,
             sum(self._terms().values()) - sum(self.terms.values()),
             copies(self.ground, pattern),
             {name: (before[name], checker().look(self.ground)) for name, checker in Checker.kinds.items()},

@@ -37,7 +37,9 @@ class Record:
     lacking: str = ""
     """What was not as before when patience ended."""
     writes: sql_write.History | None = None
-    """Of clients beside an application; None where no application's host was left out of the fault."""
+    """Of clients beside an application; None where there were none, or they were lost."""
+    had_writer: bool = True
+    """Whether an application's host was left out of the fault; else nobody could have written past the visitors."""
     changes: int = 0
     """How often the primary changed, as those say who change it."""
     copies: Mapping[str, Copies] = field(default_factory=dict)

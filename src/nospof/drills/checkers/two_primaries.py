@@ -91,6 +91,8 @@ class TwoPrimaries(Checker):
     def judge(self, record: Record) -> Verdict | None:
         if all(len(copies) < 2 for copies in record.copies.values()):
             return None
+        if not record.had_writer:
+            return None
         if record.writes is None:
-            return unknown("no application's host was left from which to watch who acknowledges")
+            return unknown("those who were to watch who acknowledges were lost")
         return two_primaries(record.writes, record.changes)

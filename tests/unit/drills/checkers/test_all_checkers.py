@@ -174,6 +174,11 @@ def test_copy_that_could_not_be_read_is_unknown_and_never_passes(seed: int) -> N
     assert {found[name] for name in ("lost writes", "phantoms", "copies equal")} == {Result.UNKNOWN}
 
 
+def test_with_no_application_left_nobody_can_write_and_nobody_watches() -> None:
+    assert "one primary" not in verdicts(replace(good(1), writes=None, had_writer=False))
+    assert verdicts(replace(good(1), writes=None))["one primary"] is Result.UNKNOWN
+
+
 @pytest.mark.parametrize("name", sorted(LOOKED))
 def test_host_that_did_not_answer_is_unknown(name: str) -> None:
     seen = None if name == "one holder" else dict.fromkeys(LOOKED[name])
