@@ -216,7 +216,8 @@ class FailingDatabase:
         out, _ = process.communicate(timeout=30)
         with contextlib.suppress(json.JSONDecodeError):
             for database in json.loads(out).get("databases", []):
-                if database["tier"] == TIER:
+                # No term: no agent answered in time, as on a machine that is overloaded.
+                if database["tier"] == TIER and database["term"]:
                     failovers = sorted(database["failovers"], key=lambda one: int(one["term"]))
                     return Told(int(database["term"]), tuple(failovers))
         return Told()
