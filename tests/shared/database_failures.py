@@ -383,10 +383,9 @@ FAILOVER_STEPS = (
     "starts as a replica", "follows", "knows its place", "becomes a voter", "acknowledges each write",
 )  # fmt: skip
 HANDOVER_STEPS = (
-    "lets the routers", "takes no more writes", "says where its history ends", "as planned", "takes writes",
-    "to which it handed over",
+    "goes ahead to", "lets the routers", "takes no more writes", "hands over to", "takes writes", "to which it handed over",
 )  # fmt: skip
-TESTED_STEPS = ("takes over from", "says where its history ends")
+TESTED_STEPS = ("takes over from", "hands over to")
 FAILURES += [
     Failure(f"failover, agents killed that say: {words}", _agents_killed(words, is_planned=False), words in TESTED_STEPS)
     for words in FAILOVER_STEPS

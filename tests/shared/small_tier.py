@@ -77,8 +77,8 @@ class EtcdOf:
     def report(self, report: Report) -> None:
         self.etcd.put(lambda view: replace(view, reports={**view.reports, report.node: report}))
 
-    def record(self, term: int, text: str) -> None:
-        self.etcd.put(lambda view: replace(view, history={**view.history, f"{term:08}": text}))
+    def record(self, term: int, text: str, part: str = "") -> None:
+        self.etcd.put(lambda view: replace(view, history={**view.history, f"{term:08}{part}": text}))
 
 
 @dataclass
@@ -156,7 +156,7 @@ class Database:
     def resume_receiving(self) -> None:
         self.is_receiving = True
 
-    def follow(self, node: str, *, acknowledges: bool, may_forget: bool) -> None:
+    def follow(self, node: str, *, acknowledges: bool, may_forget: bool, goes_ahead: bool = False) -> None:
         self.source, self.is_receiving, self.acknowledges = node, True, acknowledges
         self.is_read_only, self.waits_for_voters = True, False
 
@@ -187,6 +187,9 @@ class Database:
         self.written += 1
 
     def ask_replicas(self) -> None:
+        pass
+
+    def ask_replica(self, node: str) -> None:
         pass
 
     def release(self, received: Position) -> int:

@@ -349,6 +349,8 @@ class Agent:
                 server.ask(server.stop_receiving, did)
             case model.ResumeReceiving():
                 server.ask(server.resume_receiving, did)
+            case model.Follow(node, goes_ahead=True):
+                self._long(lambda answer: server.go_ahead(node, answer), self._followed(did))
             case model.Follow(node, acknowledges, may_forget):
                 server.forgot += may_forget
                 server.ask(lambda: server.follow(node, acknowledges=acknowledges, may_forget=may_forget), self._followed(did))
@@ -357,8 +359,10 @@ class Agent:
             case model.BePrimary(waits, takes):
                 server.is_copy = False
                 server.ask(lambda: server.be_primary(waits_for_voters=waits, takes_writes=takes), did)
-            case model.Freeze():
-                self._long(server.freeze, lambda result: done(EngineError("writes go on") if result is False else result))
+            case model.Freeze(target):
+                self._long(server.freeze, self._froze(target, did))
+            case model.AskReplica(node):
+                self._long(lambda answer: server.ask_replica(node, answer), did)
             case model.TakeBarrier():
                 self._long(server.barrier, self._took_barrier(done))
             case model.Block(nodes):
@@ -388,6 +392,18 @@ class Agent:
             done(result)
 
         return self._back(swapped)
+
+    def _froze(self, target: str, done: Callable[[object], None]) -> Callable[[object], None]:
+        """With no more writes the target is asked at once, in the same step."""
+        server = self.server
+
+        def froze(result: object) -> None:
+            if result is True:
+                self._long(lambda answer: server.ask_replica(target, answer), done)
+            else:
+                done(result if isinstance(result, EngineError) else EngineError("writes go on"))
+
+        return self._back(froze)
 
     def _took_barrier(self, done: Callable[[object], None]) -> Callable[[object], None]:
         def took(result: object) -> None:

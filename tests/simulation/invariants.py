@@ -129,12 +129,19 @@ class Watchman(Watcher):
 
     def _promoted(self, old: Cluster, new: Cluster, votes: Mapping[str, Vote]) -> None:
         if new.last.cause is Cause.HANDOVER:
-            if old.handover is None or old.handover.to != new.primary or old.handover.position is None:
-                raise Violation("promotion", f"{new.primary} took over without a handover")
+            self._handed_over(old, new)
         else:
             self._voters_agreed(old, new, votes)
         self._promoted_s = self._clock()
         self._nothing_is_lost(self.servers[new.primary], "was promoted")
+
+    def _handed_over(self, old: Cluster, new: Cluster) -> None:
+        """By a primary that takes no writes and has none on their way."""
+        if old.handover is None or old.handover.to != new.primary:
+            raise Violation("promotion", f"{new.primary} took over without a handover")
+        process = self.servers[old.primary].process
+        if process is not None and (not process.is_read_only or process.commits):
+            raise Violation("promotion", f"{new.primary} took over while {old.primary} takes writes")
 
     def _voters_agreed(self, old: Cluster, new: Cluster, votes: Mapping[str, Vote]) -> None:
         if old.election is None or old.sync is not Sync.OK or new.primary not in old.voters:
@@ -191,5 +198,5 @@ def _told(old: Cluster, new: Cluster) -> str:
     voters = " ".join(f"{node}={incarnation}" for node, incarnation in sorted(new.voters.items())) or "none"
     text = f"revision {old.revision} → {new.revision}: term {new.term} of {new.primary}, sync {new.sync.value}, voters {voters}"
     text += f", election by {new.election.by} ({new.election.why})" if new.election else ""
-    text += f", handover to {new.handover.to} at {new.handover.position}" if new.handover else ""
+    text += f", handover to {new.handover.to}" if new.handover else ""
     return text + (", primary down" if new.primary_down else "")

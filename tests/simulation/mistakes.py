@@ -16,7 +16,7 @@ from tests.simulation.server import DatabaseServer
 from nospof.onhost.agent import decide as deciding
 from nospof.onhost.agent import remember as remembering
 from nospof.onhost.agent.decide import State, state_of
-from nospof.onhost.agent.model import BEGINNING, Decision, Follow, Memory, Observation, Role, StartServer, Vote
+from nospof.onhost.agent.model import BEGINNING, Change, Decision, Follow, Memory, Observation, Role, StartServer, Vote
 
 
 class Mistake:
@@ -185,6 +185,86 @@ class AlwaysSlave(Mistake):
         return replace(decision, actions=(replace(starts[0], role=Role.SLAVE),)) if starts else decision
 
 
+# --- of handovers ---------------------------------------------------------------------------------------------------------
+class NoFreeze(Mistake):
+    """A primary hands over while it takes writes."""
+
+    name = "no-freeze"
+
+    def decide(self, o: Observation) -> Decision:
+        if _is(State.HANDING_OVER, o):
+            o = replace(o, server=replace(o.server, is_read_only=True))
+        return super().decide(o)
+
+
+class Trusting(DatabaseServer):
+    def ask_replica(self, node: str, answer: Callable[[object], None]) -> None:
+        if node in self._running().feeds:
+            self._running().feeds[node].told = len(self.log)
+        answer(True)
+
+
+class Unasked(Mistake):
+    """A primary hands over without knowing that the target has everything."""
+
+    name = "unasked"
+    server = Trusting
+
+
+class UnawareTarget(Mistake):
+    """A primary hands over to a host that may not know of it, and start a server that ended as SLAVE meanwhile."""
+
+    name = "unaware-target"
+
+    def decide(self, o: Observation) -> Decision:
+        if o.cluster is not None and _is(State.HANDING_OVER, o):
+            reports = {node: replace(report, revision=o.cluster.revision) for node, report in o.reports.items()}
+            o = replace(o, reports=reports)
+        return super().decide(o)
+
+
+class Hasty(DatabaseServer):
+    def is_drained(self) -> bool:
+        self._forget()
+        return True
+
+
+class AheadUndrained(Mistake):
+    """A voter goes ahead to the next primary before it applied what it received."""
+
+    name = "ahead-undrained"
+    server = Hasty
+
+
+class AheadUnpublished(Mistake):
+    """Who goes ahead is no voter of the next primary, and acknowledges."""
+
+    name = "ahead-unpublished"
+
+    def decide(self, o: Observation) -> Decision:
+        decision = super().decide(o)
+        if not _is(State.HANDING_OVER, o) or decision.rule != "hands_over":
+            return decision
+        (change,) = decision.actions
+        assert isinstance(change, Change)
+        voters = {o.me: change.cluster.voters[o.me]}
+        return replace(decision, actions=(Change(replace(change.cluster, voters=voters)),))
+
+
+class KeepsAcknowledging(Mistake):
+    """A host that was made primary and never took its place goes on acknowledging to the former primary."""
+
+    name = "keeps-acknowledging"
+
+    def decide(self, o: Observation) -> Decision:
+        decision = super().decide(o)
+        if o.cluster is None or decision.rule != "hands_over":
+            return decision
+        (change,) = decision.actions
+        assert isinstance(change, Change)
+        return replace(decision, actions=(Change(replace(change.cluster, removed=o.cluster.removed)),))
+
+
 # --- of who acknowledges --------------------------------------------------------------------------------------------------
 class UnpublishedVoter(Mistake):
     """A replica acknowledges before it is published, and does not say so."""
@@ -249,6 +329,12 @@ MISTAKES: dict[str, type[Mistake]] = {
         StopsGracefully,
         NoBarrier,
         AlwaysSlave,
+        NoFreeze,
+        Unasked,
+        UnawareTarget,
+        AheadUndrained,
+        AheadUnpublished,
+        KeepsAcknowledging,
         UnpublishedVoter,
         NoBlock,
         ForgetsRemoved,

@@ -28,6 +28,8 @@ DARK_S = 0.6
 # A statement without an answer is given up after so long.
 STATEMENT_S = 3.0
 FREEZE_S = 0.3
+# Another server is waited for, or waits itself, for so long until it has applied what is asked for.
+CATCHES_UP_S = 0.3
 # Engine commits that a crash takes back at most: the log of the engine is synced by the next transaction only.
 UNSYNCED_COMMITS = 3
 # The share of commits whose sync takes up to half a second.
@@ -240,6 +242,30 @@ class DatabaseServer:
             return
         self._later(ASK_S, self._ask_replica, feed)
         self._network.send(self.node, feed.replica.node, feed.replica.tell, feed)
+
+    def ask_replica(self, node: str, answer: Callable[[object], None]) -> None:
+        """Ask one that is fed from here, which answers once it has applied all that is written here, or later."""
+        feed = self._running().feeds.get(node)
+        if feed is None:
+            answer(EngineError(f"{node} is not fed from here"))
+            return
+        written, until_s = len(self.log), self._loop.now_s + CATCHES_UP_S
+
+        def told(number: int) -> None:
+            self.was_told(feed, number)
+            answer(True)
+
+        def wait() -> None:
+            replica = feed.replica
+            if replica.process is None or not replica.process.is_ready or replica.process.hung is not None:
+                return
+            if replica.slave_position < written and self._loop.now_s < until_s:
+                self._loop.after(0.002, wait)
+            else:
+                self._network.send(node, self.node, told, replica.slave_position)
+
+        self._network.send(self.node, node, wait)
+        self._loop.after(2 * CATCHES_UP_S, answer, EngineError(f"{node} does not answer"))
 
     def tell(self, feed: Feed) -> None:
         """Answer the question of the source."""
@@ -521,6 +547,25 @@ class DatabaseServer:
         self.source, self.slave_position = node, len(self.log)
         process.asks = process.applies = True
         self._connect(process)
+
+    def go_ahead(self, node: str, answer: Callable[[object], None]) -> None:
+        """Receive no more, and follow `node` as a voter once that has all that is here, and all of it is applied here."""
+        self._running().asks = False
+        self._close_feed()
+        self._go_ahead(node, self._loop.now_s + 2 * CATCHES_UP_S, answer)
+
+    def _go_ahead(self, node: str, until_s: float, answer: Callable[[object], None]) -> None:
+        is_there = self._network.talks(self.node, node) and len(self.peers[node].log) >= len(self.log)
+        if is_there and self.is_drained():
+            self.follow(node, acknowledges=True, may_forget=False)
+            answer(True)
+        elif self._loop.now_s >= until_s:
+            answer(EngineError(f"{node} is behind"))
+        else:
+            self._later(0.01, self._go_ahead, node, until_s, answer)
+
+    def is_drained(self) -> bool:
+        return not self.relay
 
     def acknowledge(self, *, on: bool) -> None:
         process = self._running()

@@ -26,7 +26,7 @@ from nospof.onhost.agent.decide import FRESH_S
 from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.model import Cluster, Observation, Sync
 from nospof.onhost.agent.requests import NobodyFit, Refusal
-from nospof.onhost.agent.run import Agent, note_of
+from nospof.onhost.agent.run import BEFORE, Agent, note_of
 from nospof.onhost.etcd import EtcdError, Status
 
 Json = dict[str, Any]
@@ -181,9 +181,12 @@ class Control:
     def _history(self) -> list[Json]:
         """Changes of the primary, the newest first; what cannot be read is left out."""
         found = []
-        for _, text in sorted(self.agent.store.view.history.items(), reverse=True)[:SHOWN_HISTORY]:
+        history = self.agent.store.view.history
+        for term in sorted((name for name in history if not name.endswith(BEFORE)), reverse=True)[:SHOWN_HISTORY]:
             with suppress(ValueError):
-                found.append(json.loads(text))
+                entry = json.loads(history[term])
+                before = json.loads(history.get(term + BEFORE, "{}"))
+                found.append({**entry, "ms": {**before, **entry["ms"]}})
         return found
 
     def watch_etcd(self, stop: threading.Event) -> None:

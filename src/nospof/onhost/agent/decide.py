@@ -17,6 +17,7 @@ from nospof.onhost.agent.model import (
     BEGINNING,
     Acknowledge,
     Action,
+    AskReplica,
     BePrimary,
     Block,
     CastVote,
@@ -53,6 +54,8 @@ FRESH_S = 2.0
 LATE_S = 0.2
 # Routers hear of a handover within some 10 ms, and let new connections wait from then on.
 ROUTERS_S = 0.03
+# The other voter goes ahead to the next primary in a tenth of a second or two; without it the handover works, and takes longer.
+AHEAD_S = 0.5
 # What takes some milliseconds is looked for again so soon.
 SOON_S = 0.005
 # Transactions that a replica may be behind when it is made a voter.
@@ -342,11 +345,12 @@ def welcomes_back(o: Observation) -> Step | None:
     c = _cluster(o)
     back = {node for node in c.deposed if node in o.reports and _is_fit(o, o.reports[node])}
     aware = set(c.removed) - _unaware(o)
-    if not back and not aware:
+    # Of this host itself it is no news: it has its place already.
+    if not back and not aware - {o.me}:
         return None
     deposed = {node: position for node, position in c.deposed.items() if node not in back}
     removed = {node: revision for node, revision in c.removed.items() if node not in aware}
-    return _change(o, f"{_listed(back | aware)} knows its place again", deposed=deposed, removed=removed)
+    return _change(o, f"{_listed(back | aware - {o.me})} knows its place again", deposed=deposed, removed=removed)
 
 
 def hands_back(o: Observation) -> Step | None:
@@ -403,26 +407,53 @@ def gives_the_handover_up(o: Observation) -> Step | None:
     return _change(o, f"the handover to {handover.to} is given up: {why}", handover=None)
 
 
+def waits_for_the_target_to_know(o: Observation) -> Step | None:
+    """Who knows of it ends it before starting a server that ended: as SLAVE that may cut off what this host counts on."""
+    c, to = _cluster(o), _handover(o).to
+    report = o.reports.get(to)
+    if report is not None and report.revision == c.revision and report.incarnation == c.voters[to]:
+        return None
+    return Step(f"waits until {to} knows that it is to take over")
+
+
+def lets_the_voter_go_ahead(o: Observation) -> Step | None:
+    """While writes go on, the other voter follows the next primary already."""
+    if o.server.is_read_only or o.memory.prepared_since_s is not None:
+        return None
+    left_s = AHEAD_S - (o.now_s - o.memory.handover_since_s)
+    return Step(f"lets {_listed(behind_in_handover(o))} go ahead to {_handover(o).to}", again_s=max(left_s, SOON_S))
+
+
+def lets_routers_prepare(o: Observation) -> Step | None:
+    """They hold new connections back, as late as possible, since these all come at once afterwards."""
+    left_s = ROUTERS_S - (o.now_s - (o.memory.prepared_since_s or 0.0))
+    if o.server.is_read_only or left_s <= 0:
+        return None
+    return Step("lets the routers hold new connections back", again_s=left_s)
+
+
 def freezes(o: Observation) -> Step | None:
-    """Once the routers had time to hear of it, no more writes are taken."""
-    if _handover(o).position is not None or o.server.is_read_only:
+    """What is written then is all there will be of this primary."""
+    return None if o.server.is_read_only else Step("takes no more writes", (Freeze(_handover(o).to),))
+
+
+def hands_over(o: Observation) -> Step | None:
+    """The target has applied all there is, so this host makes it the primary: nobody else could know."""
+    c, s, to = _cluster(o), o.server, _handover(o).to
+    if not s.answers or s.source is not None or not s.feeds.get(to, BEGINNING).covers(s.written):
         return None
-    if o.now_s - o.memory.handover_since_s < ROUTERS_S:
-        return Step("lets the routers hold new connections back", again_s=SOON_S)
-    return Step("takes no more writes", (Freeze(),))
+    others = {node: incarnation for node, incarnation in c.voters.items() if node != to}
+    last = Promotion(o.me, s.written, Cause.HANDOVER, f"handed over by {o.me}")
+    promoted = _promoted(c, to, {**others, o.me: s.incarnation}, last, o.rules)
+    # It goes on acknowledging to this host until it has taken its place: it must say so, should this host be primary again.
+    promoted = replace(promoted, removed=_removed(replace(c, removed=promoted.removed), {to}))
+    return Step(f"hands over to {to}, which has everything", (Change(promoted),))
 
 
-def tells_its_last_position(o: Observation) -> Step | None:
-    """What is written now is all there will be of this primary."""
-    handover = _handover(o)
-    if handover.position is not None or not o.server.is_read_only or not o.server.answers:
-        return None
-    return _change(o, "says where its history ends", handover=replace(handover, position=o.server.written))
-
-
-def waits_for_the_target(o: Observation) -> Step:
-    """The target promotes itself."""
-    return Step(f"waits for {_handover(o).to} to take over")
+def asks_the_target(o: Observation) -> Step:
+    """It applies what was written last."""
+    to = _handover(o).to
+    return Step(f"waits for {to} to apply what was written last", (AskReplica(to),) if o.server.answers else ())
 
 
 # --- deposed -------------------------------------------------------------------------------------------------------------
@@ -545,7 +576,8 @@ def takes_over(o: Observation) -> Step | None:
     c, election = _cluster(o), _election(o)
     others = {node: vote.incarnation for node, vote in sorted(o.votes.items()) if node != o.me}
     last = Promotion(c.primary, o.server.applied, election.cause, election.why)
-    return Step(f"takes over from {c.primary}: {election.why}", (Change(_promoted(o, others, last)),))
+    promoted = _promoted(c, o.me, others, last, o.rules)
+    return Step(f"takes over from {c.primary}: {election.why}", (Change(promoted),))
 
 
 def waits_for_the_election(o: Observation) -> Step:
@@ -572,19 +604,15 @@ def opens_an_election(o: Observation) -> Step | None:
     return _change(o, f"{why}: opens an election", election=Election(o.me, cause, why), handover=None)
 
 
-def receives_the_primary_role(o: Observation) -> Step | None:
-    """The target of a handover has everything: it takes over."""
-    c = _cluster(o)
-    if c.handover is None or c.handover.to != o.me or c.handover.position is None or not _is_usable(o):
+def goes_ahead(o: Observation) -> Step | None:
+    """The next primary's first write shall find a voter that follows already; until then the target alone acknowledges."""
+    c, source = _cluster(o), o.server.source
+    if c.handover is None or c.handover.to == o.me or source is None or source.node != c.primary:
         return None
-    if not o.server.applied.covers(c.handover.position):
-        return Step(f"applies what {c.primary} wrote last", again_s=SOON_S)
-    others = {node: incarnation for node, incarnation in c.voters.items() if node != o.me}
-    old = o.reports.get(c.primary)
-    if old is not None:
-        others[c.primary] = old.incarnation
-    last = Promotion(c.primary, c.handover.position, Cause.HANDOVER, f"handed over by {c.primary}")
-    return Step(f"takes over from {c.primary}, as planned", (Change(_promoted(o, others, last)),))
+    if not source.is_receiving or not source.is_applying:
+        return None
+    ahead = Follow(c.handover.to, acknowledges=True, may_forget=False, goes_ahead=True)
+    return Step(f"goes ahead to {c.handover.to}", (ahead,))
 
 
 def lets_everybody_in(o: Observation) -> Step | None:
@@ -612,7 +640,8 @@ def gives_up_its_vote(o: Observation) -> Step | None:
 def follows_as_voter(o: Observation) -> Step | None:
     """It takes changes from the primary, after all that it received before is applied."""
     c, source = _cluster(o), o.server.source
-    if source is not None and source.node == c.primary and source.is_ours and not source.was_refused and source.is_applying:
+    is_right = source is not None and (source.node == c.primary or _is_ahead_of_handover(o))
+    if source is not None and is_right and source.is_ours and not source.was_refused and source.is_applying:
         return None
     if not o.server.is_drained:
         return Step(_drains(o), again_s=SOON_S)
@@ -712,9 +741,12 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         holds_still,
         leaves_the_election_alone,
         gives_the_handover_up,
+        waits_for_the_target_to_know,
+        lets_the_voter_go_ahead,
+        lets_routers_prepare,
         freezes,
-        tells_its_last_position,
-        waits_for_the_target,
+        hands_over,
+        asks_the_target,
     ),
     State.DEPOSED: (steps_down, ends_the_deposed),
     State.STOPPED: (waits_for_etcd, spends_its_promotion, copies_everything, starts_as_replica),
@@ -733,7 +765,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
     State.VOTER: (
         waits_for_etcd,
         opens_an_election,
-        receives_the_primary_role,
+        goes_ahead,
         lets_everybody_in,
         gives_up_its_data,
         gives_up_its_vote,
@@ -791,7 +823,7 @@ def choose(cluster: Cluster, votes: Mapping[str, Vote], rules: Rules) -> str | N
 
 def promoted_alone(o: Observation, last: Promotion) -> Cluster:
     """The cluster with this host as its primary and no voter, as if it were new: who comes back counts from then on."""
-    return replace(_promoted(o, {}, last), is_new=True)
+    return replace(_promoted(_cluster(o), o.me, {}, last, o.rules), is_new=True)
 
 
 def why_not_near(o: Observation, node: str) -> str:
@@ -802,14 +834,21 @@ def why_not_near(o: Observation, node: str) -> str:
     return f"{node} is {behind} transactions behind" if behind > NEAR else ""
 
 
+def behind_in_handover(o: Observation) -> set[str]:
+    """The voters beside the target that do not follow it yet."""
+    c, to = _cluster(o), _handover(o).to
+    return {node for node in c.voters if node != to and (node not in o.reports or o.reports[node].goes_ahead_to != to)}
+
+
 def report_of(o: Observation) -> Report:
     """Say what the primary must know of this host."""
     c, s = _cluster(o), o.server
     source = s.source
     is_following = source is not None and source.node == c.primary and source.is_receiving and source.is_applying
     is_fit = is_following and not s.acknowledges and s.applied.distance(s.received) <= NEAR
+    ahead = source.node if source is not None and source.is_receiving and _is_ahead_of_handover(o) else ""
     says = "is primary" if c.primary == o.me else "could be a voter" if is_fit else "says how far it is"
-    return Report(o.me, s.incarnation, c.revision, s.acknowledges, is_fit, s.received, says)
+    return Report(o.me, s.incarnation, c.revision, s.acknowledges, is_fit, s.received, says, ahead)
 
 
 def _says_the_same(o: Observation, report: Report) -> bool:
@@ -844,15 +883,14 @@ def _change(o: Observation, says: str, **changes: object) -> Step:
     return Step(says, (Change(replace(_cluster(o), **changes)),))  # type: ignore[arg-type]
 
 
-def _promoted(o: Observation, others: Mapping[str, str], last: Promotion) -> Cluster:
-    """The cluster with this host as its primary, and `others` as its voters."""
-    c = _cluster(o)
-    voters = dict(sorted(others.items())[: o.rules.most_voters])
-    gone = set(c.voters) - set(voters) - {o.me}
+def _promoted(c: Cluster, to: str, others: Mapping[str, str], last: Promotion, rules: Rules) -> Cluster:
+    """The cluster with `to` as its primary, and `others` as its voters."""
+    voters = dict(sorted(others.items())[: rules.most_voters])
+    gone = set(c.voters) - set(voters) - {to}
     return replace(
         c,
         term=c.term + 1,
-        primary=o.me,
+        primary=to,
         sync=Sync.OK if voters else Sync.DEGRADED,
         voters=voters,
         is_new=False,
@@ -861,8 +899,8 @@ def _promoted(o: Observation, others: Mapping[str, str], last: Promotion) -> Clu
         handover=None,
         last=last,
         claimed_by="",
-        removed=_removed(replace(c, removed=_without(c.removed, o.me)), gone),
-        deposed={**_without(c.deposed, o.me), **({c.primary: last.position} if c.primary else {})},
+        removed=_removed(replace(c, removed=_without(c.removed, to)), gone),
+        deposed={**_without(c.deposed, to), **({c.primary: last.position} if c.primary else {})},
     )
 
 
@@ -897,6 +935,12 @@ def _why_no_election(o: Observation) -> str:
     if gone:
         return f"{_listed(gone)} restarted and may have forgotten what it acknowledged"
     return "a new election is opened soon"
+
+
+def _is_ahead_of_handover(o: Observation) -> bool:
+    """Whether this host follows another one that is about to become primary."""
+    handover, source = _cluster(o).handover, o.server.source
+    return handover is not None and source is not None and source.node == handover.to
 
 
 def _is_at_revision_for_s(o: Observation) -> float:

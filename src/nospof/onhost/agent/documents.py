@@ -46,7 +46,7 @@ def read_cluster(text: str, revision: int) -> Cluster:
             is_new=bool(told["is_new"]),
             primary_down=bool(told["primary_down"]),
             election=None if election is None else Election(election["by"], Cause(election["cause"]), election["why"]),
-            handover=None if handover is None else Handover(handover["to"], handover["id"], _position(handover["position"])),
+            handover=None if handover is None else Handover(handover["to"], handover["id"]),
             last=_promotion(told["last"]),
             claimed_by=str(told["claimed_by"]),
             deposed={node: _position(position) or BEGINNING for node, position in told["deposed"].items()},
@@ -90,6 +90,7 @@ def read_report(text: str) -> Report:
             is_fit_to_vote=bool(told["is_fit_to_vote"]),
             received=_position(told["received"]) or BEGINNING,
             says=str(told["says"]),
+            goes_ahead_to=str(told.get("goes_ahead_to", "")),  # agents of an earlier version go nowhere
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Misunderstood(f"a report cannot be read: {type(error).__name__} {error}") from error

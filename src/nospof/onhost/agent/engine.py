@@ -53,10 +53,11 @@ class Engine(Protocol):
     def resume_receiving(self) -> None:
         """Start the receiving thread only."""
 
-    def follow(self, node: str, *, acknowledges: bool, may_forget: bool) -> None:
+    def follow(self, node: str, *, acknowledges: bool, may_forget: bool, goes_ahead: bool = False) -> None:
         """Stop replicating, take changes from `node` by GTID, acknowledge or not, start. The former primary follows so too.
 
-        Unless it `may_forget`, raises EngineError, having changed nothing, when what was received is not applied yet.
+        Unless it `may_forget`, raises EngineError, having changed nothing, when what was received is not applied yet. With
+        `goes_ahead` also, receiving no more, when `node` does not soon have all that is here.
         """
 
     def acknowledge(self, *, on: bool) -> None:
@@ -86,6 +87,9 @@ class Engine(Protocol):
 
     def ask_replicas(self) -> None:
         """Learn how far those are that are fed from here, for `feeds` of the next look. A thread of its own calls it."""
+
+    def ask_replica(self, node: str) -> None:
+        """The same of one, as soon as it has all that is written here, within 0.4 s. Raises EngineError if it is not fed."""
 
     def release(self, received: Position) -> int:
         """Let those clients go that wait for writes which are all within `received`; returns how many."""

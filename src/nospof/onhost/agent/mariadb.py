@@ -50,6 +50,8 @@ from nospof.onhost.mariadb_server import SOCKET, quoted
 from nospof.onhost.mariadb_server import Server as Sql
 
 LOOK_S, ASK_S, APPLY_S = 0.9, 0.3, 0.1
+# Another replica of the same primary is given so many times APPLY_S to come to where this one is.
+COMES_TRIES = 4
 # Recovery reads the whole redo log back; a process that waits for a stalled disk does not end before the disk goes on.
 START_S, END_S = 900.0, 10.0
 DRAIN_S, BARRIER_S, READ_ONLY_S = 1.0, 1.0, 0.3
@@ -240,7 +242,7 @@ class MariadbEngine:
                 raise EngineError("receiving is not started: nothing is applied, so what was received would be forgotten")
             sql.rows("START REPLICA IO_THREAD")
 
-    def follow(self, node: str, *, acknowledges: bool, may_forget: bool) -> None:
+    def follow(self, node: str, *, acknowledges: bool, may_forget: bool, goes_ahead: bool = False) -> None:
         """Also what a former primary does that waits for nobody any more: what it has written counts as received.
 
         What is received is forgotten by CHANGE MASTER, so it must be applied, or `may_forget`. Files that a power cut left torn
@@ -253,6 +255,8 @@ class MariadbEngine:
             row = _source_row(sql)
             if row is not None and not may_forget:
                 self._drain(sql, row)
+            if goes_ahead:
+                self._let_come(node, sql)
             self._read_only(sql, READ_ONLY_S)
             sql.rows("SET GLOBAL rpl_semi_sync_master_enabled = OFF")
             with self._hastened():
@@ -371,6 +375,14 @@ class MariadbEngine:
             written = self._wait_for(self._asking)
         self._ask_replicas(feeds, written)
 
+    def ask_replica(self, node: str) -> None:
+        """Over the connection of `ask_replicas`, which is open already."""
+        with self._acts(f"{node} was not asked what it has") as sql:
+            feeds = feeds_of(sql.rows(FEEDS), self.settings)
+            if node not in feeds:
+                raise EngineError(f"{node} is not fed from here")
+            self._ask_replica(node, feeds[node][1], self._wait_for(sql))
+
     def _wait_for(self, sql: Sql) -> str:
         """What replicas are to have, as the server writes it."""
         return str(sql.rows(VARIABLES)[0]["binlog_pos"])
@@ -461,6 +473,15 @@ class MariadbEngine:
             is_over.set()
             helper.join()
 
+    def _let_come(self, node: str, sql: Sql) -> None:
+        """Wait until `node` has all that is here: else it would refuse this replica, as one with another history."""
+        here, other = self._wait_for(sql), self._replica(self.places.members[node])
+        try:
+            if not any(other.applied(here).covers(other.position(here)) for _ in range(COMES_TRIES)):
+                raise EngineError(f"{node} is behind")
+        finally:
+            other.forget()
+
     def _drain(self, sql: Sql, row: Row) -> None:
         """Stop receiving and wait until all is applied; else receive again if it did, and raise EngineError."""
         was_asking = row["Slave_IO_Running"] != "No"
@@ -544,11 +565,13 @@ class MariadbEngine:
         for node in set(self._replicas) - set(feeds):
             self._replicas.pop(node).forget()
         for node, (_, place) in feeds.items():
-            if node not in self.places.members:
-                continue
-            replica = self._replicas.setdefault(node, self._replica(self.places.members[node]))
-            with suppress(pymysql.Error, OSError):
-                self._confirmed[node] = (place, replica.applied(written))
+            if node in self.places.members:
+                with suppress(pymysql.Error, OSError):
+                    self._ask_replica(node, place, written)
+
+    def _ask_replica(self, node: str, place: str, written: str) -> None:
+        replica = self._replicas.setdefault(node, self._replica(self.places.members[node]))
+        self._confirmed[node] = (place, replica.applied(written))
 
 
 class Acting(Sql):
@@ -577,14 +600,18 @@ class Replica:
     wait, ask = "SELECT MASTER_GTID_WAIT(%s, %s)", "SELECT @@GLOBAL.gtid_slave_pos"
 
     def __init__(self, address: str, settings: Settings) -> None:
-        self._address, self._settings = address, settings
+        self._address, self._settings, self._lock = address, settings, threading.Lock()
         self._connection: pymysql.Connection[pymysql.cursors.Cursor] | None = None
 
     def applied(self, wait_for: str) -> Position:
         """What it has applied, and thereby on its disk, after it was given a moment for `wait_for`; needs no right.
 
-        Raises pymysql.Error or OSError, within 0.3 s.
+        Raises pymysql.Error or OSError, within 0.3 s. Two threads may ask.
         """
+        with self._lock:
+            return self._applied(wait_for)
+
+    def _applied(self, wait_for: str) -> Position:
         if self._connection is None:
             context = ssl.create_default_context(cafile=self._settings.ca)
             context.load_cert_chain(self._settings.certificate, self._settings.key)

@@ -81,11 +81,10 @@ class Election:
 
 @dataclass(frozen=True)
 class Handover:
-    """The primary is to pass its role to `to`. `position` is set once it takes no more writes."""
+    """The primary is to pass its role to `to`, once it takes no more writes and `to` has all of them."""
 
     to: str
     id: str
-    position: Position | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +152,8 @@ class Report:
     """It follows the primary of `revision` and is caught up."""
     received: Position = BEGINNING
     says: str = ""
+    goes_ahead_to: str = ""
+    """Whom it follows already, though that host is only about to become primary."""
 
 
 # --- what is seen here ---------------------------------------------------------------------------------------------------
@@ -282,6 +283,8 @@ class Memory:
     """Since when the primary of `term` is known here."""
     handover: str = ""
     handover_since_s: float = 0.0
+    prepared_since_s: float | None = None
+    """Primary: everybody is prepared for the handover since; only now do routers hold new connections back."""
     down_since_s: float | None = None
     hangs_since_s: float | None = None
     """The server runs and does not answer, or does not write though its voters have everything."""
@@ -388,11 +391,15 @@ class ResumeReceiving(Action):
 
 @dataclass(frozen=True)
 class Follow(Action):
-    """Take changes from `node`. `acknowledges`: as a voter. Unless it `may_forget`, all that was received must be applied."""
+    """Take changes from `node`. `acknowledges`: as a voter. Unless it `may_forget`, all that was received must be applied.
+
+    `goes_ahead`: `node` is no primary yet, and may still lack what is here: that is waited for.
+    """
 
     node: str
     acknowledges: bool
     may_forget: bool
+    goes_ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -412,7 +419,16 @@ class BePrimary(Action):
 
 @dataclass(frozen=True)
 class Freeze(Action):
-    """Take no more writes, within 300 ms or not at all."""
+    """Take no more writes, within 300 ms or not at all; then do as `AskReplica` does."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class AskReplica(Action):
+    """Learn how far `node` is, as soon as it has applied all that is written here, for `feeds` of the next look."""
+
+    node: str
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class MysqlEngine(MariadbEngine):
                 raise EngineError("receiving is not started: nothing is applied")
             sql.rows("START REPLICA IO_THREAD")
 
-    def follow(self, node: str, *, acknowledges: bool, may_forget: bool) -> None:
+    def follow(self, node: str, *, acknowledges: bool, may_forget: bool, goes_ahead: bool = False) -> None:
         """Also what a former primary does that waits for nobody any more: what it has executed counts as received.
 
         What is received is forgotten by CHANGE REPLICATION SOURCE, so it must be applied, or `may_forget`. Files that a power
@@ -166,6 +166,8 @@ class MysqlEngine(MariadbEngine):
             row = _source_row(sql)
             if row is not None and not may_forget:
                 self._drain(sql, row)
+            if goes_ahead:
+                self._let_come(node, sql)
             self._read_only(sql, READ_ONLY_S)
             sql.rows("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
             with self._hastened():

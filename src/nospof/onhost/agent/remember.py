@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from nospof.onhost.agent.decide import FIRST_FEED_S
+from nospof.onhost.agent.decide import AHEAD_S, FIRST_FEED_S, behind_in_handover
 from nospof.onhost.agent.model import Cluster, Memory, Observation, Position, Sync
 
 # A row takes so long to be written on a busy disk without anything being wrong.
@@ -32,7 +32,11 @@ def _of_cluster(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
         memory = replace(memory, term=cluster.term, primary_since_s=o.now_s)
     handover = cluster.handover.id if cluster.handover else ""
     if handover != memory.handover:
-        memory = replace(memory, handover=handover, handover_since_s=o.now_s)
+        memory = replace(memory, handover=handover, handover_since_s=o.now_s, prepared_since_s=None)
+    if memory.prepared_since_s is None and cluster.handover is not None and cluster.primary == o.me:
+        is_late = o.now_s - memory.handover_since_s >= AHEAD_S
+        is_prepared = is_late or o.server.is_read_only or not behind_in_handover(o)
+        memory = replace(memory, prepared_since_s=o.now_s if is_prepared else None)
     is_own = cluster.election is not None and cluster.election.by == o.me
     if memory.own_election and cluster.election is None:
         memory = replace(memory, closed_election_s=o.now_s)
@@ -48,6 +52,8 @@ def _of_feeds(memory: Memory, o: Observation, cluster: Cluster) -> Memory:
     for node in cluster.voters:
         if node not in feeds:
             lost[node] = memory.feed_lost_s.get(node, o.now_s if node in fed else o.now_s + FIRST_FEED_S)
+            if cluster.handover is not None and node != cluster.handover.to:
+                lost[node] = o.now_s  # it goes ahead to the next primary
     blocked_at = {
         node: memory.blocked_at.get(node, o.server.written) for node in o.blocked if node not in feeds and o.server.answers
     }

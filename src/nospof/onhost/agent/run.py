@@ -36,6 +36,10 @@ LOOK_LIMIT_S = 1.0
 FREEZE_S = 0.3
 PAUSES_S = (0.2, 5.0)
 NOTE_VALID_S, NOTE_EVERY_S = 1.0, 0.3
+# Rule that decides → what is done then, for the history.
+MARKS = {"takes_over": "voted", "freezes": "prepared", "hands_over": "applied"}
+# The part of the history that the former primary writes of a handover: what took how long until the other was promoted.
+BEFORE = "-before"
 # A loop that makes no round for so long is stuck.
 STUCK_S = 10.0
 
@@ -250,19 +254,23 @@ class Agent:
                 self.engine.stop_receiving()
             case m.ResumeReceiving():
                 self.engine.resume_receiving()
-            case m.Follow(node, acknowledges, may_forget):
+            case m.Follow(node, acknowledges, may_forget, goes_ahead):
                 if may_forget:
                     self._forget_incarnation()
-                self.engine.follow(node, acknowledges=acknowledges, may_forget=may_forget)
+                self.engine.follow(node, acknowledges=acknowledges, may_forget=may_forget, goes_ahead=goes_ahead)
                 self.looks.heard_at_s = self.clock()
             case m.Acknowledge(on):
                 self.engine.acknowledge(on=on)
             case m.BePrimary(waits_for_voters, takes_writes):
                 (self.places.keep / "copied").unlink(missing_ok=True)
                 self.engine.be_primary(waits_for_voters=waits_for_voters, takes_writes=takes_writes)
-            case m.Freeze():
+            case m.Freeze(target):
                 if not self.engine.freeze(FREEZE_S):
                     raise EngineError(f"writes could not be stopped within {FREEZE_S} s")
+                self.marks.setdefault("froze", self.clock())
+                self.engine.ask_replica(target)
+            case m.AskReplica(node):
+                self.engine.ask_replica(node)
             case m.TakeBarrier():
                 self.memory = replace(self.memory, barrier=self.engine.barrier())
             case m.Block(nodes):
@@ -333,10 +341,13 @@ class Agent:
             self.stop.wait(0.05)
 
     def _beat(self) -> None:
-        """Write a row twice a second as long as this server takes writes: a test that writing works, and a sign of life."""
+        """Write a row twice a second as long as this server takes writes: a test that writing works, and a sign of life.
+
+        Not in a handover: it would be written though nobody else may write any more.
+        """
         while not self.stop.wait(BEAT_EVERY_S):
             o = self.observation
-            if o is None or o.cluster is None or o.cluster.primary != o.me or o.server.is_read_only:
+            if o is None or o.cluster is None or o.cluster.primary != o.me or o.cluster.handover or o.server.is_read_only:
                 continue
             self._beat_begun_s = self.clock()
             with suppress(EngineError):
@@ -413,26 +424,34 @@ class Agent:
 
     # --- the history of changes --------------------------------------------------------------------------------------
     def _mark(self, o: m.Observation) -> None:
-        """Note when what happened, and write a finished change of the primary into the history."""
+        """Note when what happened, and write a finished change of the primary into the history.
+
+        Of a handover the former primary writes what it saw until the other one was promoted, and that one the rest.
+        """
         c = o.cluster
         if c is None:
             return
         if c.election or c.handover or c.primary_down:
             self.marks.setdefault("began", self.clock())
-            if c.handover:
-                self.marks.setdefault("froze" if c.handover.position else "asked", self.clock())
-            if self.decision.rule == "takes_over" or o.votes.keys() >= c.voters.keys():
+            if mark := MARKS.get(self.decision.rule):
+                self.marks.setdefault(mark, self.clock())
+            if c.election and o.votes.keys() >= c.voters.keys():
                 self.marks.setdefault("voted", self.clock())
             return
+        is_handed_over = c.last.cause is m.Cause.HANDOVER
+        if c.primary == o.me and is_handed_over and self.marks and "promoted" not in self.marks:
+            self.marks = {"promoted": self.clock()}
         if c.primary == o.me and "promoted" in self.marks and not o.server.is_read_only and o.server.source is None:
             self._record(c, {**self.marks, "writable": self.clock()})
+        elif c.last.origin == o.me and is_handed_over and "promoted" in self.marks:
+            self.store.record(c.term, json.dumps(_phases(self.marks)), BEFORE)
+            self.marks = {}
         if "promoted" not in self.marks or c.primary != o.me:
             self.marks = {}
 
     def _record(self, c: m.Cluster, marks: dict[str, float]) -> None:
         self.marks = {}
-        ordered = sorted(marks.items(), key=lambda mark: mark[1])
-        phases = {name: round((at - before) * 1000) for (_, before), (name, at) in pairwise(ordered)}
+        phases = _phases(marks)
         told = {
             "term": c.term,
             "from": c.last.origin,
@@ -456,12 +475,14 @@ def note_of(o: m.Observation, decision: m.Decision, places: Places, pid: int | N
     is_primary = c is not None and c.primary == o.me and is_there and s.source is None
     takes_writes = is_primary and not s.is_read_only
     source = s.source
-    is_following = c is not None and source is not None and source.node == c.primary and is_there and s.is_read_only
+    leaders = {c.primary, c.handover.to if c.handover else c.primary} if c is not None else set()
+    is_following = source is not None and source.node in leaders and is_there and s.is_read_only
     is_running = is_following and source is not None and source.is_applying and source.is_asking
     lag_s = None if source is None else max(source.lag_s or 0.0, o.silent_s if o.silent_s > 1 else 0.0)
     is_near = is_running and lag_s is not None and lag_s <= places.read_lag_limit_s
     is_fed = is_running and source is not None and source.is_receiving
-    is_moving = c is not None and (c.handover is not None or c.election is not None or c.primary_down)
+    is_prepared = c is not None and c.primary == o.me and c.handover is not None and o.memory.prepared_since_s is not None
+    is_moving = c is not None and (is_prepared or c.election is not None or c.primary_down)
     may_be_primary = is_primary and (takes_writes or (c is not None and c.sync is not m.Sync.OK))
     return {
         "host": o.me,
@@ -497,6 +518,12 @@ def _start_of(pid: int) -> str:
     with suppress(OSError, IndexError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     return "gone"
+
+
+def _phases(marks: dict[str, float]) -> dict[str, int]:
+    """Milliseconds from each mark to the next one, by the name of that."""
+    ordered = sorted(marks.items(), key=lambda mark: mark[1])
+    return {name: round((at - before) * 1000) for (_, before), (name, at) in pairwise(ordered)}
 
 
 def _write(path: Path, text: str) -> None:

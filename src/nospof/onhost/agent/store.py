@@ -53,8 +53,8 @@ class Store(Protocol):
 
     def report(self, report: Report) -> None: ...
 
-    def record(self, term: int, text: str) -> None:
-        """Add to the history of changes of the primary."""
+    def record(self, term: int, text: str, part: str = "") -> None:
+        """Add to the history of changes of the primary. `part`: what another host than the new primary adds."""
 
 
 class EtcdStore:
@@ -97,8 +97,8 @@ class EtcdStore:
     def report(self, report: Report) -> None:
         self._put(f"reports/{report.node}", documents.write_report(report))
 
-    def record(self, term: int, text: str) -> None:
-        self._put(f"history/{term:08}", text)
+    def record(self, term: int, text: str, part: str = "") -> None:
+        self._put(f"history/{term:08}{part}", text)
 
     def _put(self, name: str, text: str) -> None:
         try:
@@ -209,8 +209,8 @@ class FileStore:
     def report(self, report: Report) -> None:
         self._view = replace(self._view, reports={report.node: report})
 
-    def record(self, term: int, text: str) -> None:
-        self._view = replace(self._view, history={**self._view.history, f"{term:08}": text})
+    def record(self, term: int, text: str, part: str = "") -> None:
+        self._view = replace(self._view, history={**self._view.history, f"{term:08}{part}": text})
 
     def _read(self) -> Cluster:
         if not self._path.exists():

@@ -81,7 +81,7 @@ servers = st.builds(
     source=sources, written=positions, received=positions, applied=positions, feeds=st.dictionaries(nodes, positions),
 )  # fmt: skip
 elections = st.none() | st.builds(m.Election, nodes, st.sampled_from(m.Cause), st.just("why"))
-handovers = st.none() | st.builds(m.Handover, nodes, st.just("h"), st.none() | positions)
+handovers = st.none() | st.builds(m.Handover, nodes, st.just("h"))
 clusters = st.builds(
     m.Cluster, revision=st.integers(1, 9), term=st.integers(1, 9), primary=nodes | st.just(""), sync=st.sampled_from(m.Sync),
     voters=st.dictionaries(nodes, incarnations), is_new=st.booleans(), primary_down=st.booleans(), election=elections,
@@ -113,8 +113,15 @@ def test_whatever_is_seen_these_hold(o: m.Observation) -> None:
             assert action.cluster.revision == o.cluster.revision
             assert action.cluster.term >= o.cluster.term
             if action.cluster.primary != o.cluster.primary:
-                is_elected = choose(o.cluster, o.votes, o.rules) == o.me and o.server.is_drained
-                assert is_elected or (o.cluster.handover is not None and o.cluster.handover.position is not None)
+                is_elected = choose(o.cluster, o.votes, o.rules) == action.cluster.primary == o.me and o.server.is_drained
+                assert is_elected or hands_over_everything(o, action.cluster.primary)
+
+
+def hands_over_everything(o: m.Observation, to: str) -> bool:
+    """Whether `o` is of a primary that writes no more, and `to` is known to have all of it."""
+    c, s = o.cluster, o.server
+    is_asked = c is not None and c.primary == o.me and c.handover is not None and c.handover.to == to and to in c.voters
+    return is_asked and s.is_read_only and to in s.feeds and s.feeds[to].covers(s.written)
 
 
 def ballots(**numbers: int) -> dict[str, m.Vote]:
@@ -275,23 +282,68 @@ def test_former_primary_with_writes_of_its_own_is_copied_anew() -> None:
     )
 
 
-def test_handover_freezes_tells_its_position_and_is_undone_in_time() -> None:
+def handing_over(server: m.Server, *, ahead_to: str = "db2", knows: int = 7, since_s: float = 99.7) -> m.Observation:
+    """The primary at revision 7, which hands over to db2; `knows`: the revision that db2 knows."""
+    memory = m.Memory(revision=7, revision_since_s=since_s, term=3, handover="h", handover_since_s=since_s)
+    reports = {
+        "db2": m.Report("db2", "b", knows, True, False),
+        "w1": m.Report("w1", "w", 7, True, False, goes_ahead_to=ahead_to),
+    }
+    o = seen("db1", server, cluster(handover=m.Handover("db2", "h")), memory=memory, reports=reports)
+    return replace(o, memory=remember(memory, o))
+
+
+def test_handover_freezes_once_the_routers_hold_back_and_the_other_voter_is_ahead() -> None:
+    o = handing_over(primary(), ahead_to="")
+    assert (rule_of(o), decide(o).actions) == ("lets_the_voter_go_ahead", ())
+    ahead = handing_over(primary())
+    assert (rule_of(ahead), decide(ahead).actions) == ("lets_routers_prepare", ())
+    assert decide(replace(ahead, now_s=100.1)).actions == (m.Freeze("db2"),)
+
+
+def test_handover_does_not_wait_for_ever_for_a_voter_that_does_not_go_ahead() -> None:
+    late = handing_over(primary(), ahead_to="", since_s=99.4)
+    assert decide(replace(late, now_s=100.1)).actions == (m.Freeze("db2"),)
+
+
+def test_handover_waits_until_the_target_knows_of_it() -> None:
+    """Its server may end and start as SLAVE, without what it had: only who knows of the handover ends that first."""
+    assert decide(handing_over(primary(is_read_only=True), knows=6)).actions == ()
+
+
+def test_primary_makes_the_target_primary_once_it_has_everything_and_becomes_its_voter() -> None:
+    feeds = {"db2": at(9), "w1": at(10)}
+    assert decide(handing_over(primary(is_read_only=True, feeds=feeds))).actions == (m.AskReplica("db2"),)
+    promoted = changed(handing_over(primary(is_read_only=True)))
+    assert (promoted.primary, promoted.term, promoted.voters) == ("db2", 4, {"db1": "a", "w1": "w"})
+    assert promoted.removed == {"db2": 7}, "until it says so, it may still acknowledge to db1"
+    assert promoted.last == m.Promotion("db1", at(10), m.Cause.HANDOVER, "handed over by db1")
+
+
+def test_handover_is_undone_in_time() -> None:
+    assert changed(handing_over(primary(is_read_only=True), since_s=98.0)).handover is None
+
+
+def test_other_voter_goes_ahead_and_comes_back_when_the_handover_is_given_up() -> None:
     c = cluster(handover=m.Handover("db2", "h"))
-    memory = m.Memory(revision=7, revision_since_s=99.0, handover="h", handover_since_s=99.9)
-    o = seen("db1", primary(), c, memory=memory)
-    assert decide(o).actions == (m.Freeze(),)
-    assert changed(replace(o, server=primary(is_read_only=True))).handover == m.Handover("db2", "h", at(10))
-    late = replace(o, memory=replace(memory, handover_since_s=98.0))
-    assert changed(late).handover is None
+    o = seen("w1", replica_of("db1", incarnation="w"), c)
+    assert decide(o).actions == (m.Follow("db2", acknowledges=True, may_forget=False, goes_ahead=True),)
+    ahead = replace(o, server=replica_of("db2", incarnation="w"))
+    (report,) = decide(ahead).actions
+    assert isinstance(report, m.WriteReport)
+    assert report.report.goes_ahead_to == "db2"
+    undone = replace(ahead, cluster=cluster())
+    assert decide(undone).actions == (m.Follow("db1", acknowledges=True, may_forget=False),)
 
 
-def test_target_takes_over_with_everything_and_the_old_primary_as_its_voter() -> None:
-    c = cluster(handover=m.Handover("db2", "h", at(10)))
-    reports = {"db1": m.Report("db1", "a", 7, False, False)}
-    o = seen("db2", replica_of("db1", 9), c, reports=reports)
-    assert decide(o).actions == ()
-    promoted = changed(replace(o, server=replica_of("db1", 10)))
-    assert (promoted.primary, promoted.voters) == ("db2", {"db1": "a", "w1": "w"})
+def test_target_of_a_handover_goes_nowhere() -> None:
+    assert rule_of(seen("db2", replica_of("db1"), cluster(handover=m.Handover("db2", "h")))) == "reports"
+
+
+def test_voter_that_is_ahead_is_not_lost() -> None:
+    o = handing_over(primary(feeds={"db2": at(10)}))
+    again = replace(o, now_s=101.4)
+    assert remember(o.memory, again).feed_lost_s == {"w1": 101.4}
 
 
 def test_memory_of_etcd_that_is_gone_begins_no_second_cluster() -> None:

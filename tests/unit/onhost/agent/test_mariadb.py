@@ -177,6 +177,51 @@ def test_follower_forgets_nothing_it_received_unless_it_may() -> None:
     assert sql.asked[-2:] == ["CHANGE MASTER TO", "START REPLICA"]
 
 
+class OtherReplica:
+    """Another server of the tier, which has the next of `has` each time it is asked, and the last from then on."""
+
+    def __init__(self, *has: str) -> None:
+        self.has = list(has)
+        self.is_forgotten = False
+
+    def applied(self, wait_for: str) -> Position:
+        return position_of(self.has.pop(0) if len(self.has) > 1 else self.has[0])
+
+    def position(self, told: str) -> Position:
+        return position_of(told)
+
+    def forget(self) -> None:
+        self.is_forgotten = True
+
+
+def engine_beside(sql: FakeSql, other: OtherReplica) -> MariadbEngine:
+    engine = engine_on(sql)
+    engine._replica = lambda address: other  # type: ignore[method-assign, assignment, return-value]
+    return engine
+
+
+def test_voter_goes_ahead_only_to_who_has_all_that_is_here() -> None:
+    """A source refuses a replica that has more than itself, and does not take it back when it has come."""
+    sql, late = FakeSql(source=[ROW]), OtherReplica("0-2-6", "0-2-6", "0-2-7")
+    engine_beside(sql, late).follow("w1", acknowledges=True, may_forget=False, goes_ahead=True)
+    assert sql.asked[-2:] == ["CHANGE MASTER TO", "START REPLICA"]
+    assert late.is_forgotten
+    sql = FakeSql(source=[ROW])
+    with pytest.raises(EngineError, match="w1 is behind"):
+        engine_beside(sql, OtherReplica("0-2-6")).follow("w1", acknowledges=True, may_forget=False, goes_ahead=True)
+    assert sql.asked == ["(takes over)", "STOP REPLICA IO_THREAD"], "it receives again from whom it did"
+
+
+def test_what_the_asked_replica_has_is_seen_at_the_next_look() -> None:
+    fed = {"Binlog Dump": [{"id": 5, "host": "198.18.1.2:40000"}]}
+    engine = engine_beside(FakeSql(now={"waits_for_voters": 0}, other=fed), OtherReplica("0-2-7"))
+    assert engine.look().feeds == {"db2": BEGINNING}
+    engine.ask_replica("db2")
+    assert engine.look().feeds == {"db2": position_of("0-2-7")}
+    with pytest.raises(EngineError, match="w1 is not fed"):
+        engine.ask_replica("w1")
+
+
 def test_nobody_follows_while_clients_wait() -> None:
     sql = FakeSql(other={"Waiting for semi-sync": [{"query_id": 7}]})
     with pytest.raises(EngineError, match="wait"):
