@@ -96,9 +96,10 @@ class Watchman(Watcher):
                     continue
                 if server.node != c.primary:
                     raise Violation("I3", f"{node} still acknowledges to {server.node}, but {c.primary} is primary")
-                if c.voters.get(node) != feed.replica.incarnation:
+                # That of the connection: a voter renounces its incarnation just before it ends the connection, and forgets.
+                if c.voters.get(node) != feed.incarnation:
                     raise Violation(
-                        "I3", f"{node} ({feed.replica.incarnation}) acknowledges and is no published voter: {dict(c.voters)}"
+                        "I3", f"{node} ({feed.incarnation}) acknowledges and is no published voter: {dict(c.voters)}"
                     )
 
     # --- the cluster's state -------------------------------------------------------------------------------------------

@@ -58,6 +58,8 @@ class Feed:
     source: DatabaseServer
     replica: DatabaseServer
     acknowledges: bool
+    incarnation: str
+    """Of the replica, when it connected."""
     told: int = 0
     """What the replica said to have applied, asked over a connection of its own."""
     heard_s: float = 0.0
@@ -306,7 +308,7 @@ class DatabaseServer:
         if number > len(self.log) or (number and self.log[number - 1].writer != writer):
             answer("needs copy")
             return
-        feed = Feed(self, replica, replica.process.acknowledges)
+        feed = Feed(self, replica, replica.process.acknowledges, replica.incarnation)
         process.feeds[replica.node] = feed
         answer(feed)
         self._watcher.note(
