@@ -12,6 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from nospof.apply.agents import Database, Failover
+from nospof.apply.state import State
 from nospof.cli.screen import console, moment, phases
 from nospof.cli.stack_argument import running
 from nospof.deployment import Deployment, InstanceState, Status
@@ -27,7 +28,19 @@ def run(path: Path, *, as_json: bool) -> int:
         print(json.dumps(as_document(site, status), indent=1))
     else:
         _show(site, status)
+        for line in unhealed_lines(site.state):
+            console.print(line, style="red", markup=False)
     return exit_code(status)
+
+
+def unhealed_lines(state: State) -> list[str]:
+    """What a drill has broken and not healed: what looks like an accident may be none."""
+    if not any((state.folder / "drills" / "unhealed").glob("*.json")):
+        return []
+    from nospof.drills.undo import unhealed  # what it imports takes time that status has not
+
+    broken = [f"broken by a drill, and not healed yet: {record}" for record in unhealed(state)]
+    return [*broken, "  nospof drill --heal puts it right, unless the drill still runs"] if broken else []
 
 
 def exit_code(status: Status) -> int:
