@@ -83,8 +83,8 @@ def _pairs(stack: Stack, made: Structure, spofs: Collection[Part]) -> Iterator[P
         stack,
         "F212",
         "hosts",
-        f"any one {'of these hosts' if spofs else 'host or zone'} may be away, but not both hosts of a pair: {shown}",
-        why="each tier outlives the loss of one host; a second loss before the first is mended is one too many",
+        f"{'one of each pair' if spofs else 'any one host or zone'} may be away, but not both at once: {shown}",
+        why="either alone is outlived; both together take the site down, as when the second fails before the first is mended",
         fix="mend the first loss before the second: nospof status tells of it, and says when all is well again",
     )
 
@@ -100,8 +100,8 @@ def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
         "F213",
         "domain",
         f"single, and not to be doubled by a stack file: {'; '.join(singles)}",
-        why=f"counted was all else: {_counted(topology)}, for {listed(goal.value for goal in made.goals)}, each as "
-        "gone; what is there but frozen, or too slow, counts as living",
+        why=f"everything else was looked at as if it were gone: {_counted(topology)}; what is there but frozen, or too slow, "
+        "counts as living",
         fix="two name servers at different providers; doubled switches and cables; a copy of .nospof in a safe place; "
         "each release tried elsewhere first",
     )

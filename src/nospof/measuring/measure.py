@@ -243,7 +243,7 @@ def _sent(site: Deployment, load: Load, source: str) -> History:
     with tempfile.TemporaryDirectory(prefix="nospof-measure-") as folder:
         output = Path(folder) / "load.jsonl"
         try:
-            with running(load, output, lambda argv: ["setsid", *site.lab.network_argv(source, argv)]) as load_running:
+            with running(load, output, lambda argv: site.lab.network_argv(source, argv)) as load_running:
                 load_running.process.wait(load.seconds + 2 * load.timeout_s + 5)
             return read_history(output)
         except (ValueError, TimeoutError, OSError) as error:
