@@ -83,14 +83,11 @@ class Defect:
 
 
 # --- what shows a defect -----------------------------------------------------------------------------------------------------
-def down(goal: str) -> Callable[[DrillResult | NospofError], str]:
-    """Down where up was foretold."""
-
-    def found(result: DrillResult | NospofError) -> str:
-        seen = result.goal(goal) if isinstance(result, DrillResult) else None
-        return f"{goal} foretold {seen.predicted}, seen {seen.seen}" if seen and seen.agreement is Agreement.OPTIMISTIC else ""
-
-    return found
+def down(result: DrillResult | NospofError) -> str:
+    """A goal is down that was foretold up."""
+    goals = result.goals if isinstance(result, DrillResult) else ()
+    wrong = [one for one in goals if one.agreement is Agreement.OPTIMISTIC]
+    return ", ".join(f"{one.goal} foretold {one.predicted}, seen {one.seen}" for one in wrong)
 
 
 def longer(goal: str) -> Callable[[DrillResult | NospofError], str]:
@@ -136,7 +133,7 @@ def health_includes_the_database(stack: Spoiled) -> None:
 
 
 def vrrp_blocked(stack: Spoiled) -> None:
-    rules = "table ip planted { chain in { type filter hook input priority -200; ip protocol 112 drop; } }"
+    rules = "table ip planted { chain in { type filter hook input priority -200; ip protocol 112 drop; }; }"
     for host in LB:
         stack.sh(host, f"echo '{rules}' | nft -f -", undo="nft delete table ip planted")
     ground = stack.ground()
@@ -193,7 +190,7 @@ def no_start_at_boot(stack: Spoiled) -> None:
 def way_of_one_load_balancer(stack: Spoiled) -> None:
     backup = next(host for host in LB if host != stack.ground().resolve("holder"))
     address = stack.ground().topology.host(backup).address
-    rules = f"table ip planted {{ chain in {{ type filter hook input priority -200; ip saddr {address} drop; }} }}"
+    rules = f"table ip planted {{ chain in {{ type filter hook input priority -200; ip saddr {address} drop; }}; }}"
     stack.sh("web2", f"echo '{rules}' | nft -f -", undo="nft delete table ip planted")
 
 
@@ -203,19 +200,19 @@ def nothing(_: Spoiled) -> None:
 
 OFF_WEB1, OFF_PRIMARY, KILL_WEB1 = ("host-off", "web1"), ("host-off", "primary"), ("process-kill", "web/web1")
 DEFECTS = (
-    Defect(1, "address without health", no_health_tracking, (("process-stop", "load-balancer/{holder}"),), down("serve")),
-    Defect(4, "health check says yes", checks_say_yes, (OFF_WEB1,), either(down("serve"), longer("serve"))),
+    Defect(1, "address without health", no_health_tracking, (("process-stop", "load-balancer/{holder}"),), down),
+    Defect(4, "health check says yes", checks_say_yes, (OFF_WEB1,), either(down, longer("serve"))),
     Defect(5, "health check includes the database", health_includes_the_database, (OFF_PRIMARY,), longer("serve")),
     Defect(6, "VRRP blocked", vrrp_blocked, (KILL_WEB1,), refuses),
-    Defect(7, "too few connections", too_few_connections, (OFF_WEB1,), either(down("serve"), refuses)),
-    Defect(8, "router hears nothing", deaf_router, (OFF_PRIMARY,), down("write")),
+    Defect(7, "too few connections", too_few_connections, (OFF_WEB1,), either(down, refuses)),
+    Defect(8, "router hears nothing", deaf_router, (OFF_PRIMARY,), down),
     Defect(9, "nothing is synced", nothing_synced, tuple(("host-off", host) for host in DB), fails("lost writes")),
     Defect(10, "no restart", no_restart, (KILL_WEB1,), fails("redundant again")),
-    Defect(12, "address remembered", address_remembered, (OFF_PRIMARY,), down("write")),
-    Defect(13, "one server known", one_server_known, (OFF_WEB1,), down("serve")),
+    Defect(12, "address remembered", address_remembered, (OFF_PRIMARY,), down),
+    Defect(13, "one server known", one_server_known, (OFF_WEB1,), down),
     Defect(14, "backup does not know the first", backup_alone, (KILL_WEB1,), refuses),
     Defect(15, "no start at boot", no_start_at_boot, (("host-off", "lb2"),), fails("redundant again")),
-    Defect(18, "way of one load balancer", way_of_one_load_balancer, (OFF_WEB1, ("host-off", "holder")), down("serve")),
+    Defect(18, "way of one load balancer", way_of_one_load_balancer, (OFF_WEB1, ("host-off", "holder")), down),
 )
 # Changes of the file, and the codes of which one must then be there and was not before.
 IN_THE_FILE = {
@@ -257,14 +254,15 @@ def tried(site: LiveSite, defect: Defect) -> tuple[str, str]:
     """What shows the defect, or "", and what the drill said as a whole."""
     spoiled = Spoiled(site, [])
     site.settled_status(120)
-    holder = spoiled.ground().resolve("holder")
     try:
         defect.plant(spoiled)
+        # Who holds the address may have changed by that.
+        holder = spoiled.ground().resolve("holder") if "{holder}" in str(defect.faults) else ""
         result = spoiled.drill(*((fault, target.format(holder=holder)) for fault, target in defect.faults))
     finally:
         for undo in reversed(spoiled.undo):
             undo()
-    said = result.conclusion.value if isinstance(result, DrillResult) else type(result).__name__
+    said = f"{result.conclusion.value} {result.invalid}" if isinstance(result, DrillResult) else str(result)
     return defect.is_found(result), said
 
 
