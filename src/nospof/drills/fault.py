@@ -59,7 +59,8 @@ class Fault(BaseModel):
     """Whether `lost` is the most it can take away: what outlives that outlives the fault, of the rest nothing is said."""
     comes_back_s: ClassVar[float] = 30.0
     """Within so long after healing the target itself is as before; what others need then is another matter."""
-
+    is_inside: ClassVar[bool] = False
+    """Whether it is made by commands on the host itself, so that any host can have it; else only a lab's."""
     is_loss: ClassVar[bool] = False
     """Whether it is the way in which proofs lose such a target, cleanly and for as long as they want."""
 
@@ -107,7 +108,8 @@ class Fault(BaseModel):
 
     def unavailable(self, ground: Ground) -> str:
         """Why it cannot be made here; "" where it can."""
-        return "" if ground.deployment.is_lab else "it is made from outside the host, which only a lab allows"
+        can = self.is_inside or ground.deployment.is_lab
+        return "" if can else "it is made from outside the host, which only a lab allows"
 
     # --- what it does ----------------------------------------------------------------------------------------------------
     def undo(self, ground: Ground) -> Mapping[str, str]:

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 _GROUP = "/sys/fs/cgroup$(systemctl show --value -p ControlGroup $unit)"
 
 
+def services(units: Sequence[str]) -> list[str]:
+    """Those of `units` that have processes of their own."""
+    return [unit for unit in units if unit.endswith(".service")]
+
+
 def pids(units: Sequence[str]) -> str:
     """Print the number of each process of `units`."""
     return f"{_each(units)} {_PIDS}; done"
@@ -41,8 +46,7 @@ if [ -n "$pids" ]; then kill -s {signal} $pids 2>/dev/null || true; fi"""
 
 def read_again(units: Sequence[str]) -> str:
     """Shell text: the running services read their files again, by a restart where they know no other way."""
-    services = " ".join(unit for unit in units if unit.endswith(".service"))
-    return f"for unit in {services}; do systemctl try-reload-or-restart $unit || true; done"
+    return f"for unit in {' '.join(services(units))}; do systemctl try-reload-or-restart $unit || true; done"
 
 
 def _stat(units: Sequence[str], change: str, fields: str) -> str:

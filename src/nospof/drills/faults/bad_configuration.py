@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from nospof.drills.fault import Evidence, Fault, Ground, Target
-from nospof.drills.spoilt_file import kept, restore, spoil
-from nospof.drills.unit_processes import read_again
+from nospof.drills.spoilt_file import restore, restored, spoil
+from nospof.drills.unit_processes import read_again, services
 
 # Nothing that any program understands.
 MISTAKE = "\n}} no-such-setting {{\n"
@@ -32,8 +32,7 @@ class BadConfiguration(Fault):
         return {self.instance.host: restore(self._file(ground), then=_begin_again(ground.units(self.instance)))}
 
     def healed(self, ground: Ground) -> Evidence:
-        is_kept = ground.sh(self.instance.host, f"ls {kept(self._file(ground))} 2>/dev/null || true")
-        return Evidence(not is_kept, f"{self._file(ground)} is {'not ' if is_kept else ''}as it was")
+        return restored(ground, self.instance.host, self._file(ground))
 
     def _file(self, ground: Ground) -> str:
         return ground.configurations(self.instance)[0]
@@ -41,6 +40,5 @@ class BadConfiguration(Fault):
 
 def _begin_again(units: tuple[str, ...]) -> str:
     """Those that gave up over it do not start by themselves."""
-    failed = " ".join(unit for unit in units if unit.endswith(".service"))
-    return f"""{read_again(units)}
-  for unit in {failed}; do if systemctl --quiet is-failed $unit; then systemctl start --no-block $unit; fi; done"""
+    start = "if systemctl --quiet is-failed $unit; then systemctl start --no-block $unit; fi"
+    return f"{read_again(units)}\n  for unit in {' '.join(services(units))}; do {start}; done"

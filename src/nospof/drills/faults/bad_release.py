@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from nospof.drills.fault import Evidence, Fault, Ground, Target
+from nospof.drills.unit_processes import services
 
 
 class BadRelease(Fault):
@@ -46,4 +47,4 @@ class BadRelease(Fault):
         return Evidence(not kept, f"{kept} is there" if kept else "the release is as it was")
 
     def _services(self, ground: Ground) -> str:
-        return " ".join(unit for unit in ground.units(self.instance) if unit.endswith(".service"))
+        return " ".join(services(ground.units(self.instance)))

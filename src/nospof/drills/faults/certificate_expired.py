@@ -6,7 +6,7 @@ from cryptography import x509
 
 from nospof.apply.seal import Vault, utc_now
 from nospof.drills.fault import Evidence, Fault, Ground, Target
-from nospof.drills.spoilt_file import kept, restore, spoil
+from nospof.drills.spoilt_file import restore, restored, spoil
 from nospof.drills.unit_processes import read_again
 
 
@@ -38,5 +38,4 @@ class CertificateExpired(Fault):
         return {self.instance.host: restore(self._file, then=read_again(ground.units(self.instance)))}
 
     def healed(self, ground: Ground) -> Evidence:
-        is_kept = ground.sh(self.instance.host, f"ls {kept(self._file)} 2>/dev/null || true")
-        return Evidence(not is_kept, f"{self._file} is {'not ' if is_kept else ''}as it was")
+        return restored(ground, self.instance.host, self._file)

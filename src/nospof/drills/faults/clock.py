@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from nospof.drills import drop_ins
 from nospof.drills.fault import Evidence, Fault, Field, Ground, Target
-from nospof.drills.unit_processes import kill, pids
+from nospof.drills.unit_processes import kill, pids, services
 
 LIBRARY = "libfaketimeMT.so.1"
 FIND = f"ls /usr/lib/*/faketime/{LIBRARY} 2>/dev/null || true"
@@ -44,18 +44,18 @@ class Clock(Fault):
         return f"libfaketime does not work with {', '.join(unfit)}" if unfit else ""
 
     def inject(self, ground: Ground) -> None:
-        services, library = self._services(ground), ground.sh(self.instance.host, FIND).strip()
+        affected, library = self._services(ground), ground.sh(self.instance.host, FIND).strip()
         text = DROP_IN.format(settings=self._settings(library))
-        ground.sh(self.instance.host, drop_ins.put(services, self.mark, text) + kill(services, "KILL"))
+        ground.sh(self.instance.host, drop_ins.put(affected, self.mark, text) + kill(affected, "KILL"))
 
     def injected(self, ground: Ground) -> Evidence:
         faked, count = self._faked(ground)
         return Evidence(0 < faked == count, f"{faked} of {count} processes have another clock")
 
     def undo(self, ground: Ground) -> Mapping[str, str]:
-        services = self._services(ground)
-        restart = f"systemctl try-restart --no-block {' '.join(services)}"
-        return {self.instance.host: drop_ins.take(services, self.mark, restart)}
+        affected = self._services(ground)
+        restart = f"systemctl try-restart --no-block {' '.join(affected)}"
+        return {self.instance.host: drop_ins.take(affected, self.mark, restart)}
 
     def healed(self, ground: Ground) -> Evidence:
         held = ground.sh(self.instance.host, drop_ins.left(self._services(ground), self.mark)).split()
@@ -69,7 +69,7 @@ class Clock(Fault):
         return found.count("faked"), len(found)
 
     def _services(self, ground: Ground) -> list[str]:
-        return [unit for unit in ground.all_units(self.instance) if unit.endswith(".service")]
+        return services(ground.all_units(self.instance))
 
     def _settings(self, library: str) -> str:
         return SETTINGS.format(library=library, offset=self.ahead_s)

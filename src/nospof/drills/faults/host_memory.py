@@ -12,8 +12,10 @@ class HostMemory(Fault):
     percent: int = Field(50, ge=5, le=95, description="So much of what it uses at the beginning is all that it gets.")
 
     def unavailable(self, ground: Ground) -> str:
-        can = not super().unavailable(ground) and ground.lab.memory(self.target).can_limit_memory()
-        return super().unavailable(ground) or ("" if can else "this machine does not let version 2 of cgroup limit memory")
+        if why := super().unavailable(ground):
+            return why
+        can = ground.lab.memory(self.target).can_limit_memory()
+        return "" if can else "this machine does not let version 2 of cgroup limit memory"
 
     def inject(self, ground: Ground) -> None:
         group = ground.lab.memory(self.target)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from nospof.drills.fault import Evidence, Fault, Ground, Target
-from nospof.drills.spoilt_file import kept, restore, spoil
+from nospof.drills.spoilt_file import restore, restored, spoil
 
 # It resolves names by this file alone; a lab has no name server.
 FILE = "/etc/hosts"
@@ -12,11 +12,9 @@ FILE = "/etc/hosts"
 class NameResolution(Fault):
     name = "name-resolution"
     about = "The names of the other hosts and of routed tiers are not found any more on the host; connections stay."
+    is_inside = True
     breaks = Target.HOST
     at_most = True
-
-    def unavailable(self, ground: Ground) -> str:
-        return ""
 
     def inject(self, ground: Ground) -> None:
         ground.sh(self.target, spoil(FILE, f"127.0.0.1 localhost {self.target}\n".encode()))
@@ -30,5 +28,4 @@ class NameResolution(Fault):
         return {self.target: restore(FILE)}
 
     def healed(self, ground: Ground) -> Evidence:
-        is_kept = ground.sh(self.target, f"ls {kept(FILE)} 2>/dev/null || true")
-        return Evidence(not is_kept, f"{FILE} is {'not ' if is_kept else ''}as it was")
+        return restored(ground, self.target, FILE)

@@ -15,8 +15,9 @@ class PacketDelay(Fault):
         return None
 
     def unavailable(self, ground: Ground) -> str:
-        can = not super().unavailable(ground) and ground.lab.can_delay()
-        return super().unavailable(ground) or ("" if can else "this machine's kernel cannot delay packets (sch_netem)")
+        if why := super().unavailable(ground):
+            return why
+        return "" if ground.lab.can_delay() else "this machine's kernel cannot delay packets (sch_netem)"
 
     def inject(self, ground: Ground) -> None:
         ground.lab.delay(self.target, self.ms)

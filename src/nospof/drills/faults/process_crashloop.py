@@ -4,26 +4,24 @@ from collections.abc import Mapping
 
 from nospof.drills import drop_ins
 from nospof.drills.fault import Evidence, Fault, Field, Ground, Target
-from nospof.drills.unit_processes import kill
+from nospof.drills.unit_processes import kill, services
 
 
 class ProcessCrashloop(Fault):
     name = "process-crashloop"
     about = "The instance is killed, and from then on crashes a moment after each start, again and again."
+    is_inside = True
     breaks = Target.INSTANCE
     at_most = True
 
     lives_ms: int = Field(300, ge=0, le=5000, description="Milliseconds from its start to its crash.")
 
-    def unavailable(self, ground: Ground) -> str:
-        return ""
-
     def inject(self, ground: Ground) -> None:
-        services = self._services(ground)
-        ground.sh(self.instance.host, drop_ins.put(services, self.mark, self._drop_in()) + kill(services, "KILL"))
+        crashing = self._services(ground)
+        ground.sh(self.instance.host, drop_ins.put(crashing, self.mark, self._drop_in()) + kill(crashing, "KILL"))
 
     def injected(self, ground: Ground) -> Evidence:
-        names = " ".join(unit for unit in ground.units(self.instance) if unit.endswith(".service"))
+        names = " ".join(services(ground.units(self.instance)))
         held = drop_ins.left(self._services(ground), self.mark)
         look = f'if [ -n "$({held})" ]; then systemctl show --value -p NRestarts {names}; fi'
         said = ground.sh(self.instance.host, look).split()
@@ -39,7 +37,7 @@ class ProcessCrashloop(Fault):
         return Evidence(not held, f"still there: {', '.join(held)}" if held else "it may run again")
 
     def _services(self, ground: Ground) -> list[str]:
-        return [unit for unit in ground.all_units(self.instance) if unit.endswith(".service")]
+        return services(ground.all_units(self.instance))
 
     def _drop_in(self) -> str:
         crash = f'/bin/sh -c "sleep {self.lives_ms / 1000:g}; exit 1"'

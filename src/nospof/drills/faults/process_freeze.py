@@ -9,15 +9,13 @@ from nospof.drills.unit_processes import going_on, kill, processes, states
 class ProcessFreeze(Fault):
     name = "process-freeze"
     about = "All processes of the instance stop where they are (SIGSTOP); connections stay open, and nothing answers."
+    is_inside = True
     breaks = Target.INSTANCE
 
     @property
     def _frozen(self) -> str:
         """Which processes there were. What watches them may replace them: then the freeze is survived, not undone."""
         return f"/run/nospof-{self.mark}"
-
-    def unavailable(self, ground: Ground) -> str:
-        return ""
 
     def inject(self, ground: Ground) -> None:
         units = ground.all_units(self.instance)

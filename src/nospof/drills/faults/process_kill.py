@@ -7,6 +7,7 @@ from nospof.drills.unit_processes import kill, processes
 class ProcessKill(Fault):
     name = "process-kill"
     about = "All processes of the instance are killed with SIGKILL; systemd may start them again."
+    is_inside = True
     breaks = Target.INSTANCE
     lasts = False
 
@@ -14,9 +15,6 @@ class ProcessKill(Fault):
     def _before(self) -> str:
         """Which processes there were, with their start times, since a number is soon used again."""
         return f"/run/nospof-{self.mark}"
-
-    def unavailable(self, ground: Ground) -> str:
-        return ""
 
     def inject(self, ground: Ground) -> None:
         units = ground.all_units(self.instance)
