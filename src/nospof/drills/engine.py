@@ -40,8 +40,6 @@ LOOKS_EVERY_S = 0.05
 WELL_BEFORE_S, WELL_AFTER_S = 60.0, 120.0
 # All that a drill may take beside its faults, before others heal it.
 SPARE_S = 60.0
-# What was asked so short a time ago is not asked again.
-JUST_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -178,8 +176,9 @@ class _Run:
 
     def _break_and_heal(self, running: Load) -> None:
         """From here on whatever happens ends in healing."""
-        before = wellness.answering(running.visitors)
-        if bad := wellness.unanswered(running.visitors, before):
+        steady = wellness.latest(running.visitors)
+        before = wellness.answering(steady)
+        if bad := wellness.unanswered(steady, before):
             self.invalid = f"the site did not answer well before the fault: {'; '.join(bad[:3])}"
             return
         with self._healing():
@@ -189,7 +188,10 @@ class _Run:
                 self.invalid = str(error)
         if self.not_healed:
             return
-        left = wellness.wait_until_well(self.ground, WELL_AFTER_S, lambda: wellness.unanswered(running.visitors, before))
+        visited = running.visitors
+        left = wellness.wait_until_well(
+            self.ground, WELL_AFTER_S, lambda: wellness.unanswered(wellness.latest(visited), before)
+        )
         self.lacking = "; ".join(left[:5])
         if not left:
             self._note("redundant", "heal", "all is as it was before")
@@ -275,7 +277,7 @@ class _Run:
         return folder
 
     def _terms(self) -> dict[str, int]:
-        return {database.tier: database.term for database in self.ground.status(JUST_S).databases}
+        return {database.tier: database.term for database in self.ground.recent_status().databases}
 
     # --- after -------------------------------------------------------------------------------------------------------------
     def _result(self, record: Record) -> DrillResult:
@@ -314,7 +316,7 @@ class _Run:
         """The changes of the primary since the drill began."""
         taken, moments = [], []
         offset = time.time() - time.monotonic() + first
-        for database in self.ground.status(JUST_S).databases:
+        for database in self.ground.recent_status().databases:
             for change in database.failovers:
                 if change.term > self.terms.get(database.tier, 0):
                     names: dict[str, Any] = {"tier": database.tier, "origin": change.origin, "to": change.to}

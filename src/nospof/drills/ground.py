@@ -18,6 +18,8 @@ from nospof.topology import InstanceId, Topology
 RECEIPT = "/var/lib/nospof/receipt.json"
 # A host under a fault may need longer than one that is well.
 ON_HOST_S = 20.0
+# What was asked so short a time ago is not asked again.
+JUST_S = 5.0
 # Two seconds are promised to people who wait for `nospof status`; on a busy machine a host that is well may need longer.
 PATIENT_S = 10.0
 
@@ -38,14 +40,15 @@ class Ground:
     def lab(self) -> Lab:
         return self.deployment.lab
 
-    def status(self, not_older_s: float = 0.0) -> Status:
-        """How everything is; what was asked within the last `not_older_s` seconds is not asked again.
-
-        It costs every host a fifth of a second of work, more than all visitors together if it is asked all the time.
-        """
-        if not self._looked or time.monotonic() - self._looked[-1][0] > not_older_s:
-            self._looked[:] = [(time.monotonic(), self.deployment.status(PATIENT_S))]
+    def status(self) -> Status:
+        """How everything is. It costs every host a fifth of a second of work: asked all the time, more than all visitors."""
+        self._looked[:] = [(time.monotonic(), self.deployment.status(PATIENT_S))]
         return self._looked[-1][1]
+
+    def recent_status(self) -> Status:
+        """The same, as it was a moment ago where it was just asked."""
+        is_recent = self._looked and time.monotonic() - self._looked[-1][0] <= JUST_S
+        return self._looked[-1][1] if is_recent else self.status()
 
     # --- on a host -----------------------------------------------------------------------------------------------------
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = ON_HOST_S) -> Outcome:

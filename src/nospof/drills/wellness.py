@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from nospof.drills.ground import Ground
 from nospof.drills.visitors import Visitor
+from nospof.drills.workloads.http_get import Request
 
 LOOKS_EVERY_S = 0.5
 ASKS_EVERY_S = 3.0
@@ -26,22 +27,30 @@ def complaints(ground: Ground) -> list[str]:
     return found + [f"{database.tier}: {database.why}" for database in status.databases if database.health != "ok"]
 
 
-def answering(visitors: Sequence[Visitor]) -> dict[str, frozenset[str]]:
+Latest = Sequence[tuple[Visitor, Sequence[Request]]]
+"""Of each visitor the last requests that have ended."""
+
+
+def latest(visitors: Sequence[Visitor]) -> Latest:
+    return [(visitor, visitor.so_far(LAST)) for visitor in visitors]
+
+
+def answering(seen: Latest) -> dict[str, frozenset[str]]:
     """By tier, who answered the visitors' last requests."""
     found: dict[str, set[str]] = {}
-    for visitor in visitors:
-        for request in visitor.so_far(LAST):
+    for _, requests in seen:
+        for request in requests:
             for tier, server in request.servers.items():
                 found.setdefault(tier, set()).add(server)
     return {tier: frozenset(servers) for tier, servers in found.items()}
 
 
-def unanswered(visitors: Sequence[Visitor], before: dict[str, frozenset[str]]) -> list[str]:
+def unanswered(seen: Latest, before: dict[str, frozenset[str]]) -> list[str]:
     """Which of the last requests were bad, and who of those that shared the work `before` does not yet again."""
-    last = [(visitor.goal.value, request) for visitor in visitors for request in visitor.so_far(LAST)]
+    last = [(visitor.goal.value, request) for visitor, requests in seen for request in requests]
     bad = [f"{goal}: {request.why}" for goal, request in last if not request.is_good]
     bad += [f"{goal}: answers take more than {SLOW_S:g} s" for goal, request in last if SLOW_S < request.latency_s < math.inf]
-    now = answering(visitors)
+    now = answering(seen)
     idle = [
         f"{tier}/{server} answers nobody yet"
         for tier, servers in before.items()
@@ -59,7 +68,8 @@ def wait_until_well(ground: Ground, limit_s: float, answers: Callable[[], list[s
     """
     end = time.monotonic() + limit_s
     while True:
-        found = answers() or complaints(ground)
+        ill = answers()
+        found = ill or complaints(ground)
         if not found or time.monotonic() > end:
             return found
-        time.sleep(LOOKS_EVERY_S if answers() else ASKS_EVERY_S)
+        time.sleep(LOOKS_EVERY_S if ill else ASKS_EVERY_S)

@@ -6,9 +6,6 @@ from typing import Any
 
 from nospof.drills.checker import Checker, Ground, Record, Verdict, failed, passed, unknown
 
-# The engine has just asked.
-JUST_S = 5.0
-
 
 class Holders(Checker):
     name = "one holder"
@@ -16,7 +13,7 @@ class Holders(Checker):
 
     def look(self, ground: Ground) -> Any:
         """By name the hosts that have the address; None where not every host answered."""
-        status = ground.status(JUST_S)
+        status = ground.recent_status()
         return None if status.problems else {name: list(hosts) for name, hosts in status.holders.items()}
 
     def judge(self, record: Record) -> Verdict | None:
