@@ -3,6 +3,7 @@
 id                 which stack this is, whatever it is called: hosts refuse another one
 allotment.json     choices that must not change later
 lab                name of the stack's lab
+drills/            what drills found, and what they have broken and not healed yet
 measured.json      how many requests a second were answered, when, on which machine, of which stack
 secrets/           one file per secret
 certificates/      the CA and what it issued
@@ -28,6 +29,9 @@ from typing import Any
 from nospof.analysis.measured import Figure, Machine, Measured
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
+
+UNHEALED = "drills/unhealed"
+"""A file for each fault of a drill that is, or may be, in force."""
 
 
 class State:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.text import Text
 
 from nospof.apply.agents import Database, Failover
-from nospof.apply.state import State
+from nospof.apply.state import UNHEALED, State
 from nospof.cli.screen import console, moment, phases
 from nospof.cli.stack_argument import running
 from nospof.deployment import Deployment, InstanceState, Status
@@ -35,7 +35,7 @@ def run(path: Path, *, as_json: bool) -> int:
 
 def unhealed_lines(state: State) -> list[str]:
     """What a drill has broken and not healed: what looks like an accident may be none."""
-    if not any((state.folder / "drills" / "unhealed").glob("*.json")):
+    if not any((state.folder / UNHEALED).glob("*.json")):
         return []
     from nospof.drills.undo import unhealed  # what it imports takes time that status has not
 

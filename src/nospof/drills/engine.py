@@ -49,6 +49,10 @@ class Injection:
     fault: Fault
     at_s: float = 0.0
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON: the fault's own, and when."""
+        return {**self.fault.plain(), "at_s": self.at_s}
+
 
 @dataclass(frozen=True)
 class Drill:
@@ -93,7 +97,7 @@ def attempt(stage: Stage, drill: Drill, number: int) -> DrillResult:
     try:
         return run(stage, drill, number)
     except NospofError as error:
-        faults = tuple({**one.fault.plain(), "at_s": one.at_s} for one in drill.injections)
+        faults = tuple(one.plain() for one in drill.injections)
         return DrillResult(number=number, name=drill.name, faults=faults, begun_at=time.time(), invalid=str(error))
 
 
@@ -145,9 +149,6 @@ class _Run:
                 time.sleep(STEADY_S)
                 self._break_and_heal(running)
             seen, writes = self._finished(running)
-        pattern = tokens + "[0-9]+"
-        if running.writes is not None:
-            pattern += f"|{running.writes.folder.rpartition('/')[2]}-[0-9]+-[0-9]+"
         if not self.not_healed:
             wellness.wait_until_well(self.ground, WELL_BEFORE_S)
         now = time.monotonic()
@@ -162,7 +163,7 @@ class _Run:
             writes,
             running.writes is not None,
             sum(self._terms().values()) - sum(self.terms.values()),
-            copies(self.ground, pattern),
+            copies(self.ground, running.token_pattern),
             {name: (before[name], checker().look(self.ground)) for name, checker in Checker.kinds.items()},
         )
         return self._result(record)
@@ -291,7 +292,7 @@ class _Run:
         return DrillResult(
             number=self.number,
             name=self.drill.name,
-            faults=tuple({**one.fault.plain(), "at_s": one.at_s} for one in self.drill.injections),
+            faults=tuple(one.plain() for one in self.drill.injections),
             says=tuple(fault.about for fault in self.drill.faults),
             begun_at=self.begun_at,
             fault_s=since("injected"),

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nospof.deployment import Deployment
 from nospof.drills import faults  # noqa: F401 - makes them known
 from nospof.drills.ground import Ground
 from nospof.drills.undo import folder, heal_all
@@ -44,8 +45,6 @@ def guarded(ground: Ground) -> Iterator[None]:
 
 def main(stack_file: str) -> int:
     """Wait for the end of the run, and leave nothing unhealed."""
-    from nospof.deployment import Deployment
-
     ground = Ground(Deployment.load(Path(stack_file)))
     os.set_blocking(sys.stdin.fileno(), False)
     while not _is_over():

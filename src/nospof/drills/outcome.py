@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from nospof.drills.phrases import counted, goal_fails, goal_words, listed, number, seconds
-from nospof.drills.result import Agreement, Combination, Conclusion, DrillResult, GoalSeen, Proof
-
-LOST_WRITES = "lost writes"
-"""The checker that says whether an acknowledged write is missing."""
+from nospof.drills.result import LOST_WRITES, Agreement, Combination, Conclusion, DrillResult, GoalSeen, Proof
 
 
 class Level(IntEnum):
@@ -203,7 +200,7 @@ def next_steps(proof: Proof) -> list[str]:
         ),
         (_stayed_up(proof), "what stayed up although it was foretold down: ask why before relying on it"),
         (agreed[Agreement.TIMING_OFF], "what took longer than foretold: run it again on a machine that does nothing else"),
-        (said[Conclusion.INVALID], "run again what says nothing: nospof prove --fresh"),
+        (said[Conclusion.INVALID], "run again what says nothing: nospof prove tries it once more"),
         (len(proof.unproven), "settle what is left: nospof prove goes on where it was"),
         (_singles(proof).level is Level.WEAK, "end what alone takes it down: nospof check says which change of the file does"),
     ]

@@ -36,6 +36,7 @@ from nospof.drills.result import (
     Measured,
     Proof,
 )
+from nospof.drills.undo import folder
 from nospof.drills.visitors import Rates
 from nospof.errors import Uncertain
 from nospof.topology import Topology
@@ -127,7 +128,7 @@ class Course:
                 if end is not None and time.monotonic() > end:
                     break
                 done = self._tried(planned, number)
-                _write(self.folder / f"{number:03}.json", done.model_dump_json(indent=1))
+                self._write(f"{number:03}.json", done.model_dump_json(indent=1))
                 self.done(done, len(self.plan.drills))
             if done.conclusion is Conclusion.NOT_HEALED:
                 break
@@ -155,7 +156,11 @@ class Course:
             return
         told = [[planned.drill.name, [asdict(forecast) for forecast in planned.foretold]] for planned in self.plan.drills]
         content = {"at": time.time(), "sha256": self.plan.foretold_sha256, "foretold": told}
-        _write(path, json.dumps(content, indent=1))
+        self._write(path.name, json.dumps(content, indent=1))
+
+    def _write(self, name: str, text: str) -> None:
+        state = self.ground.deployment.state
+        state.write(str((self.folder / name).relative_to(state.folder)), text + "\n")
 
     def _result(self, number: int) -> DrillResult | None:
         path = self.folder / f"{number:03}.json"
@@ -164,7 +169,7 @@ class Course:
 
 def proof_folder(kept: Kept, chosen: Plan, *, fresh: bool) -> Path:
     """Where the run of this very plan is kept; `fresh`: a new one, whatever was done before."""
-    stem = kept.folder / "drills" / "proofs" / f"{topology_sha256(chosen.topology)[:12]}-{chosen.foretold_sha256[:8]}"
+    stem = folder(kept) / "proofs" / f"{topology_sha256(chosen.topology)[:12]}-{chosen.foretold_sha256[:8]}"
     found = sorted(stem.parent.glob(f"{stem.name}-*"))
     if found and not fresh:
         return found[-1]
@@ -185,16 +190,6 @@ def _is_doubtful(result: DrillResult) -> bool:
     return not result.not_healed and (bool(result.invalid) or is_late or is_off)
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole and durable, or not at all."""
-    beside = path.with_suffix(".new")
-    with beside.open("w") as stream:
-        stream.write(text + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
-
-
 # --- what it settles -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class About:
@@ -205,7 +200,6 @@ class About:
     packages: Mapping[str, str]
     machine: str
     foretold_at: float
-    diagram_svg: str = ""
 
     @classmethod
     def of(cls, ground: Ground, foretold_at: float) -> About:
@@ -232,7 +226,6 @@ def _packages(ground: Ground) -> dict[str, str]:
 def assemble(chosen: Plan, results: Mapping[int, DrillResult], about: About) -> Proof:
     """The certificate: all drills, and what they settle of each combination. `results`: by number, from 1. Pure."""
     drills = tuple(results[number] for number in sorted(results))
-    checks = [check for drill in drills for check in drill.checks if check.name == "lost writes"]
     measured = _measured(drills)
     return Proof(
         stack=about.stack,
@@ -252,8 +245,7 @@ def assemble(chosen: Plan, results: Mapping[int, DrillResult], about: About) -> 
         measured=measured,
         availability=tuple(_availabilities(chosen, measured)),
         acknowledged=sum(drill.acknowledged for drill in drills),
-        lost=sum(check.count for check in checks if check.result == "fail"),
-        diagram_svg=about.diagram_svg,
+        lost=sum(drill.lost for drill in drills),
     )
 
 

@@ -5,12 +5,15 @@ Times are in seconds; those named `at_s` or `..._s` of a moment count from the f
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 VERSION = 1
+LOST_WRITES = "lost writes"
+"""The checker that says whether an acknowledged write is missing."""
 
 
 class _Value(BaseModel):
@@ -167,6 +170,11 @@ class DrillResult(_Value):
             return Conclusion.WRONG
         return Conclusion.UNKNOWN if "unknown" in results or Agreement.UNKNOWN in agreements else Conclusion.PASSED
 
+    @property
+    def lost(self) -> int:
+        """Acknowledged writes that are missing."""
+        return sum(check.count for check in self.checks if check.name == LOST_WRITES)
+
     def goal(self, name: str) -> GoalSeen | None:
         return next((goal for goal in self.goals if goal.goal == name), None)
 
@@ -252,11 +260,6 @@ class Proof(_Value):
     def unproven(self) -> tuple[Combination, ...]:
         return tuple(one for one in self.combinations if one.settled == "unproven")
 
-    @property
-    def settled_share(self) -> float:
-        """Of all combinations of the extent, 0 to 1."""
-        return 1 - len(self.unproven) / len(self.combinations) if self.combinations else 0.0
-
 
 EXIT_CODES = {
     Conclusion.PASSED: 0,
@@ -266,3 +269,8 @@ EXIT_CODES = {
     Conclusion.NOT_HEALED: 4,
     Conclusion.WRONG: 5,
 }
+
+
+def exit_code(conclusions: Collection[Conclusion]) -> int:
+    """That of the worst; of none it is not known what they came to."""
+    return next((EXIT_CODES[one] for one in Conclusion if one in conclusions), EXIT_CODES[Conclusion.UNKNOWN])

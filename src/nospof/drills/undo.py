@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nospof.apply.state import State
+from nospof.apply.state import UNHEALED, State
 from nospof.drills.fault import Fault, Ground, fault_of
 from nospof.errors import NospofError, NotHealed, Uncertain
 
-FOLDER = "drills/unhealed"
 LOOKS_EVERY_S = 0.2
 # A host that heals itself does so when the drill's own end is certainly past.
 GRACE_S = 30.0
@@ -48,7 +47,7 @@ class Unhealed:
 def unhealed(state: State) -> tuple[Unhealed, ...]:
     """What is not healed, the newest first."""
     found = []
-    for path in sorted((state.folder / FOLDER).glob("*.json")):
+    for path in sorted((state.folder / UNHEALED).glob("*.json")):
         # It may be healed, and its file gone, at this very moment.
         with suppress(FileNotFoundError):
             found.append(Unhealed(**json.loads(path.read_text())))
@@ -58,32 +57,31 @@ def unhealed(state: State) -> tuple[Unhealed, ...]:
 def arm(ground: Ground, fault: Fault, within_s: float) -> Unhealed:
     """Write down that `fault` will be injected, here and on the hosts. Raises Uncertain where a host would not take it."""
     record = Unhealed(secrets.token_hex(4), fault.plain(), time.time(), within_s)
-    ground.deployment.state.write(f"{FOLDER}/{record.id}.json", json.dumps(asdict(record)) + "\n")
+    ground.deployment.state.write(f"{UNHEALED}/{record.id}.json", json.dumps(asdict(record)) + "\n")
     for host, script in fault.undo(ground).items():
         ground.sh(host, _timer(record, script))
     return record
 
 
-def heal(ground: Ground, record: Unhealed, say: Callable[[str], None] = lambda _: None) -> float:
-    """Heal what `record` tells of, see that it is healed, and forget it; returns the monotonic time at which it was.
+def heal(ground: Ground, record: Unhealed, say: Callable[[str], None] = lambda _: None) -> None:
+    """Heal what `record` tells of, see that it is healed, and forget it.
 
     Raises NotHealed, with what was seen last, when it is not healed within its time: the record then stays.
     """
     fault = fault_of(record.fault, ground.topology)
     with _alone(ground.deployment.state):
-        path = ground.deployment.state.folder / FOLDER / f"{record.id}.json"
+        path = ground.deployment.state.folder / UNHEALED / f"{record.id}.json"
         if not path.exists():
-            return time.monotonic()
+            return
         say(f"healing {fault}")
-        seen = _heal_until_seen(ground, fault)
+        _heal_until_seen(ground, fault)
         for host in fault.undo(ground):
             with suppress(Uncertain):
                 ground.sh(host, f"systemctl stop nospof-heal-{record.id}.timer 2>/dev/null || true")
         path.unlink(missing_ok=True)
-        return seen
 
 
-def _heal_until_seen(ground: Ground, fault: Fault) -> float:
+def _heal_until_seen(ground: Ground, fault: Fault) -> None:
     """Try, look, and try again: the first may have met a host that was still on its way down."""
     end, last = time.monotonic() + 2 * fault.comes_back_s, "nothing was seen"
     while time.monotonic() < end:
@@ -93,7 +91,7 @@ def _heal_until_seen(ground: Ground, fault: Fault) -> float:
             while time.monotonic() < until:
                 found = fault.healed(ground)
                 if found.is_so:
-                    return time.monotonic()
+                    return
                 last = found.says
                 time.sleep(LOOKS_EVERY_S)
         except NospofError as error:

@@ -22,10 +22,10 @@ from nospof.drills.ground import Ground
 from nospof.drills.record import Visits
 from nospof.drills.workloads import http_get, sql_write
 from nospof.errors import Failed
+from nospof.lab.places import CLIENT
 from nospof.topology import OUTSIDE, InstanceId, Site
 
 Run = TypeVar("Run")
-CLIENT = "client"
 TABLE = "nospof_drill"
 CLIENTS = 2
 READS_BACK_EACH = 4
@@ -56,13 +56,7 @@ class Visitor:
         """The `last` requests that have ended; fewer while there are fewer."""
         lines = _tail(self.run.output, last * 600).split("\n")[1:-1]
         found = [json.loads(line) for line in lines[-last:]]
-        kept = [line for line in found if "outcome" in line]
-        return [
-            http_get.Request(
-                **{key: value for key, value in line.items() if key != "index"} | {"outcome": http_get.Outcome(line["outcome"])}
-            )
-            for line in kept
-        ]
+        return [http_get.read_request(line) for line in found if "outcome" in line]
 
 
 @dataclass
@@ -73,6 +67,12 @@ class Load:
     writes: sql_write.Running | None
     tokens: str
     """What the visitors' tokens begin with."""
+
+    @property
+    def token_pattern(self) -> str:
+        """A regular expression for every token that is written."""
+        beside = f"|{self.writes.token_prefix}[0-9]+-[0-9]+" if self.writes else ""
+        return f"{self.tokens}[0-9]+{beside}"
 
     def finish(self) -> tuple[tuple[Visits, ...], sql_write.History | None]:
         """End it and return what was seen. The clients' history is None where they were lost with their host.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nospof.drills.checker import Checker, Record
 from nospof.drills.checkers import Copies, unread
+from nospof.drills.result import LOST_WRITES
 from nospof.drills.verdict import Verdict, failed, passed, unknown, worst_of
 from nospof.drills.workloads.sql_write import History
 
@@ -28,7 +29,7 @@ def lost_writes(history: History, copies: Copies) -> Verdict:
 
 
 class LostWrites(Checker):
-    name = "lost writes"
+    name = LOST_WRITES
     about = "Every write that was acknowledged is on every copy once all is healed."
 
     def judge(self, record: Record) -> Verdict | None:

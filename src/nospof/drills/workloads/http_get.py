@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 MOST_REQUESTS = 1_000_000
 # Sockets of one process, well below the usual limit of 1024 open files. What finds none free is not sent, which is bad.
@@ -163,9 +163,15 @@ def read_history(path: Path) -> History:
     if not lines or "intended_count" not in lines[-1]:
         raise ValueError(f"the load that wrote {path} did not come to its end")
     due = {index: lines[0]["first"] + index * lines[0]["interval_s"] for index in range(lines[-1]["intended_count"])}
-    found = {line.pop("index"): Request(**line | {"outcome": Outcome(line["outcome"])}) for line in lines[1:-1]}
+    found = {line["index"]: read_request(line) for line in lines[1:-1]}
     missing = {i: Request(at, lines[-1]["at"], Outcome.FAILED, why="not sent") for i, at in due.items() if i not in found}
     return History.of((found | missing).values(), lines[-1]["most_late_s"])
+
+
+def read_request(line: dict[str, Any]) -> Request:
+    """One request, as a line of the file tells of it."""
+    told = {key: value for key, value in line.items() if key != "index"}
+    return Request(**told | {"outcome": Outcome(line["outcome"])})
 
 
 # --- the load, as others start it ------------------------------------------------------------------------------------

@@ -203,6 +203,11 @@ class Running:
         limit_s = STARTS_WITHIN_S + self.load.seconds + self.load.answer_timeout_s + ENDS_WITHIN_S
         self.ended = self.on_host(self.load.argv(self.folder), program(), limit_s)
 
+    @property
+    def token_prefix(self) -> str:
+        """What all of its tokens begin with; the client's and the write's number follow."""
+        return f"{self.folder.rpartition('/')[2]}-"
+
     def progress(self) -> Progress:
         """Ask how far it is; nothing good yet when it does not say."""
         asked = self.on_host(["cat", f"{self.folder}/progress"], b"", 5.0)
