@@ -15,6 +15,7 @@ from itertools import combinations, permutations
 from nospof.analysis.structure import Kind, Part, Structure
 from nospof.component import OnePrimary
 from nospof.drills.prediction import State
+from nospof.errors import WrongInput
 from nospof.resolve import component_of
 from nospof.topology import InstanceId, Rank, Topology
 
@@ -41,7 +42,8 @@ class Lost:
 def extent(topology: Topology, made: Structure, order: int, *, has_all_hosts: bool) -> tuple[Lost, ...]:
     """All combinations that are to be settled.
 
-    Each part alone; with `order` 2 also each pair of hosts and zones; `has_all_hosts`: also every subset of the hosts.
+    Each part alone; with `order` 2 also each pair of hosts and zones; `has_all_hosts`: also every subset of the hosts. Raises
+    WrongInput where these are too many.
     """
     large = [part for part in made.parts if part.kind != Kind.PROCESS]
     chosen: list[tuple[Part, ...]] = [(part,) for part in made.parts]
@@ -49,6 +51,9 @@ def extent(topology: Topology, made: Structure, order: int, *, has_all_hosts: bo
         chosen += [pair for pair in combinations(large, 2) if not _overlaps(topology, pair)]
     if has_all_hosts:
         hosts = [part for part in large if part.kind == Kind.HOST]
+        if len(hosts) > MOST_HOSTS:
+            what = f"{len(hosts)} hosts have {2 ** len(hosts)} subsets, too many to settle"
+            raise WrongInput(what, fix=f"without --all: pairs; --all is for {MOST_HOSTS} hosts at most")
         chosen += [subset for size in range(2, len(hosts) + 1) for subset in combinations(hosts, size)]
     return tuple(_lost(topology, made, parts) for parts in dict.fromkeys(chosen))
 

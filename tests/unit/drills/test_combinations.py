@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -15,6 +16,7 @@ from nospof.drills import faults as _all_faults  # noqa: F401
 from nospof.drills.combinations import Lost, boundary, extent, orders, roles, settle
 from nospof.drills.prediction import State
 from nospof.drills.proving import plan
+from nospof.errors import WrongInput
 from nospof.topology import InstanceId
 
 NAMES = "abcdef"
@@ -105,6 +107,15 @@ def test_every_set_of_hosts_needs_no_more_drills_than_pairs_do() -> None:
     pairs, sets = plan(topology, 2), plan(topology, 2, has_all_hosts=True)
     assert len(sets.extent) > 2 * len(pairs.extent)
     assert len(sets.drills) <= len(pairs.drills)
+
+
+def test_subsets_of_too_many_hosts_are_refused_before_anybody_waits_for_them() -> None:
+    """Incident: the limit was written down and held to by nobody, so that --all on thirty hosts never began."""
+    topology = topology_of("distributed")
+    more = tuple(replace(topology.hosts[0], name=f"more{number}") for number in range(10))
+    large = replace(topology, hosts=(*topology.hosts, *more))
+    with pytest.raises(WrongInput, match="17 hosts have 131072 subsets"):
+        extent(large, structure(large), 1, has_all_hosts=True)
 
 
 def test_host_and_its_zone_are_no_pair() -> None:
