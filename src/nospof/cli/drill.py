@@ -5,22 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nospof.analysis.structure import structure
 from nospof.cli.pause import seconds
 from nospof.cli.screen import Lines, console
-from nospof.cli.stack_argument import DEFAULT, running
-from nospof.deployment import Deployment
+from nospof.cli.stack_argument import DEFAULT, deployment, running, stack_file
 from nospof.drills import campaign, drill_file, engine
 from nospof.drills.engine import HOLD_S, Drill, Stage
 from nospof.drills.fault import Fault, targets
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
 from nospof.drills.report import drill_report
-from nospof.drills.result import EXIT_CODES, Conclusion, DrillResult
+from nospof.drills.result import Conclusion, DrillResult, exit_code
 from nospof.drills.undo import folder, heal_all
 from nospof.drills.visitors import Rates
 from nospof.drills.words import line, sentences
@@ -47,9 +46,7 @@ def run(words: Sequence[str], wishes: Wishes) -> int:
     drill = _drill(ground, rest, wishes)
     with Lines() as lines, site.state.locked("drill"), guarded(ground):
         heal_all(ground, lines.note)
-        stage = Stage(
-            ground, structure(site.topology), run_folder(site), lines.phase, Rates(wishes.reads, wishes.writes), lines.now
-        )
+        stage = _stage(ground, wishes, lines.phase, lines.now)
         result = engine.run(stage, drill)
     (stage.folder / "drill.json").write_text(result.model_dump_json(indent=1) + "\n")
     (stage.folder / "drill.yaml").write_text(drill_file.write(drill))
@@ -59,7 +56,7 @@ def run(words: Sequence[str], wishes: Wishes) -> int:
     else:
         console.print("\n".join(sentences(result)), markup=False)
         console.print(f"{stage.folder}/report.html", markup=False)
-    return EXIT_CODES[result.conclusion]
+    return exit_code({result.conclusion})
 
 
 @dataclass(frozen=True)
@@ -81,9 +78,7 @@ def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
     with Lines() as lines, site.state.locked("drill"), guarded(ground):
         heal_all(ground, lines.note)
         kinds = [kind for _, kind in sorted(Fault.kinds.items()) if not _unavailable(ground, kind)]
-        stage = Stage(
-            ground, structure(site.topology), run_folder(site), lines.now, Rates(wishes.reads, wishes.writes), lines.now
-        )
+        stage = _stage(ground, wishes, lines.now, lines.now)
         lines.phase(f"{wanted.count} drills from seed {wanted.seed}; results go to {stage.folder}")
         for number, drill in enumerate(campaign.drills(site.topology, kinds, wanted.seed, wanted.count), 1):
             if time.monotonic() > end:
@@ -100,8 +95,7 @@ def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
                 (stage.folder / f"{number:03}.min.yaml").write_text(drill_file.write(small))
                 lines.note(f"made smaller: {', '.join(map(str, small.faults))}; {stage.folder}/{number:03}.min.yaml")
     _show_campaign(results, wanted)
-    conclusions = {result.conclusion for result in results}
-    return next((EXIT_CODES[one] for one in Conclusion if one in conclusions), EXIT_CODES[Conclusion.UNKNOWN])
+    return exit_code({result.conclusion for result in results})
 
 
 def _fails_often(stage: Stage, drill: Drill) -> bool:
@@ -124,7 +118,7 @@ def _show_campaign(results: Sequence[DrillResult], wanted: Campaign) -> None:
     counts = Counter(result.conclusion for result in results)
     said = ", ".join(f"{counts[one]} {one.value}" for one in Conclusion if counts[one])
     writes = sum(result.acknowledged for result in results)
-    lost = sum(check.count for result in results for check in result.checks if check.name == "lost writes")
+    lost = sum(result.lost for result in results)
     console.print(f"seed {wanted.seed}: {len(results)} drills: {said}; {lost} of {writes} acknowledged writes lost")
 
 
@@ -143,7 +137,7 @@ def show_faults(words: Sequence[str]) -> int:
     from nospof.drills import faults  # noqa: F401 - makes them known
 
     path, _ = _split(words)
-    topology = Deployment.load(path).topology if path.exists() else None
+    topology = deployment(path).topology if stack_file(path).exists() else None
     for name, kind in sorted(Fault.kinds.items()):
         console.print(f"{name:<20}  {kind.about}", markup=False)
         parameters = [f"{key}: {field.description}" for key, field in kind.model_fields.items() if key != "target"]
@@ -154,11 +148,11 @@ def show_faults(words: Sequence[str]) -> int:
     return 0
 
 
-def run_folder(site: Deployment) -> Path:
-    """A new folder for one run, named after the time."""
-    made = folder(site.state) / "runs" / time.strftime("%Y%m%d-%H%M%S")
+def _stage(ground: Ground, wishes: Wishes, say: Callable[[str], None], show: Callable[[str], None]) -> Stage:
+    """Where the drills of this run happen, with a new folder named after the time."""
+    made = folder(ground.deployment.state) / "runs" / time.strftime("%Y%m%d-%H%M%S")
     made.mkdir(parents=True, exist_ok=True)
-    return made
+    return Stage(ground, structure(ground.topology), made, say, Rates(wishes.reads, wishes.writes), show)
 
 
 def _split(words: Sequence[str]) -> tuple[Path, list[str]]:
@@ -169,7 +163,7 @@ def _split(words: Sequence[str]) -> tuple[Path, list[str]]:
         Path(rest[0]).is_dir() or Path(rest[0]).name == DEFAULT.name or (len(rest) != 1 and rest[0].endswith(".yaml"))
     ):
         path = Path(rest.pop(0))
-    return (path / DEFAULT if path.is_dir() else path), rest
+    return path, rest
 
 
 def _drill(ground: Ground, words: Sequence[str], wishes: Wishes) -> Drill:

@@ -15,7 +15,8 @@ from nospof.drills.guard import guarded
 from nospof.drills.junit import junit
 from nospof.drills.proving import Course, Plan, plan, proof_folder
 from nospof.drills.report import report
-from nospof.drills.result import EXIT_CODES, Conclusion, Proof
+from nospof.drills.result import Conclusion, Proof
+from nospof.drills.result import exit_code as worst_exit_code
 from nospof.drills.undo import heal_all
 from nospof.drills.visitors import Rates
 from nospof.drills.words import line, summary
@@ -89,7 +90,7 @@ def exit_code(proof: Proof) -> int:
         conclusions.discard(Conclusion.WRONG)
     if proof.unproven:
         conclusions.add(Conclusion.UNKNOWN)
-    return next((EXIT_CODES[one] for one in Conclusion if one in conclusions), EXIT_CODES[Conclusion.UNKNOWN])
+    return worst_exit_code(conclusions)
 
 
 def _size(chosen: Plan) -> str:
