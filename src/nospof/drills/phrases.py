@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from nospof.analysis.availability import MINUTES_A_YEAR
+from nospof.analysis.structure import Goal
+
 GOALS = {"serve": "pages are answered", "write": "writes are acknowledged", "observe": "an alert arrives"}
-FAILS = {"serve": "pages are not answered", "write": "writes fail", "observe": "no alert arrives"}
 NO_BREAK = "\u00a0"
-MINUTES_A_YEAR = 365.25 * 24 * 60
 MOST_NINES = 9.0
 
 
@@ -23,7 +24,7 @@ def goal_words(goal: str) -> str:
 
 
 def goal_fails(goal: str) -> str:
-    return FAILS.get(goal, f"{goal} fails")
+    return next((one.fails for one in Goal if one.value == goal), f"{goal} fails")
 
 
 def number(count: int) -> str:

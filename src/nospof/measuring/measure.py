@@ -239,7 +239,6 @@ def _load(site: Deployment, way: Way, aim: Aim, qps: float) -> Load:
 
 
 def _sent(site: Deployment, load: Load, source: str) -> History:
-    # A group of its own: Ctrl-C is for us, and we end the load.
     with tempfile.TemporaryDirectory(prefix="nospof-measure-") as folder:
         output = Path(folder) / "load.jsonl"
         try:

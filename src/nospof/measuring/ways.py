@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from nospof.lab.places import CLIENT
 from nospof.stack.model import Stack
 from nospof.topology import OUTSIDE, Endpoint, InstanceId, Link, Protocol, Rank, Tls, Topology
-
-CLIENT = "client"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from tests.unit.stacks import NOTHING_ALLOTTED, example, stack, tier
 
-from nospof.measuring.ways import CLIENT, only_behind, way_in, ways_to_instances
+from nospof.lab.places import CLIENT
+from nospof.measuring.ways import only_behind, way_in, ways_to_instances
 from nospof.resolve import resolve
 from nospof.topology import OUTSIDE, InstanceId
 
