@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from live_site import LiveSite
+from live_site import LiveSite, simple_brought_up
 
 from nospof.drills.workloads.http_get import Load, running
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
-EXAMPLES = Path(__file__).parents[2] / "examples"
 # A busy machine answers late: what is sought here is a figure, whatever it is.
 PATIENT = ("--seconds", "2", "--p99", "1", "--most", "40")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
-    folder = tmp_path_factory.mktemp("examples")
-    shutil.copytree(EXAMPLES / "distributed" / "app", folder / "distributed" / "app")
-    made = LiveSite(folder / "simple", example=EXAMPLES / "simple")
-    try:
-        made.nospof("up")
+    with simple_brought_up(tmp_path_factory.mktemp("examples")) as made:
         yield made
-    finally:
-        made.down()
 
 
 def codes(site: LiveSite) -> set[str]:

@@ -171,6 +171,18 @@ class LiveSite:
         assert count[0] > 0
 
 
+@contextmanager
+def simple_brought_up(folder: Path) -> Iterator[LiveSite]:
+    """The example `simple`, whose application is the other example's; taken down at the end, come what may."""
+    shutil.copytree(EXAMPLE / "app", folder / "distributed" / "app")
+    made = LiveSite(folder / "simple", example=EXAMPLE.parent / "simple")
+    try:
+        made.nospof("up")
+        yield made
+    finally:
+        made.down()
+
+
 def kill_when(process: subprocess.Popen[str], line_has: str, *, signals: Sequence[int], whole_group: bool) -> str:
     """Send `signals` to `process` as soon as it prints a line with `line_has`; returns everything it printed."""
     assert process.stdout is not None
