@@ -6,6 +6,7 @@ configuration in a mount namespace of their own, where /etc is a copy with the n
 
 from __future__ import annotations
 
+import compileall
 import ctypes
 import io
 import json
@@ -93,6 +94,8 @@ def unpack(tree: Tree, blobs: Mapping[str, bytes]) -> None:
     try:
         with tarfile.open(fileobj=io.BytesIO(blobs[tree.blob])) as archive:
             _extract(archive, beside)
+        # Now, and not by whoever imports it first: a failover has no time to, and an application may not write here.
+        compileall.compile_dir(beside, quiet=2, stripdir=beside, prependdir=tree.path)
         os.chmod(beside, 0o755)
         # This file system only: in a lab the kernel's own sync would wait for every other host's disk too.
         subprocess.run(["sync", "--file-system", beside], check=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import marshal
 import os
 import tarfile
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_tree_is_unpacked_whole(tmp_path: Path) -> None:
     unpack(tree, {"aa": archive({"app/shop.py": "x"})})
     assert (tmp_path / "releases" / "aa" / "app" / "shop.py").read_text() == "x"
     unpack(tree, {})
+
+
+def test_programs_are_compiled_when_they_are_laid_down(tmp_path: Path) -> None:
+    """Incident: the first failover compiled what it needed, which cost it time and changed files long after the roll-out."""
+    tree = Tree(str(tmp_path / "releases" / "aa"), "aa")
+    unpack(tree, {"aa": archive({"app/shop.py": "def sell(): pass\n", "app/old.py": "print 'no longer Python'\n"})})
+    (compiled,) = (tmp_path / "releases" / "aa").rglob("*.pyc")
+    told = marshal.loads(compiled.read_bytes()[16:])
+    assert told.co_filename == f"{tree.path}/app/shop.py"
 
 
 def test_tree_that_cannot_be_unpacked_leaves_nothing(tmp_path: Path) -> None:
