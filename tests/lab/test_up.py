@@ -133,13 +133,13 @@ def _base_template(site: LiveSite) -> str:
 
 
 def test_application_whose_health_fails_is_not_rolled_out(site: LiveSite) -> None:
-    site.edit("  app:      {", "  app:      {health: /no-such-health, ")
+    site.set_options("app", health="/no-such-health")
     with site.visited() as failed:
         said = site.nospof("up", code=1)
     assert "did not become healthy" in said
     assert "404" in said
     assert failed == []
-    site.edit("{health: /no-such-health, ", "{")
+    site.set_options("app", health=None)
     site.nospof("up")
 
 
@@ -164,18 +164,9 @@ def _change_three_tiers(site: LiveSite) -> int:
     Counted and not drawn: two numbers that agreed in their last digits once changed nothing, and the test asked for a failure.
     """
     number = next(CHANGES)
-    text = site.file.read_text().splitlines(keepends=True)
-    wanted = {
-        "  load-balancer: ": f"  load-balancer: {{max_connections_per_server: {1000 + number % 9000}, ",
-        "  web: ": f"  web:      {{max_body_mib: {1 + number % 90}, ",
-        "  app: ": f"  app:      {{timeout_s: {30 + number % 90}, ",
-    }
-    for index, line in enumerate(text):
-        for start, new in wanted.items():
-            if line.startswith(start):
-                rest = line.partition("component:")[2]
-                text[index] = f"{new}component:{rest}"
-    site.file.write_text("".join(text))
+    site.set_options("load-balancer", max_connections_per_server=1000 + number % 9000)
+    site.set_options("web", max_body_mib=1 + number % 90)
+    site.set_options("app", timeout_s=31 + number % 90)
     return number
 
 

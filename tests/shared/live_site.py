@@ -20,6 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from nospof.apply.transport import Finished
 from nospof.deployment import Deployment, NamedHTTPSConnection, lab_of
 
@@ -43,6 +45,17 @@ class LiveSite:
         text = path.read_text()
         assert old in text, f"{old!r} is not in {path}"
         path.write_text(text.replace(old, new))
+
+    def set_options(self, tier: str, **options: object) -> None:
+        """Give a tier of the stack file these options and take away those that are None, however the file is written."""
+        yaml = YAML()
+        yaml.width, yaml.preserve_quotes = 10_000, True
+        told = yaml.load(self.file.read_text())
+        told["tiers"][tier].update(options)
+        for option in [option for option, value in options.items() if value is None]:
+            del told["tiers"][tier][option]
+        with self.file.open("w") as file:
+            yaml.dump(told, file)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start `nospof WORDS` in a process group of its own."""
