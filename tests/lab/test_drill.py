@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -12,22 +11,24 @@ from pathlib import Path
 
 import pytest
 from examples_read import topology_of
-from live_site import LiveSite, kill_when
+from live_site import LiveSite, kill_when, simple_brought_up
 
 from nospof.analysis.losses import single_points
 from nospof.analysis.structure import structure
-from nospof.drills import engine
+from nospof.drills import engine, host_lines
+from nospof.drills.checkers.leftovers import Leftovers
 from nospof.drills.drill_file import DrillFile
 from nospof.drills.engine import Stage
+from nospof.drills.fault import fault_of
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
+from nospof.drills.proving import Course, plan, proof_folder
 from nospof.drills.result import Agreement, Conclusion, DrillResult
-from nospof.drills.undo import unhealed
+from nospof.drills.undo import arm, heal, unhealed
 from nospof.drills.visitors import Rates
 from nospof.lab.machine import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
-EXAMPLES = Path(__file__).parents[2] / "examples"
 # The machine does other things as well.
 RATES = Rates(reads=20, writes=10)
 LOAD = ("--reads=20", "--writes=10")
@@ -36,14 +37,8 @@ HEALED_WITHIN_S = 60.0
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
-    folder = tmp_path_factory.mktemp("examples")
-    shutil.copytree(EXAMPLES / "distributed" / "app", folder / "distributed" / "app")
-    made = LiveSite(folder / "simple", example=EXAMPLES / "simple")
-    try:
-        made.nospof("up")
+    with simple_brought_up(tmp_path_factory.mktemp("examples")) as made:
         yield made
-    finally:
-        made.down()
 
 
 def drilled(site: LiveSite, *faults: dict[str, object]) -> DrillResult:
@@ -78,6 +73,50 @@ def test_dependency_that_the_topology_does_not_have_is_found(site: LiveSite) -> 
     finally:
         site.on("lb1", "cp", "-p", "/root/kept", config)
         site.on("lb1", "systemctl", "reload", "haproxy.service")
+
+
+def test_what_a_fault_leaves_on_a_host_is_seen(site: LiveSite) -> None:
+    """Incident: faults gave their files other names, and the checker went on looking for the old ones."""
+    ground = Ground(site.deployment())
+    fault = fault_of({"fault": "process-stop", "target": "app/web1"}, ground.topology)
+    before = Leftovers().look(ground)
+    record = arm(ground, fault, 60.0)
+    try:
+        fault.inject(ground)
+        new, silent = host_lines.compare(before, Leftovers().look(ground))
+    finally:
+        heal(ground, record)
+    assert not silent
+    assert any(line.startswith("web1: drop-in: ") for line in new)
+    assert any(line.startswith("web1: timer: ") for line in new)
+    site.settled_status()
+    assert host_lines.compare(before, Leftovers().look(ground)) == ([], "")
+    assert site.on("web1", "find", "/run", "-maxdepth", "1", "-name", "nospof-*-*") == ""
+
+
+def test_proof_foretells_before_it_begins_and_goes_on_where_it_was(site: LiveSite) -> None:
+    """With no time left nothing is drilled and nothing is settled; what is done already is not done again."""
+    ground = Ground(site.deployment())
+    state = ground.deployment.state
+    chosen = plan(ground.topology, order=1)
+    told: list[str] = []
+
+    def course() -> Course:
+        kept = proof_folder(state, chosen, fresh=False)
+        return Course(ground, chosen, kept, told.append, told.append, lambda result, _: told.append(result.name), RATES)
+
+    first = course()
+    proof = first.run(budget_s=0.0)
+    assert (first.folder / "foretold.json").exists()
+    assert (proof.drills, len(proof.unproven), told) == ((), len(chosen.extent), [])
+    for number, planned in enumerate(chosen.drills, 1):
+        done = DrillResult(number=number, name=planned.drill.name, faults=(), begun_at=time.time())
+        (first.folder / f"{number:03}.json").write_text(done.model_dump_json())
+    proof = course().run()
+    assert (len(proof.drills), told) == (len(chosen.drills), [])
+    assert proof.foretold_at <= min(drill.begun_at for drill in proof.drills)
+    assert proof.packages["haproxy"]
+    assert proof_folder(state, chosen, fresh=True) != first.folder
 
 
 def is_healed(site: LiveSite) -> bool:

@@ -77,7 +77,7 @@ def heal(ground: Ground, record: Unhealed, say: Callable[[str], None] = lambda _
         _heal_until_seen(ground, fault)
         for host in fault.undo(ground):
             with suppress(Uncertain):
-                ground.sh(host, f"systemctl stop nospof-heal-{record.id}.timer 2>/dev/null || true")
+                ground.sh(host, f"systemctl stop nospof-heal-{record.id}.timer 2>/dev/null || true; rm -f {_script(record)}")
         path.unlink(missing_ok=True)
 
 
@@ -120,7 +120,7 @@ def heal_all(ground: Ground, say: Callable[[str], None], *, only_overdue: bool =
 
 def _timer(record: Unhealed, script: str) -> str:
     """Shell text that has the host heal itself later. A reboot forgets it, and with it what is in /run."""
-    path = f"/run/nospof-heal-{record.id}.sh"
+    path = _script(record)
     after_s = round(record.within_s + GRACE_S)
     return f"""
 cat >{path} <<'END-OF-HEALING'
@@ -129,6 +129,10 @@ rm -f {path}
 END-OF-HEALING
 systemd-run --quiet --collect --unit=nospof-heal-{record.id} --on-active={after_s}s sh -eu {path}
 """
+
+
+def _script(record: Unhealed) -> str:
+    return f"/run/nospof-heal-{record.id}.sh"
 
 
 @contextmanager

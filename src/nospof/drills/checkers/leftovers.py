@@ -8,9 +8,10 @@ from nospof.drills import host_lines
 from nospof.drills.checker import Checker, Ground, Record, Verdict, failed, passed, unknown
 
 LOOK = """
+find /etc /srv/nospof -maxdepth 5 -name '*.before-drill' 2>/dev/null | sed 's/^/file: /'
 nft list tables 2>/dev/null | sed 's/^/firewall: /'
 findmnt --noheadings --raw --output TARGET,VFS-OPTIONS | sed -nE 's#^(/|/(etc|var|usr|srv)[^ ]*) (r[ow]).*#mount: \1 \3#p'
-find /run/systemd/system /etc/systemd/system -name '*nospof-drill*' | sed 's/^/drop-in: /'
+find /run/systemd/system /etc/systemd/system -path '*.d/*nospof*' | sed 's/^/drop-in: /'
 systemctl list-units --no-legend --plain --state=failed | cut -d' ' -f1 | sed 's/^/failed: /'
 systemctl list-units --no-legend --plain 'nospof-heal-*' | cut -d' ' -f1 | sed 's/^/timer: /'
 """
