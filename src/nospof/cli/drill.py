@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from nospof.drills.report import drill_report
 from nospof.drills.result import Conclusion, DrillResult, exit_code
 from nospof.drills.undo import folder, heal_all
 from nospof.drills.visitors import Rates
-from nospof.drills.words import line, sentences
+from nospof.drills.words import campaign_sentences, line, sentences
 from nospof.errors import WrongInput
 
 USAGE = "nospof drill [STACK] FAULT TARGET, or nospof drill [STACK] FILE.yaml; nospof drill --list shows the faults"
@@ -61,11 +60,12 @@ def run(words: Sequence[str], wishes: Wishes) -> int:
 
 @dataclass(frozen=True)
 class Campaign:
-    """Random drills: how many, from which seed, for how long."""
+    """Random drills: how many, from which seed, for how long, and the number of the first."""
 
     count: int
     seed: int
     budget: str = ""
+    first: int = 1
 
 
 def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
@@ -79,22 +79,24 @@ def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
         heal_all(ground, lines.note)
         kinds = [kind for _, kind in sorted(Fault.kinds.items()) if not _unavailable(ground, kind)]
         stage = _stage(ground, wishes, lines.now, lines.now)
-        lines.phase(f"{wanted.count} drills from seed {wanted.seed}; results go to {stage.folder}")
-        for number, drill in enumerate(campaign.drills(site.topology, kinds, wanted.seed, wanted.count), 1):
+        last = wanted.first + wanted.count - 1
+        lines.phase(f"drills {wanted.first} to {last} of seed {wanted.seed}; results go to {stage.folder}")
+        drills = campaign.drills(site.topology, kinds, wanted.seed, wanted.first, wanted.count)
+        for number, drill in enumerate(drills, wanted.first):
             if time.monotonic() > end:
                 break
             (stage.folder / f"{number:03}.yaml").write_text(drill_file.write(drill))
             result = engine.attempt(stage, drill, number)
             (stage.folder / f"{number:03}.json").write_text(result.model_dump_json(indent=1) + "\n")
             results.append(result)
-            lines.phase(f"{line(result, wanted.count)}  {', '.join(map(str, drill.faults))}")
+            lines.phase(f"{line(result, last)}  {', '.join(map(str, drill.faults))}")
             if result.conclusion is Conclusion.NOT_HEALED:
                 break
             if result.conclusion is Conclusion.FAILED and len(drill.injections) > 1:
                 small = campaign.minimised(drill, lambda candidate: _fails_often(stage, candidate))
                 (stage.folder / f"{number:03}.min.yaml").write_text(drill_file.write(small))
                 lines.note(f"made smaller: {', '.join(map(str, small.faults))}; {stage.folder}/{number:03}.min.yaml")
-    _show_campaign(results, wanted)
+    console.print(f"seed {wanted.seed}, from drill {wanted.first}: " + "\n".join(campaign_sentences(results)), markup=False)
     return exit_code({result.conclusion for result in results})
 
 
@@ -112,14 +114,6 @@ def _unavailable(ground: Ground, kind: type[Fault]) -> bool:
     """Whether this machine cannot make such a fault at all."""
     known = targets(kind, ground.topology)
     return not known or bool(kind(target=known[0]).unavailable(ground))
-
-
-def _show_campaign(results: Sequence[DrillResult], wanted: Campaign) -> None:
-    counts = Counter(result.conclusion for result in results)
-    said = ", ".join(f"{counts[one]} {one.value}" for one in Conclusion if counts[one])
-    writes = sum(result.acknowledged for result in results)
-    lost = sum(result.lost for result in results)
-    console.print(f"seed {wanted.seed}: {len(results)} drills: {said}; {lost} of {writes} acknowledged writes lost")
 
 
 def heal(words: Sequence[str]) -> int:

@@ -237,6 +237,7 @@ def drill(
     writes: Writes = 20,
     random: Annotated[int, typer.Option("--random", metavar="N", help="So many random drills instead of one.")] = 0,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed breaks the same at the same times.")] = 1,
+    first: Annotated[int, typer.Option("--from", metavar="N", help="The number of the first random drill.")] = 1,
     budget: Budget = "",
     show_faults: Annotated[bool, typer.Option("--list", help="Show what can be broken, and do nothing.")] = False,
     heal: Annotated[bool, typer.Option("--heal", help="Heal what an earlier drill left broken, and do nothing else.")] = False,
@@ -251,7 +252,7 @@ def drill(
         raise typer.Exit(command.heal(words or []))
     wishes = command.Wishes(tuple(parameters or ()), hold, reads, writes, as_json=json)
     if random:
-        raise typer.Exit(command.run_random(words or [], wishes, command.Campaign(random, seed, budget)))
+        raise typer.Exit(command.run_random(words or [], wishes, command.Campaign(random, seed, budget, first)))
     raise typer.Exit(command.run(words or [], wishes))
 
 

@@ -19,9 +19,12 @@ ONE, TWO = 0.67, 0.9
 APART_S = (0.0, 8.0)
 
 
-def drills(topology: Topology, kinds: Sequence[type[Fault]], seed: int, count: int) -> Iterator[Drill]:
-    """`count` drills of these kinds of faults with their usual parameters; none breaks the same target twice."""
-    for number in range(1, count + 1):
+def drills(topology: Topology, kinds: Sequence[type[Fault]], seed: int, first: int, count: int) -> Iterator[Drill]:
+    """`count` drills of these kinds of faults with their usual parameters; none breaks the same target twice.
+
+    Each depends on its number alone, from 1, so that a long campaign can be run in pieces, and one of it again.
+    """
+    for number in range(first, first + count):
         chance = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeated, not to be secret
         yield Drill(f"seed {seed}, drill {number}", tuple(_injections(topology, kinds, chance)), HOLD_S)
 

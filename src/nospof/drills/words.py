@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from nospof.drills.outcome import Level, claims, in_trouble, next_steps, troubles, verdict
 from nospof.drills.phrases import goal_words, number, printable, seconds
@@ -30,6 +31,24 @@ def sentences(result: DrillResult) -> list[str]:
     found += [f"{SIGNS[claim.level]} {claim.figure}: {claim.says}" for claim in troubles(result)]
     passed = sum(check.result == "pass" for check in result.checks)
     found.append(f"{passed} of {len(result.checks)} checks passed; the drill: {result.conclusion.value}")
+    return [printable(one) for one in found]
+
+
+def campaign_sentences(results: Sequence[DrillResult]) -> list[str]:
+    """What many random drills came to: how they ended, what was lost, and in which drills something was wrong."""
+    conclusions = Counter(result.conclusion for result in results)
+    ended = ", ".join(f"{conclusions[one]} {one.value}" for one in Conclusion if conclusions[one])
+    writes, lost = sum(result.acknowledged for result in results), sum(result.lost for result in results)
+    found = [f"{len(results)} drills: {ended or 'none'}; {number(lost)} of {number(writes)} acknowledged writes lost"]
+    goals = [(goal, result.number) for result in results for goal in result.goals]
+    foretold = Counter(goal.agreement for goal, _ in goals)
+    found.append("predictions: " + (", ".join(f"{foretold[one]} {one.value}" for one in Agreement if foretold[one]) or "none"))
+    for agreement in (Agreement.OPTIMISTIC, Agreement.PESSIMISTIC, Agreement.TIMING_OFF):
+        where = sorted({drill for goal, drill in goals if goal.agreement is agreement})
+        found += [f"{agreement.value}: drill {', '.join(map(str, where))}"] if where else []
+    checks = [(check.name, result.number) for result in results for check in result.checks if check.result == "fail"]
+    for name in sorted({name for name, _ in checks}):
+        found.append(f"{name} failed: drill {', '.join(str(drill) for check, drill in checks if check == name)}")
     return [printable(one) for one in found]
 
 

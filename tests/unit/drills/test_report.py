@@ -18,7 +18,7 @@ from nospof.drills.outcome import Level, claims, next_steps, verdict
 from nospof.drills.phrases import printable, seconds, share_of_year
 from nospof.drills.report import drill_report, report
 from nospof.drills.result import Agreement, Bin, Check, Combination, Conclusion, DrillResult, GoalSeen, Moment, Proof, Served
-from nospof.drills.words import line, sentences, summary
+from nospof.drills.words import campaign_sentences, line, sentences, summary
 
 MOST_BYTES = 3_000_000
 DOCTYPE = "<!DOCTYPE html>\n"
@@ -298,3 +298,15 @@ def test_times_are_said_for_people(value: float | None, said: str) -> None:
 )
 def test_share_of_a_year_is_never_rounded_up_to_all_of_it(away_min: float, said: str) -> None:
     assert share_of_year(away_min) == said
+
+
+def test_campaign_says_what_it_lost_and_in_which_drills_something_was_wrong() -> None:
+    said = campaign_sentences(mixed_proof().drills)
+    assert f"{len(mixed_proof().drills)} drills: " in said[0]
+    assert said[0].endswith(" acknowledged writes lost")
+    assert "; 2 of " in said[0]
+    assert "optimistic: drill 6" in said
+    assert "timing off: drill 2" in said
+    assert "lost writes failed: drill 4" in said
+    assert campaign_sentences([]) == ["0 drills: none; 0 of 0 acknowledged writes lost", "predictions: none"]
+    assert campaign_sentences(good_proof().drills)[2:] == []
