@@ -23,6 +23,7 @@ from nospof.analysis.structure import structure
 from nospof.drills import engine
 from nospof.drills.drill_file import DrillFile
 from nospof.drills.engine import NotWell, Stage
+from nospof.drills.fault import fault_of
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
 from nospof.drills.result import Agreement, DrillResult
@@ -145,10 +146,16 @@ def too_few_connections(stack: Spoiled) -> None:
 
 
 def deaf_router(stack: Spoiled) -> None:
+    """A stopped process would be replaced by the watch over it, so another that does nothing runs in its place."""
     unit = "nospof-database-router-lead.service"
+    drop_in = f"/run/systemd/system/{unit}.d/planted.conf"
+    deaf = "[Service]\\nExecStart=\\nExecStart=/bin/sleep infinity\\nExecStopPost=\\nWatchdogSec=0\\n"
     for host in WEB:
-        undo = f"systemctl kill --signal=CONT {unit}; systemctl restart {unit}"
-        stack.sh(host, f"systemctl kill --signal=STOP {unit}", undo=undo)
+        stack.sh(
+            host,
+            f"mkdir -p $(dirname {drop_in}); printf '{deaf}' >{drop_in}; systemctl daemon-reload; systemctl restart {unit}",
+            undo=f"rm {drop_in}; systemctl daemon-reload; systemctl restart {unit}",
+        )
 
 
 def nothing_synced(stack: Spoiled) -> None:
@@ -164,6 +171,13 @@ def no_restart(stack: Spoiled) -> None:
         f"mkdir -p $(dirname {drop_in}); printf '[Service]\\nRestart=no\\n' >{drop_in}; systemctl daemon-reload",
         undo=f"rm {drop_in}; systemctl daemon-reload; systemctl reset-failed nginx; systemctl start nginx",
     )
+
+
+def certificate_ended(stack: Spoiled) -> None:
+    ground = stack.ground()
+    fault = fault_of({"fault": "certificate-expired", "target": "web/web2"}, ground.topology)
+    stack.undo.append(lambda: fault.heal(ground))
+    fault.inject(ground)
 
 
 def address_remembered(stack: Spoiled) -> None:
@@ -199,15 +213,17 @@ def nothing(_: Spoiled) -> None:
 
 
 OFF_WEB1, OFF_PRIMARY, KILL_WEB1 = ("host-off", "web1"), ("host-off", "primary"), ("process-kill", "web/web1")
+FREEZE_WEB1 = ("process-freeze", "web/web1")
 DEFECTS = (
     Defect(1, "address without health", no_health_tracking, (("process-stop", "load-balancer/{holder}"),), down),
-    Defect(4, "health check says yes", checks_say_yes, (OFF_WEB1,), either(down, longer("serve"))),
+    Defect(4, "health check says yes", checks_say_yes, (FREEZE_WEB1,), either(down, longer("serve"))),
     Defect(5, "health check includes the database", health_includes_the_database, (OFF_PRIMARY,), longer("serve")),
     Defect(6, "VRRP blocked", vrrp_blocked, (KILL_WEB1,), refuses),
     Defect(7, "too few connections", too_few_connections, (OFF_WEB1,), either(down, refuses)),
-    Defect(8, "router hears nothing", deaf_router, (OFF_PRIMARY,), down),
+    Defect(8, "router hears nothing", deaf_router, (OFF_PRIMARY,), either(down, refuses)),
     Defect(9, "nothing is synced", nothing_synced, tuple(("host-off", host) for host in DB), fails("lost writes")),
     Defect(10, "no restart", no_restart, (KILL_WEB1,), fails("redundant again")),
+    Defect(11, "certificate ended", certificate_ended, (OFF_WEB1,), either(down, refuses)),
     Defect(12, "address remembered", address_remembered, (OFF_PRIMARY,), down),
     Defect(13, "one server known", one_server_known, (OFF_WEB1,), down),
     Defect(14, "backup does not know the first", backup_alone, (KILL_WEB1,), refuses),
