@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -16,9 +17,13 @@ from nospof.deployment import Deployment
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
 from nospof.drills import spoilt_file
 from nospof.drills.fault import Fault, Target, fault_of, targets
+from nospof.drills.faults.bridge import Bridge
+from nospof.drills.faults.majorities_ring import MajoritiesRing
 from nospof.drills.ground import Ground
 from nospof.errors import WrongInput
 from nospof.resolve import resolve
+from nospof.stack.model import StackHost
+from nospof.topology import Topology
 
 STACK = example()
 DEPLOYMENT = Deployment(STACK, resolve(STACK, NOTHING_ALLOTTED), State(STACK.file))
@@ -91,6 +96,33 @@ def test_wrong_fault_is_refused_with_what_is_right(plain: dict[str, object], say
     with pytest.raises(WrongInput) as refused:
         fault_of(plain, TOPOLOGY)
     assert f"{refused.value.what}\nfix: {refused.value.fix}" == says
+
+
+def with_more_hosts(count: int) -> Topology:
+    more = tuple(StackHost(f"more{number}", "a") for number in range(count))
+    return resolve(replace(STACK, hosts=(*STACK.hosts, *more)), NOTHING_ALLOTTED).topology
+
+
+@pytest.mark.parametrize("more", range(4))
+def test_ring_has_each_host_hear_a_majority_and_no_two_the_same(more: int) -> None:
+    topology = with_more_hosts(more)
+    names = [host.name for host in topology.hosts]
+    ring = fault_of({"fault": "majorities-ring", "target": "web1"}, topology)
+    assert isinstance(ring, MajoritiesRing)
+    cut = {frozenset((host, other)) for host, unheard in ring.deaf(topology).items() for other in unheard}
+    assert len(cut) == sum(len(unheard) for unheard in ring.deaf(topology).values()), "a pair is cut twice"
+    heard = {host: frozenset(other for other in names if frozenset((host, other)) not in cut) for host in names}
+    assert all(2 * len(group) > len(names) for group in heard.values())
+    assert len(set(heard.values())) == len(names)
+
+
+def test_bridge_hears_all_and_the_halves_do_not_hear_each_other() -> None:
+    fault = fault_of({"fault": "bridge", "target": "w1"}, TOPOLOGY)
+    assert isinstance(fault, Bridge)
+    here, there = fault.halves(TOPOLOGY)
+    assert {*here, "w1", *there} == set(HOSTS)
+    assert len(here) + len(there) == len(HOSTS) - 1
+    assert abs(len(here) - len(there)) <= 1
 
 
 def test_partition_loses_the_side_that_visitors_do_not_reach() -> None:
