@@ -91,7 +91,7 @@ def test_what_a_fault_leaves_on_a_host_is_seen(site: LiveSite) -> None:
     assert any(line.startswith("web1: timer: ") for line in new)
     site.settled_status()
     assert host_lines.compare(before, Leftovers().look(ground)) == ([], "")
-    assert site.on("web1", "find", "/run", "-maxdepth", "1", "-name", "nospof-*-*") == ""
+    assert site.on("web1", "find", "/run", "-maxdepth", "1", "-name", "nospof-heal-*") == ""
 
 
 def test_proof_foretells_before_it_begins_and_goes_on_where_it_was(site: LiveSite) -> None:

@@ -30,49 +30,53 @@ BASE = (
 Progress = Callable[[str, str], None]
 
 
-def image_path(packages: Iterable[str], suite: str = SUITE) -> Path:
+def image_path(packages: Iterable[str], suite: str = SUITE, at_hand: Iterable[str] = ()) -> Path:
     """Return where the image with these packages is, or would be."""
-    made_of = "\n".join([suite, RECIPE, *sorted({*BASE, *packages})])
+    made_of = "\n".join([suite, RECIPE, *sorted({*BASE, *packages}), *(f"{name} at hand" for name in sorted({*at_hand}))])
     return IMAGES / hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
-def ensure_image(packages: Iterable[str], progress: Progress, suite: str = SUITE) -> Path:
+def ensure_image(packages: Iterable[str], progress: Progress, suite: str = SUITE, at_hand: Iterable[str] = ()) -> Path:
     """Return the image with these packages, building it first if there is none (20 s to a minute).
+
+    `at_hand`: packages that are not installed, and which a host can install without a way out.
 
     Raises WrongInput if mmdebstrap is missing, Failed with its last lines if it fails. Two builds of one image do not
     meet: the second waits for the first and uses its work.
     """
-    image = image_path(packages, suite)
+    image = image_path(packages, suite, at_hand)
     if image.exists():
         return image
     with _alone(image, progress):
         _remove_dead_builds()
         if not image.exists():
             progress("image", f"builds Debian {suite} with {len({*BASE, *packages})} packages, once")
-            _build(image, sorted({*BASE, *packages}), suite)
+            _build(image, sorted({*BASE, *packages}), suite, sorted({*at_hand}))
     return image
 
 
-def _build(image: Path, packages: list[str], suite: str) -> None:
+def _build(image: Path, packages: list[str], suite: str, at_hand: list[str]) -> None:
     draft = _draft(image)
     shutil.rmtree(draft, ignore_errors=True)  # of a killed build of this image
-    _debootstrap(draft, packages, suite)
+    _debootstrap(draft, packages, suite, at_hand)
     _finish(draft)
     # On the disk before it has its name: a machine that loses power now must not find a half image later.
     machine.call(["sync", "--file-system", str(draft)])
     draft.rename(image)
 
 
-def _debootstrap(draft: Path, packages: list[str], suite: str) -> None:
+def _debootstrap(draft: Path, packages: list[str], suite: str, at_hand: list[str]) -> None:
     # In a PID namespace that dies with us, and with it every process that mmdebstrap has started.
     mortal = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child"]
     options = ["--variant=minbase", "--mode=root", "--format=directory", f"--include={','.join(packages)}"]
     speed = ["--dpkgopt=force-unsafe-io", "--dpkgopt=path-exclude=/usr/share/man/*"]
+    fetch = f'chroot "$1" apt-get install --yes --download-only --no-install-recommends {" ".join(at_hand)}'
+    stocked = [f"--customize-hook={fetch}", "--skip=cleanup/apt"] if at_hand else []
     # A mirror's copy of a suite that changes each day may be past its date.
     old = [] if suite == SUITE else ['--aptopt=Acquire::Check-Valid-Until "false"']
     try:
         done = subprocess.run(
-            [*mortal, "mmdebstrap", *options, *speed, *old, suite, str(draft)],
+            [*mortal, "mmdebstrap", *options, *speed, *stocked, *old, suite, str(draft)],
             capture_output=True,
             text=True,
             close_fds=False,  # it has the lock too, which so is free only when it has ended

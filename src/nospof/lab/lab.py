@@ -81,7 +81,7 @@ class Lab:
             record = self._record(plan)
             write_record(self.places, record)
             if not record.image.exists():
-                ensure_image(record.plan.packages, progress, record.plan.suite)
+                ensure_image(record.plan.packages, progress, record.plan.suite, record.plan.at_hand)
             self._require_room(plan)
             network.make_switches(self.places, (host.zone for host in plan.with_client()))
             for cut in network.cuts(self.places):
@@ -267,10 +267,10 @@ class Lab:
         """
         before = read_record(self.places)
         if before is None or not self.places.hosts_folder.exists():
-            return LabRecord(plan, image_path(plan.packages, plan.suite))
+            return LabRecord(plan, image_path(plan.packages, plan.suite, plan.at_hand))
         missing = ", ".join(sorted(set(plan.packages) - set(before.plan.packages)))
-        is_lost = not before.image.exists() and before.image != image_path(before.plan.packages, before.plan.suite)
-        if missing or is_lost or plan.suite != before.plan.suite:
+        is_lost = not before.image.exists() and before.image != image_path(before.plan.packages, before.plan.suite, before.plan.at_hand)
+        if missing or is_lost or plan.suite != before.plan.suite or plan.at_hand != before.plan.at_hand:
             raise Failed(
                 f"lab {self.places.lab} was made with another image" + (f", without {missing}" if missing else ""),
                 why="all hosts of a lab share one image, which cannot change under their disks",

@@ -38,6 +38,8 @@ class LabPlan:
     forward_to: tuple[str, int] | None
     suite: str = SUITE
     """Debian's suite that the hosts are made from."""
+    at_hand: tuple[str, ...] = ()
+    """Packages that are not installed and can be, though a lab has no way out: its hosts then are as bought servers are."""
 
     def with_client(self) -> tuple[LabHost, ...]:
         """Return all hosts and the client, from which load is made and goals are measured."""
@@ -110,6 +112,7 @@ def _to_json(record: LabRecord) -> dict[str, object]:
         "hosts": [{"name": host.name, "zone": host.zone, "address": host.address} for host in plan.hosts],
         "packages": list(plan.packages),
         "suite": plan.suite,
+        "at_hand": list(plan.at_hand),
         "forward_to": list(plan.forward_to) if plan.forward_to else None,
         "image": str(record.image),
         "port": record.port,
@@ -122,5 +125,6 @@ def _from_json(said: dict[str, Any]) -> LabRecord:  # Any: JSON, checked here an
     hosts = tuple(LabHost(host["name"], host["zone"], host["address"]) for host in said["hosts"])
     target = said["forward_to"]
     forward_to = (str(target[0]), int(target[1])) if target else None
-    plan = LabPlan(said["name"], hosts, tuple(said["packages"]), forward_to, said.get("suite", SUITE))
+    at_hand = tuple(said.get("at_hand", ()))
+    plan = LabPlan(said["name"], hosts, tuple(said["packages"]), forward_to, said.get("suite", SUITE), at_hand)
     return LabRecord(plan, Path(said["image"]), said["port"])
