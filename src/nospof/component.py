@@ -539,6 +539,8 @@ class Component(Generic[S]):
     """Debian's suite that has the packages; another one than this gives the stack's lab an image of its own."""
     conflicts: ClassVar[tuple[str, ...]] = ()
     """Components whose packages cannot be installed beside these."""
+    stores: ClassVar[tuple[str, ...]] = ()
+    """Folders of the host that hold its data: what somebody else has there is never taken over."""
     provides: ClassVar[tuple[type[Need], ...]] = ()
     runs_per_host: ClassVar[int] = 1
     """How many instances one host can carry; 0 = any number."""

@@ -5,11 +5,17 @@ Commands and drills work on this; it joins what is pure (load, resolve, render) 
 
 from __future__ import annotations
 
+import atexit
+import getpass
 import http.client
+import os
 import ssl
+import subprocess
+import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +23,12 @@ from nospof.apply import agents, trips
 from nospof.apply.agents import AgentView, Database
 from nospof.apply.gather import Gathering
 from nospof.apply.plan import Plan
+from nospof.apply.preflight import Check, preflight
 from nospof.apply.rollout import Progress, Rollout, leading_commands
 from nospof.apply.seal import Vault
+from nospof.apply.ssh import OpenSsh, Server
 from nospof.apply.state import State, who
-from nospof.apply.transport import Transport
+from nospof.apply.transport import Finished, Transport
 from nospof.apply.trips import Problem, Trip
 from nospof.component import Component
 from nospof.errors import Failed, NospofError, Uncertain, WrongInput
@@ -33,11 +41,11 @@ from nospof.stack.problems import Problem as StackProblem
 from nospof.stack.problems import Severity, StackProblems
 from nospof.topology import OUTSIDE, Endpoint, Instance, Topology
 
-STATUS_S = 2.0
+STATUS_S, LOGS_S = 2.0, 20.0
 # What an agent may take for a request (nospof.onhost.agent.control), and what the way there and back takes at most.
 SWITCHOVER_S, PROMOTE_S, PAUSE_S, LEAVE_S, WAY_S = 14.0, 20.0, 9.0, 9.0, 2.0
 FIRST_ANSWER_S = 15.0
-LEAVES_WITHIN_S = 20.0
+LEAVES_WITHIN_S, RETIRES_WITHIN_S = 20.0, 180.0
 HTTPS = 443
 
 
@@ -117,12 +125,19 @@ class Deployment:
         return all(host.is_lab for host in self.topology.hosts)
 
     @property
+    def exists(self) -> bool:
+        """Whether there are hosts on which `up` was at least begun."""
+        if not self.is_lab:
+            return self.state.exists
+        return bool(self.state.lab_name) and self.lab.exists
+
+    @property
     def lab(self) -> Lab:
-        """The lab its hosts are in. Raises WrongInput for a stack of real servers, or before the first `up`."""
+        """The lab its hosts are in. Raises WrongInput for a stack of real servers, Failed before the first `up`."""
         if not self.is_lab:
             raise WrongInput(
-                "this stack has addresses of real servers, which this version cannot reach yet",
-                fix="remove `address:` and `vip:` to bring it up in the lab",
+                "the hosts of this stack are real servers, and this is for the lab's",
+                fix="to try it out, bring a copy of the file up without `address:` and `vip:`: its hosts are then made here",
             )
         if not self.state.lab_name:
             raise Failed("this stack was never brought up", fix=f"nospof up {self.stack.file}")
@@ -130,8 +145,14 @@ class Deployment:
 
     @property
     def hosts(self) -> Transport:
-        """The way to its hosts. Raises as `lab` does."""
-        return self.lab
+        """The way to its hosts. Raises Failed before the first `up` of a lab."""
+        return self.lab if self.is_lab else self.servers
+
+    @cached_property
+    def servers(self) -> OpenSsh:
+        """The way to real servers: those of the file, and those that were taken out of it and still run what they ran."""
+        told = {host.name: Server(host.name, host.address, host.user, host.port) for host in self.stack.hosts if host.address}
+        return way_to({**self.state.servers(), **told})
 
     @property
     def entrance(self) -> Endpoint | None:
@@ -150,9 +171,16 @@ class Deployment:
     @property
     def url(self) -> str:
         """What to type into a browser on this machine; "" when nothing can be."""
+        if not self.is_lab:
+            return f"https://{self._domain}/" if self.entrance and self.entrance.listen.port == HTTPS else ""
         port = self.lab.url_port
         scheme = "https" if self.entrance and self.entrance.listen.port == HTTPS else "http"
         return f"{scheme}://{self.stack.name}.localhost:{port}/" if port else ""
+
+    @property
+    def _domain(self) -> str:
+        sites = self.topology.sites_behind(self.entrance) if self.entrance else ()
+        return next((site.domain for site in sites if site.domain), self.topology.domain)
 
     @property
     def ca_file(self) -> Path:
@@ -195,6 +223,25 @@ class Deployment:
             return InstanceState(*common, "failed", "not applied yet: nospof up", None)
         return InstanceState(*common, found["health"], found["why"], found["leads"])
 
+    def logs(self, target: str, lines: int, since: str) -> dict[str, str | Problem]:
+        """By host, the last `lines` lines of a host's, a tier's or an instance's services, oldest first.
+
+        `since`: not older than this, as systemd writes spans: 10m, 1h; "" for any. Raises WrongInput for a target there is not.
+        """
+        chosen: dict[str, list[str]] = {}
+        for instance in self.topology.instances:
+            if target in (str(instance.id), instance.id.tier, instance.id.host):
+                chosen.setdefault(instance.id.host, []).append(str(instance.id))
+        if not chosen:
+            tiers = sorted({instance.id.tier for instance in self.topology.instances})
+            hosts = sorted(host.name for host in self.topology.hosts)
+            what = f"there is no host, tier or instance {target}" if target else "nothing is named"
+            raise WrongInput(what, fix=f"name a host ({', '.join(hosts)}), a tier ({', '.join(tiers)}) or TIER/HOST")
+        common = {"phase": "logs", "lines": lines, "since": since}
+        requests = [Trip(host, {**common, "instances": names}, {}, LOGS_S) for host, names in sorted(chosen.items())]
+        answers = trips.send(self.hosts, requests)
+        return {host: answer if isinstance(answer, Problem) else answer["text"] for host, answer in answers.items()}
+
     # --- doing -------------------------------------------------------------------------------------------------------
     def up(self, progress: Progress) -> bool:
         """Make the hosts and everything on them as the file says; False when there was nothing to change.
@@ -204,19 +251,42 @@ class Deployment:
         with self.state.locked("up"):
             self.state.begin(self.stack.name)
             self.state.write_allotment(self.allotment)
-            self._bring_hosts_up(progress)
+            leaving = self._made_ready(progress)
             rollout = self._rollout(progress, is_reading=False)
             plan = rollout.plan()
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
-            leaving = self.lab.unplanned()
             if plan.is_empty and not leaving:
                 return False
             self._have_primaries_leave({*leaving, *plan.losing_units}, progress)
             if not plan.is_empty:
                 rollout.apply(plan)
-            self.lab.trim(progress.host)
+            self._let_go(leaving, progress)
             return True
+
+    def preflight(self) -> list[Check]:
+        """What was looked at on the servers that are not this stack's yet; [] in a lab. Changes nothing."""
+        return [] if self.is_lab else preflight(self.topology, self.servers, self.state.stack_id)
+
+    def _made_ready(self, progress: Progress) -> tuple[str, ...]:
+        """Have hosts on which something can be begun, and name those that are to go: they are no longer in the file."""
+        if self.is_lab:
+            self._bring_hosts_up(progress)
+            return self.lab.unplanned()
+        progress.phase("looking at the servers")
+        _refuse_unfit(self.preflight(), progress)
+        known = self.state.servers()
+        told = {host.name: Server(host.name, host.address or "", host.user, host.port) for host in self.stack.hosts}
+        self.state.write_servers({**known, **told})
+        return tuple(sorted(set(known) - set(told)))
+
+    def _let_go(self, leaving: Sequence[str], progress: Progress) -> None:
+        """Take away what is no longer in the file: a lab's host with its disk; on a server what is ours, and no data."""
+        if self.is_lab:
+            self.lab.trim(progress.host)
+            return
+        gone = _retire(self.servers, leaving, self.state.stack_id, progress)
+        self.state.write_servers({name: server for name, server in self.state.servers().items() if name not in gone})
 
     def _have_primaries_leave(self, hosts: Collection[str], progress: Progress) -> None:
         """Have each of `hosts` that leaves a tier hand over what it leads there, while all can still be undone.
@@ -344,9 +414,10 @@ class Deployment:
         Raises Failed with the last answer when none was good within 15 s.
         """
         start, last = time.monotonic(), ""
+        request = self._request if self.is_lab else self._request_from_a_host
         while time.monotonic() - start < FIRST_ANSWER_S:
             try:
-                status = self._request()
+                status = request()
                 if status < http.client.INTERNAL_SERVER_ERROR:
                     return Answer(self.url, status, time.monotonic() - start)
                 last = f"answered {status}"
@@ -375,6 +446,24 @@ class Deployment:
         finally:
             connection.close()
 
+    def _request_from_a_host(self) -> int:
+        """The same from one of the servers, since this machine may not be where visitors come from. Raises OSError."""
+        address = self.entrance_address
+        holders = self.status().holders.values()
+        asks = next((host.name for host in self.topology.hosts if not any(host.name in held for held in holders)), "")
+        asks = asks or self.topology.hosts[0].name
+        url = self.url or f"http://{self._domain}/"
+        port = self.entrance.listen.port if self.entrance else HTTPS
+        argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", "5", "--write-out", "%{http_code} %{errormsg}"]
+        argv += ["--cacert", "/etc/nospof/tls/ca.pem", "--resolve", f"{self._domain}:{port}:{address}", url]
+        outcome = self.servers.run(asks, argv, timeout_s=10)
+        if not isinstance(outcome, Finished):
+            raise OSError(f"cannot be asked from {asks}: {outcome.reason}")
+        status, _, why = outcome.stdout.decode().partition(" ")
+        if status == "000":
+            raise OSError(f"gives no answer to {asks} at {address}: {why}")
+        return int(status)
+
     def _bring_hosts_up(self, progress: Progress) -> None:
         hosts = tuple(LabHost(host.name, host.zone, host.address) for host in self.topology.hosts)
         port = self.entrance.listen.port if self.entrance else None
@@ -387,7 +476,30 @@ class Deployment:
         vault = Vault(self.state, self.topology, is_reading)
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
         gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
-        return Rollout(self.topology, choices, vault, self.lab, gathering, progress)
+        return Rollout(self.topology, choices, vault, self.hosts, gathering, progress)
+
+
+def ask_password() -> str:
+    """The password of sudo on the servers, from the program NOSPOF_ASKPASS or from the terminal; "" where there is neither."""
+    if program := os.environ.get("NOSPOF_ASKPASS"):
+        return subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False).stdout.rstrip("\n")
+    return getpass.getpass("password for sudo on the servers: ") if sys.stdin.isatty() else ""
+
+
+def _refuse_unfit(checks: Sequence[Check], progress: Progress) -> None:
+    """Tell warnings; raise Failed with all that keeps a server from becoming a host, of all servers at once."""
+    for check in checks:
+        if check.verdict == "WARN":
+            progress.note(f"{check.host}: {check.name}: {check.what}" + (f" ({check.fix})" if check.fix else ""))
+    bad = [check for check in checks if check.verdict in ("FAIL", "UNKNOWN")]
+    if bad:
+        hosts = sorted({check.host for check in bad})
+        raise Failed(
+            f"{', '.join(hosts)} cannot be taken as {'it is' if len(hosts) == 1 else 'they are'}: nothing was begun",
+            why="nospof adopts and overwrites nothing that is not its own",
+            fix="nospof preflight shows everything that was looked at",
+            detail="\n".join(f"{check.host:<12} {check.name:<10} {check.what}\n{'':<12} fix: {check.fix}" for check in bad),
+        )
 
 
 def _with_role(state: InstanceState, view: AgentView | None) -> InstanceState:
@@ -420,6 +532,45 @@ def take_down(stack_file: Path, progress: Progress) -> None:
         if lab is not None:
             progress.phase("removing the lab")
             lab.down()
+
+
+def way_to(servers: Mapping[str, Server]) -> OpenSsh:
+    """The way to real servers by the user's OpenSSH; its connections end with this process. NOSPOF_SSH replaces `ssh`."""
+    way = OpenSsh(servers, ask_password, os.environ.get("NOSPOF_SSH", "ssh"))
+    atexit.register(way.close)
+    return way
+
+
+def take_servers_down(stack_file: Path, way: OpenSsh, progress: Progress) -> None:
+    """Stop and remove all that is the stack's on every server, but data and packages. Works with a stack file that is wrong.
+
+    Raises Uncertain where some did not answer; these are known until it is done.
+    """
+    state = State(stack_file)
+    with state.locked("down"):
+        names = sorted(state.servers())
+        progress.phase("stopping everything on all servers")
+        left = sorted(set(names) - set(_retire(way, names, state.stack_id, progress)))
+        state.write_servers({name: server for name, server in state.servers().items() if name in left})
+    if left:
+        raise Uncertain(
+            f"{', '.join(left)} did not do it: what runs there goes on", fix="bring it back, then nospof down again"
+        )
+
+
+def _retire(way: OpenSsh, names: Sequence[str], stack_id: str, progress: Progress) -> tuple[str, ...]:
+    """Stop and remove all that is this stack's on these servers, but data and packages; names those where it is done."""
+    stores = sorted({folder for kind in Component.kinds.values() for folder in kind.stores})
+    request = {"phase": "retire", "by": who(), "stack_id": stack_id, "stores": stores}
+    done = []
+    for name, answer in trips.send(way, [Trip(name, request, {}, RETIRES_WITHIN_S) for name in names]).items():
+        if isinstance(answer, Problem):
+            progress.note(f"host {name} is as it was: {answer.what}")
+        else:
+            kept = f"; data stays in {', '.join(answer['kept'])}" if answer["kept"] else ""
+            progress.host(name, f"stopped and removed{kept}")
+            done.append(name)
+    return tuple(done)
 
 
 class NamedHTTPSConnection(http.client.HTTPSConnection):

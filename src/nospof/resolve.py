@@ -135,7 +135,7 @@ class _Resolver:
         for host in self.stack.hosts:
             number = self._number("host", host.name)
             address = host.address or f"{LAB_NETWORK}.{1 + number // 250}.{number % 250 + 1}"
-            hosts.append(Host(host.name, host.zone, address, number, is_lab=host.address is None))
+            hosts.append(Host(host.name, host.zone, address, number, is_lab=host.address is None, ssh_port=host.port or 22))
         return tuple(sorted(hosts, key=lambda host: host.name))
 
     def _admin(self, hosts: Iterable[Host]) -> tuple[str, ...]:

@@ -201,7 +201,7 @@ class Host:
     """A server: its name, failure domain and address.
 
     `number` (1 to 60 000) is allotted once and never changes; ids that must be unique in the stack come from it.
-    `is_lab`: a virtual host inside the controlling machine.
+    `is_lab`: a virtual host inside the controlling machine; any other one is reached by SSH, on `ssh_port`.
     """
 
     name: str
@@ -209,6 +209,7 @@ class Host:
     address: str
     number: int
     is_lab: bool = True
+    ssh_port: int = 22
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from small_tier import SmallTier
 
 import nospof.components  # noqa: F401 - registers the real components
-from nospof.apply.transport import Finished, Outcome, Unknown, Unreachable
+from nospof.apply.transport import Finished, Outcome, Transport, Unknown, Unreachable
 from nospof.deployment import Deployment
 from nospof.onhost import status
 from nospof.onhost.agent.ask import ask
@@ -35,6 +35,9 @@ class Hosts:
             return Unknown(f"no answer within {timeout_s:.0f} s")
         return Finished(0, json.dumps({"ok": True, **answer}).encode(), b"")
 
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        return self.run(host, argv, b"", timeout_s)
+
     def _agent(self, host: str, request: dict[str, Any]) -> dict[str, Any]:
         return {"answer": ask(self.tier.socket(host), request["ask"], request["limit_s"])}
 
@@ -51,7 +54,7 @@ class Site(Deployment):
     url = ""
 
     @property
-    def hosts(self) -> Hosts:
+    def hosts(self) -> Transport:
         return self.way
 
 

@@ -48,6 +48,7 @@ class FakeHost:
     stack_id: str = ""
     digest: str = ""
     leads: set[str] = field(default_factory=set)
+    is_retired: bool = False
 
 
 class FakeHosts:
@@ -83,6 +84,12 @@ class FakeHosts:
             return Unknown("the connection ended")
         return Finished(0, json.dumps(answer).encode(), b"")
 
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        with self._lock:
+            self.done.append((host, "anew", ()))
+        shut = self.misdeeds.get((host, "anew")) is Misdeed.UNREACHABLE
+        return Unreachable("connection timed out") if shut else Finished(0, b"", b"")
+
     def _answer(self, host: FakeHost, phase: str, request: dict[str, Any], misdeed: Misdeed | None) -> dict[str, Any]:
         if misdeed is Misdeed.OVERTAKEN:
             return _refusal("moved-on", "this host was changed meanwhile")
@@ -91,6 +98,7 @@ class FakeHosts:
         if phase == "facts":
             leads = {name: name in host.leads for name in request["leads"]}
             common = {"generation": host.generation, "stack_id": host.stack_id, "stack": "other", "leads": leads}
+            common["is_retired"] = host.is_retired
             return {"ok": True, "facts": FACTS, "firewall": host.files.get("/etc/nospof/firewall.nft", ""), **common}
         if phase == "compare":
             return self._compare(host, request["manifest"])

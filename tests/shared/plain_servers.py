@@ -17,8 +17,8 @@ from pathlib import Path
 
 from nospof.apply.transport import Finished
 from nospof.lab.lab import Lab, LabHost, LabPlan
-from nospof.render.host import all_packages
 from nospof.render.base import BASE_PACKAGES
+from nospof.render.host import all_packages
 
 USER, WORD = "debian", "correct horse"
 # Both ways of a TCP connection; ends when the server's side does.

@@ -17,7 +17,7 @@ from nospof.apply import trips
 from nospof.apply.plan import Change, Plan, activation_order, host_order
 from nospof.apply.seal import Vault
 from nospof.apply.state import who
-from nospof.apply.transport import Transport
+from nospof.apply.transport import Finished, Transport
 from nospof.apply.trips import Problem, Trip
 from nospof.apply.wire import to_wire
 from nospof.component import Facts
@@ -28,6 +28,9 @@ from nospof.resolve import component_of
 from nospof.topology import Topology
 
 Json = dict[str, Any]
+# The host's own time to come back from a firewall that shuts us out, and the command that says that it does not.
+GUARD_S = 60
+CONFIRM = ("sh", "-c", "systemctl stop nospof-firewall-undo.timer 2>/dev/null; rm -f /var/lib/nospof/firewall-unconfirmed")
 FACTS_S, COMPARE_S, STAGE_S, ACTIVATE_S, SETTLE_S = 10.0, 60.0, 1200.0, 400.0, 120.0
 
 
@@ -64,6 +67,8 @@ class Known:
     digest: str
     blobs: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
     missing_blobs: tuple[str, ...] = ()
+    is_retired: bool = False
+    """It was this stack's before, until `down`, and may have kept its data."""
 
 
 class Rollout:
@@ -130,7 +135,15 @@ class Rollout:
         manifest = render(self.topology, host, facts, self.choices, names)
         wire = to_wire(manifest, self.vault.fill)
         return Known(
-            facts, answer["generation"], answer["firewall"], answer["leads"], manifest, wire, trips.digest(wire), blobs
+            facts,
+            answer["generation"],
+            answer["firewall"],
+            answer["leads"],
+            manifest,
+            wire,
+            trips.digest(wire),
+            blobs,
+            is_retired=answer["is_retired"],
         )
 
     def _lose(self, host: str, problem: Problem) -> None:
@@ -168,7 +181,21 @@ class Rollout:
             return
         self.progress.phase("opening the firewall for what is new")
         overrides = {host: {RULES_PATH: union(self.hosts[host].firewall, self._rules(host))} for host in hosts}
+        self._change_firewall(hosts, overrides)
+
+    def _change_firewall(self, hosts: Sequence[str], overrides: Mapping[str, Mapping[str, str]]) -> None:
+        """Change it with the way back armed on each host: who can no longer be reached puts the old rules back by itself."""
         self._activate_hosts(FIREWALL_TIER, hosts, overrides)
+        with ThreadPoolExecutor(trips.PARALLEL) as pool:
+            confirmed = pool.map(lambda host: self.transport.run_anew(host, CONFIRM), hosts)
+            shut = {host: outcome for host, outcome in zip(hosts, confirmed, strict=True) if not isinstance(outcome, Finished)}
+        if shut:
+            first = next(iter(shut.values()))
+            raise Uncertain(
+                f"no new connection to {', '.join(shut)} since the firewall changed there",
+                why=f"{first.reason}; within {GUARD_S} s the host puts its old rules back by itself",
+                fix="see that `admin:` names the network you come from, and `port:` sshd's port; then `nospof up` again",
+            )
 
     def _rules(self, host: str) -> str:
         parts = dict(self.hosts[host].manifest.parts)
@@ -183,16 +210,21 @@ class Rollout:
                 self._activate_hosts(tier, [host])
 
     def _activate_first_time(self, plan: Plan) -> None:
-        """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts."""
+        """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts.
+
+        What a `down` has left knows its others, and may be nothing without them: such hosts come back together.
+        """
         following: list[tuple[Sequence[str], Future[None]]] = []
         with ThreadPoolExecutor(1) as second_wave:
             for tier in self._tiers(plan):
                 self.progress.phase(tier)
                 first, *others = self._order(tier, plan)
+                begun = [host for host in (first, *others) if self.hosts[host].is_retired] or [first]
+                others = [host for host in (first, *others) if host not in begun]
                 for hosts, wave in following:
-                    if first in hosts:
+                    if not set(begun).isdisjoint(hosts):
                         wave.result()
-                self._activate_hosts(tier, [first])
+                self._activate_hosts(tier, begun)
                 following.append((others, second_wave.submit(self._activate_hosts, tier, others)))
         for _, wave in following:
             wave.result()
@@ -216,6 +248,7 @@ class Rollout:
                 "phase": "activate",
                 "instances": [f"{tier}/{host}"],
                 "overrides": dict((overrides or {}).get(host, {})),
+                "guard_s": GUARD_S if tier == FIREWALL_TIER else 0,
                 "digest": self.hosts[host].digest,
             }
             for host in hosts
@@ -235,7 +268,7 @@ class Rollout:
 
     def _settle(self, hosts: Sequence[str]) -> None:
         self.progress.phase("closing the firewall, removing what is gone, writing receipts")
-        self._activate_hosts(FIREWALL_TIER, hosts)
+        self._change_firewall([host for host in hosts if host in self.hosts], {})
         at = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         common = {"phase": "settle", "at": at, "stack": self.topology.stack}
         requests = {host: {**common, "digest": self.hosts[host].digest} for host in hosts}

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class OpenSsh:
         self._sockets: Path | None = None
         self._lock = Lock()
         self._needs_password: set[str] = set()
+
+    def open(self) -> None:
+        """Connect to all servers at once, so that a question for a password is asked before anything else is shown."""
+        with ThreadPoolExecutor(max(1, len(self._servers))) as pool:
+            list(pool.map(lambda host: self.run(host, ("true",), timeout_s=3 * CONNECT_S), self._servers))
 
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
         """Run `argv` as root on `host`; see `Transport.run`."""
@@ -117,8 +123,10 @@ class OpenSsh:
         return ("-o", "ControlMaster=auto", "-o", f"ControlPath={folder}/%C", "-o", f"ControlPersist={PERSIST_S}")
 
 
-_ALIVE = ("-x", "-o", f"ConnectTimeout={CONNECT_S}")
-_ALIVE += ("-o", f"ServerAliveInterval={ALIVE_EVERY_S}", "-o", f"ServerAliveCountMax={ALIVE_TRIES}")
+_ALIVE = (
+    *("-x", "-o", f"ConnectTimeout={CONNECT_S}"),
+    *("-o", f"ServerAliveInterval={ALIVE_EVERY_S}", "-o", f"ServerAliveCountMax={ALIVE_TRIES}"),
+)
 # BatchMode: a question that nobody sees would be waited for until the time is over.
 _QUIET = ("-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR")
 
@@ -127,8 +135,8 @@ class _Password:
     """Asked for once, and only if a host wants it."""
 
     def __init__(self, ask: AskPassword) -> None:
-        self._ask, self._value, self._lock = ask, None, Lock()
-        self._value: str | None
+        self._ask, self._lock = ask, Lock()
+        self._value: str | None = None
 
     def known(self) -> str:
         with self._lock:
@@ -147,8 +155,9 @@ def _script(mark: str, argv: Sequence[str], *, has_password: bool) -> str:
     The first mark says that it was started, the second with which code it ended: without it nobody knows.
     """
     unit = ["systemd-run", "--quiet", "--collect", "--pipe", "--wait", f"--unit=nospof-{mark}"]
-    unit += [f"--description=nospof: {Path(argv[0]).name}", "--", *argv]
-    command = shlex.join(unit)
+    unit += [f"--description=nospof: {Path(argv[0]).name}"]
+    # With where the caller came from, by which the preflight judges whether he can come again.
+    command = f'{shlex.join(unit)} --setenv=SSH_CONNECTION="$SSH_CONNECTION" {shlex.join(["--", *argv])}'
     if has_password:
         # Read by the shell's own `read` and given on by its own `printf`: it is in no process's arguments.
         ask = "IFS= read -r password; printf '%s\\n' \"$password\" | sudo -k -S -p '' -v"

@@ -1,8 +1,10 @@
 """What nospof keeps beside the stack file: .nospof/, readable by its owner only.
 
 id                 which stack this is, whatever it is called: hosts refuse another one
+name               what it was called at the last `up`
 allotment.json     choices that must not change later
 lab                name of the stack's lab
+servers.json       real servers on which something of the stack may run
 drills/            what drills found, and what they have broken and not healed yet
 measured.json      how many requests a second were answered, when, on which machine, of which stack
 secrets/           one file per secret
@@ -20,13 +22,14 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from nospof.analysis.measured import Figure, Machine, Measured
+from nospof.apply.ssh import Server
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
 
@@ -51,6 +54,11 @@ class State:
         return self._text("id")
 
     @property
+    def stack_name(self) -> str:
+        """What the stack was called at the last `up`; "" before the first."""
+        return self._text("name")
+
+    @property
     def lab_name(self) -> str:
         """Name of the stack's lab; "" where it never had one."""
         return self._text("lab")
@@ -61,6 +69,8 @@ class State:
         self.folder.chmod(0o700)
         if not self.stack_id:
             self.write("id", secrets.token_hex(8) + "\n")
+        if self.stack_name != stack_name:
+            self.write("name", stack_name + "\n")
         if not self.lab_name:
             self.write("lab", f"{stack_name}-{self.stack_id[:4]}\n")
 
@@ -84,6 +94,21 @@ class State:
 
     def write_allotment(self, allotment: Allotment) -> None:
         self.write("allotment.json", json.dumps(asdict(allotment), indent=1, sort_keys=True) + "\n")
+
+    def servers(self) -> dict[str, Server]:
+        """The real servers on which something of this stack may run, by host: also those the file no longer has."""
+        path = self.folder / "servers.json"
+        try:
+            return {str(name): Server(**told) for name, told in json.loads(path.read_text()).items()}
+        except FileNotFoundError:
+            return {}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            why = "it names the servers that were taken out of the stack file and not yet cleared"
+            raise WrongInput(f"{path} cannot be read: {error}", why=why, fix="remove it, then nospof up") from error
+
+    def write_servers(self, servers: Mapping[str, Server]) -> None:
+        told = {name: asdict(server) for name, server in sorted(servers.items())}
+        self.write("servers.json", json.dumps(told, indent=1) + "\n")
 
     @property
     def measured_file(self) -> Path:

@@ -48,3 +48,7 @@ class Transport(Protocol):
         command is killed and the outcome is `Unknown`.
         """
         ...
+
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        """The same over a connection made for it alone: what a firewall lets through that was open already proves nothing."""
+        ...

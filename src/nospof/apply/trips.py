@@ -74,6 +74,11 @@ class OneAtATime:
         with self._locks[host]:
             return self._transport.run(host, argv, stdin, timeout_s)
 
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        """See `Transport.run_anew`."""
+        with self._locks[host]:
+            return self._transport.run_anew(host, argv, timeout_s)
+
 
 def send(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem]:
     """Make all `trips` at once; the answer or the problem of each host."""

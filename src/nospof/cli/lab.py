@@ -5,34 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.text import Text
-
-from nospof.cli.screen import console
+from nospof.cli.screen import console, show_check
 from nospof.cli.stack_argument import deployment, known_host, running, split
 from nospof.deployment import Deployment
 from nospof.errors import WrongInput
-from nospof.lab.doctor import Check, examine
+from nospof.lab.doctor import examine
 
 DEFAULT_HOSTS = 6
-STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red", "UNKNOWN": "yellow"}
 
 
 def doctor(path: Path | None) -> int:
     hosts = len(deployment(path).topology.hosts) if path else DEFAULT_HOSTS
     checks = examine(hosts)
     for check in checks:
-        _show(check)
+        show_check(check.verdict.name, check.name, check.what, check.fix)
     verdicts = {check.verdict.name for check in checks}
     if "FAIL" in verdicts:
         return 1
     return 3 if "UNKNOWN" in verdicts else 0
-
-
-def _show(check: Check) -> None:
-    name = check.verdict.name
-    console.print(Text.assemble("[", (f"{name:^7}", STYLES[name]), f"] {check.name:<24} {check.what}"))
-    if check.fix:
-        console.print(Text(f"{'':34} fix: {check.fix}", style="dim"))
 
 
 def off(words: Sequence[str]) -> int:

@@ -142,6 +142,14 @@ def diagram(
 
 
 @app.command()
+def preflight(stack: Stack = DEFAULT, json: Json = False) -> None:
+    """Say whether real servers can become the hosts of the stack, and what to do where they cannot. Changes nothing there."""
+    from nospof.cli import preflight as command
+
+    raise typer.Exit(command.run(stack, as_json=json))
+
+
+@app.command()
 def plan(stack: Stack = DEFAULT, json: Json = False) -> None:
     """Show what `up` would change, host by host and file by file. Touches nothing."""
     from nospof.cli import plan as command
@@ -284,12 +292,30 @@ def resume(stack: Stack = DEFAULT, tier: Tier = "") -> None:
     raise typer.Exit(command.run(stack, tier=tier))
 
 
+@app.command(cls=Worded)
+def logs(
+    words: Annotated[list[str], typer.Argument(metavar="[STACK] HOST|TIER|TIER/HOST", help="Whose log.")],
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", help="The last N lines of each host.")] = 50,
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="Not older than this: 10m, 1h.")] = "",
+) -> None:
+    """Show what the stack's services have logged on their hosts."""
+    from nospof.cli import logs as command
+
+    raise typer.Exit(command.run(words, lines=lines, since=since))
+
+
 @app.command()
-def down(stack: Stack = DEFAULT) -> None:
-    """Remove the lab's hosts and all they stored. Secrets and ids stay in .nospof/ beside the stack file."""
+def down(
+    stack: Stack = DEFAULT,
+    name: Annotated[str, typer.Option("--name", metavar="STACK", help="For real servers: the stack's name.")] = "",
+) -> None:
+    """Lab: remove the hosts and all they stored. Servers: stop and remove what is the stack's, but data and packages.
+
+    Secrets and ids stay in .nospof/ beside the stack file.
+    """
     from nospof.cli import down as command
 
-    raise typer.Exit(command.run(stack))
+    raise typer.Exit(command.run(stack, name))
 
 
 @app.command(cls=Worded, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -19,9 +19,12 @@ STYLES = {"create": "green", "install": "green", "start": "green", "remove": "re
 
 def run(path: Path, *, as_json: bool) -> int:
     site = deployment(path)
-    if not site.state.exists or not site.lab.exists:
-        return _nothing_yet(len(site.topology.hosts), as_json=as_json)
-    require_root()
+    if site.is_lab:
+        if not site.exists:
+            return _nothing_yet(len(site.topology.hosts), as_json=as_json)
+        require_root()
+    else:
+        site.servers.open()
     if as_json:
         plan = site.plan(Silent())
         print(json.dumps(asdict(plan), indent=1))

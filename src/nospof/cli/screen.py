@@ -116,3 +116,13 @@ def _forget(done: dict[str, list[str]], host: str, text: str) -> None:
         done[text].remove(host)
         if not done[text]:
             del done[text]
+
+
+VERDICTS = {"OK": "green", "WARN": "yellow", "FAIL": "red", "UNKNOWN": "yellow"}
+
+
+def show_check(verdict: str, name: str, what: str, fix: str) -> None:
+    """Print one thing that was looked at, and what to do where something is."""
+    console.print(Text.assemble("[", (f"{verdict:^7}", VERDICTS[verdict]), f"] {name:<24} {what}"))
+    if fix:
+        console.print(Text(f"{'':34} fix: {fix}", style="dim"))

@@ -10,4 +10,5 @@ from nospof.cli.stack_argument import deployment, known_host, running, split
 def run(words: Sequence[str]) -> int:
     path, host, command = split(words)
     known = known_host(deployment(path), host)
-    return running(path).lab.enter(known, command)
+    site = running(path)
+    return (site.lab if site.is_lab else site.servers).enter(known, command)

@@ -25,6 +25,11 @@ def stack_file(path: Path) -> Path:
 def running(path: Path) -> Deployment:
     """The same, with hosts that exist and can be reached. Raises Failed or WrongInput where that is not so."""
     site = deployment(path)
+    if not site.is_lab:
+        if not site.exists:
+            raise Failed("this stack was never brought up", fix=f"nospof up {site.stack.file}")
+        site.servers.open()
+        return site
     if site.state.lab_name and not site.lab.exists:
         raise Failed("this stack is down: none of its hosts exists", fix=f"nospof up {site.stack.file}")
     if site.lab.exists:
@@ -46,7 +51,7 @@ def split(words: Sequence[str]) -> tuple[Path, str, tuple[str, ...]]:
 
 def known_host(site: Deployment, host: str) -> str:
     """`host`, if the stack has it or it is the client. Raises WrongInput with the hosts there are."""
-    known = [*(host.name for host in site.topology.hosts), "client"]
+    known = [*(host.name for host in site.topology.hosts), *(["client"] if site.is_lab else [])]
     if host not in known:
         what = f"there is no host {host}" if host else "no host named"
         raise WrongInput(what, fix=f"name one of: {', '.join(known)}")

@@ -17,7 +17,9 @@ def run(path: Path) -> int:
     site = deployment(path)
     if site.is_lab:
         require_root()
-    is_new = not site.state.exists or not site.lab.exists
+    else:
+        site.servers.open()
+    is_new = not site.exists
     with Lines() as progress:
         has_changed = site.up(progress)
         if not has_changed:

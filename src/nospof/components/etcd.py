@@ -42,6 +42,7 @@ class Etcd(c.Component[EtcdSettings]):
     )
     when_lost = "The other voters go on as long as they are a majority: of three voters one may be lost."
     packages = ("curl", "etcd-client", "etcd-server")
+    stores = ("/var/lib/etcd/nospof",)
     provides = (c.Consensus,)
     redundancy = c.Majority()
     # Not required: each goes on without one of the others. The second is for a voter that must be taken in by the others.

@@ -106,6 +106,10 @@ class Lab:
             return Unreachable(f"lab {self.places.lab} has no host {host}")
         return self._host(host).run(argv, stdin, timeout_s)
 
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        """See transport.Transport.run_anew; a lab's hosts are entered from the machine they are in, past any firewall."""
+        return self.run(host, argv, b"", timeout_s)
+
     def enter(self, host: str, argv: Sequence[str] = ()) -> int:
         """Give the caller's terminal to `argv`, or to a login shell, on `host`; returns the exit code."""
         return self._known(host).enter(argv)
@@ -269,8 +273,9 @@ class Lab:
         if before is None or not self.places.hosts_folder.exists():
             return LabRecord(plan, image_path(plan.packages, plan.suite, plan.at_hand))
         missing = ", ".join(sorted(set(plan.packages) - set(before.plan.packages)))
-        is_lost = not before.image.exists() and before.image != image_path(before.plan.packages, before.plan.suite, before.plan.at_hand)
-        if missing or is_lost or plan.suite != before.plan.suite or plan.at_hand != before.plan.at_hand:
+        old = before.plan
+        is_lost = not before.image.exists() and before.image != image_path(old.packages, old.suite, old.at_hand)
+        if missing or is_lost or (plan.suite, plan.at_hand) != (old.suite, old.at_hand):
             raise Failed(
                 f"lab {self.places.lab} was made with another image" + (f", without {missing}" if missing else ""),
                 why="all hosts of a lab share one image, which cannot change under their disks",

@@ -38,7 +38,7 @@ def gather(address: str) -> Facts:
         interface=interface,
         prefix_length=prefix_length,
         max_open_files=_max_open_files(),
-        memory_mib=_memory_mib(),
+        memory_mib=memory_mib(),
         cpus=os.cpu_count() or 1,
     )
 
@@ -67,6 +67,7 @@ def _max_open_files() -> int:
     return int(found.group(1)) if found else 1024
 
 
-def _memory_mib() -> int:
+def memory_mib() -> int:
+    """All of this host's memory."""
     found = re.search(r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return int(found.group(1)) // 1024 if found else 0

@@ -19,6 +19,9 @@ STATE = Path("/var/lib/nospof")
 LAST_GOOD = STATE / "last-good"
 ORIGINAL = STATE / "original"
 STAGED = STATE / "staged.json"
+RETIRED = STATE / "retired"
+BEGUN = STATE / "begun"
+"""The id of the stack that was begun here, written before the first package: what is found afterwards may be its own."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,19 @@ class Journal:
     dirty: Mapping[str, str] = field(default_factory=dict)
 
 
+def begun_by() -> str:
+    """The id of the stack whose first `up` was at least begun on this host; "" for none."""
+    try:
+        return BEGUN.read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def is_retired() -> bool:
+    """Whether all of ours was taken away from this host, and its data may still be there."""
+    return RETIRED.exists()
+
+
 def read_receipt() -> Receipt:
     content = _read(STATE / "receipt.json")
     if content is None:
@@ -62,6 +78,13 @@ def read_receipt() -> Receipt:
 
 def write_receipt(receipt: Receipt) -> None:
     _write(STATE / "receipt.json", asdict(receipt))
+    RETIRED.unlink(missing_ok=True)
+
+
+def clear_receipt() -> None:
+    """Forget what was finished here; that it was begun stays, since data may be left."""
+    RETIRED.touch()
+    files.remove(str(STATE / "receipt.json"))
 
 
 def read_journal() -> Journal:

@@ -18,11 +18,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from nospof.onhost import activate, compare, facts, manifest, receipt, settle, stage, status
+from nospof.onhost import activate, compare, facts, firewall_guard, manifest, preflight, receipt, settle, stage, status, units
 from nospof.onhost.agent.ask import ask
 from nospof.onhost.files import write_atomically
 
 LOCK = "/run/nospof.lock"
+LOGS_S = 15
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
@@ -61,7 +62,7 @@ def _exactly(source: IO[bytes], length: int) -> bytes:
 def _carry_out(request: Request, blobs: Mapping[str, bytes]) -> Answer:
     # Not under the lock: what only looks, and what people ask of an agent, which must not wait for a run that hangs.
     free: dict[str, Callable[[Request], Answer]] = {
-        "facts": _facts, "compare": _compare, "status": _status, "agent": _agent
+        "facts": _facts, "compare": _compare, "status": _status, "agent": _agent, "preflight": _preflight, "logs": _logs
     }  # fmt: skip
     phase = request["phase"]
     if phase in free:
@@ -69,6 +70,8 @@ def _carry_out(request: Request, blobs: Mapping[str, bytes]) -> Answer:
     with open(LOCK, "a+") as lock:
         _lock(lock, request)
         _refuse_strangers(request)
+        if phase == "retire":
+            return _retire(request)
         if phase == "stage":
             return _stage(request, blobs)
         if phase == "activate":
@@ -93,7 +96,7 @@ def _lock(lock: IO[str], request: Request) -> None:
 def _refuse_strangers(request: Request) -> None:
     known = receipt.read_receipt()
     _refuse_other_stacks(request, known)
-    if known.generation != request["generation"]:
+    if "generation" in request and known.generation != request["generation"]:
         raise Refused(
             "moved-on",
             f"this host was changed meanwhile by {known.finished_by} at {known.finished_at} "
@@ -118,6 +121,7 @@ def _facts(request: Request) -> Answer:
         "generation": known.generation,
         "stack_id": known.stack_id,
         "stack": known.stack,
+        "is_retired": receipt.is_retired(),
         "firewall": _text(rules),
         "leads": {name: compare.is_done(tuple(argv)) for name, argv in request["leads"].items()},
     }
@@ -129,6 +133,10 @@ def _text(path: str) -> str:
             return stream.read()
     except FileNotFoundError:
         return ""
+
+
+def _preflight(request: Request) -> Answer:
+    return {"checks": [asdict(check) for check in preflight.look(request)], "is_ours": bool(receipt.read_receipt().generation)}
 
 
 def _compare(request: Request) -> Answer:
@@ -149,14 +157,32 @@ def _status(request: Request) -> Answer:
         }
 
 
+def _logs(request: Request) -> Answer:
+    known = receipt.read_receipt().instances
+    entries = [known[name] for name in request["instances"] if name in known]
+    names = [unit for entry in entries for unit in (*entry["units"], *entry["other_units"])]
+    if not names:
+        return {"text": ""}
+    since = [f"--since=-{request['since']}"] if request["since"] else []
+    argv = ["journalctl", "--quiet", "--no-pager", "--output=short-iso", f"--lines={request['lines']}", *since]
+    done = units.run([*argv, *(f"--unit={unit}" for unit in names)], timeout_s=LOGS_S)
+    return {"text": done.stdout or done.stderr}
+
+
 def _agent(request: Request) -> Answer:
     """Pass on what somebody asks of a failover agent; the agent itself sees to it that requests do not mix."""
     _refuse_other_stacks(request, receipt.read_receipt())
     return {"answer": ask(Path(request["socket"]), request["ask"], request["limit_s"])}
 
 
+def _retire(request: Request) -> Answer:
+    return {"kept": settle.retire(receipt.read_receipt(), receipt.read_journal(), request["stores"])}
+
+
 def _stage(request: Request, blobs: Mapping[str, bytes]) -> Answer:
     wanted = manifest.parse(request["manifest"])
+    receipt.STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(str(receipt.BEGUN), request["stack_id"].encode(), 0o600)
     try:
         stage.stage(wanted, blobs)
     except stage.NotReady as error:
@@ -177,7 +203,11 @@ def _staged(request: Request) -> manifest.Manifest:
 
 def _activate(request: Request) -> Answer:
     staged, known = _staged(request), receipt.read_receipt()
+    if request["guard_s"]:
+        firewall_guard.arm(request["guard_s"])
     results = activate.activate(staged, request["instances"], request["overrides"], known, receipt.read_journal())
+    if request["guard_s"]:
+        firewall_guard.mark_unconfirmed()
     return {"activated": [asdict(result) for result in results]}
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from nospof.onhost import files, units
 from nospof.onhost.compare import Difference, gone
 from nospof.onhost.manifest import Manifest
-from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, clear_journal, write_receipt
+from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, STAGED, Journal, Receipt, clear_journal, clear_receipt, write_receipt
 
 # As many releases as a user may want to go back to.
 KEPT_RELEASES = 5
@@ -49,6 +50,26 @@ def settle(manifest: Manifest, receipt: Receipt, journal: Journal, finished: Rec
     )
     clear_journal()
     return removed
+
+
+def retire(receipt: Receipt, journal: Journal, stores: Sequence[str]) -> list[str]:
+    """Stop and remove all that is ours on this host, but data and packages; returns those of `stores` that hold data.
+
+    The firewall opens last, when nothing listens any more; what other stacks or people have here is not touched.
+    """
+    removed = gone(Manifest((), (), ""), receipt, journal)
+    for difference in sorted(removed, key=lambda difference: difference.kind != "unit"):
+        _remove(difference, {**receipt.files, **journal.files})
+    units.reload_systemd()
+    for table in ("nospof", "nospof_fence"):
+        units.run(["nft", "destroy", "table", "inet", table], timeout_s=10)
+    for path in receipt.trees:
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(LAST_GOOD, ignore_errors=True)
+    clear_journal()
+    STAGED.unlink(missing_ok=True)
+    clear_receipt()
+    return [folder for folder in stores if os.path.isdir(folder) and os.listdir(folder)]
 
 
 def _remove(difference: Difference, ownership: dict[str, str]) -> None:

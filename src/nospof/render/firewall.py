@@ -37,11 +37,20 @@ def firewall(topology: Topology, host: str) -> str:
 
 
 def input_rules(topology: Topology, host: str) -> list[str]:
-    """One rule per endpoint of `host` that is called over the network, sorted."""
+    """One rule per endpoint of `host` that is called over the network, and on a real server one for SSH; sorted."""
     callers: dict[Endpoint, list[Link]] = defaultdict(list)
     for link in topology.into(host):
         callers[link.target].append(link)
-    return sorted(rule for endpoint, links in callers.items() for rule in _accept(topology, endpoint, links))
+    rules = [rule for endpoint, links in callers.items() for rule in _accept(topology, endpoint, links)]
+    return sorted([*rules, *_administered(topology, host)])
+
+
+def _administered(topology: Topology, name: str) -> list[str]:
+    """What lets in those who look after a real server; a host of a lab is entered from the machine it is in."""
+    host = topology.host(name)
+    if host.is_lab:
+        return []
+    return [f'{_sources(topology, {ADMIN})}tcp dport {host.ssh_port} accept comment "administrators to SSH"']
 
 
 def union(old: str, new: str) -> str:
@@ -142,6 +151,8 @@ OUTPUT_HEAD = """    chain output {
 
 UNIT = f"""[Unit]
 Description=Firewall of this host, made by nospof
+# Rules that may shut administrators out do not come back with a boot before somebody came in through them.
+ConditionPathExists=!/var/lib/nospof/firewall-unconfirmed
 DefaultDependencies=no
 Wants=network-pre.target
 Before=network-pre.target shutdown.target

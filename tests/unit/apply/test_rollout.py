@@ -290,3 +290,30 @@ def test_tiers_that_call_each_other_still_get_an_order(site: Site) -> None:
     back = replace(links[0], source=links[0].target.owner, target=replace(links[0].target, owner=links[0].source))
     circle = replace(site.topology, links=(*site.topology.links, back))
     assert sorted(activation_order(circle)) == sorted(activation_order(site.topology))
+
+
+def test_firewall_that_shuts_us_out_is_said_and_nothing_after_it_is_begun(site: Site) -> None:
+    site.hosts.misdeeds["web1", "anew"] = Misdeed.UNREACHABLE
+    with pytest.raises(Uncertain, match="no new connection to web1 since the firewall changed there") as shut:
+        site.up()
+    assert "puts its old rules back by itself" in str(shut.value)
+    assert site.activated() == []
+
+
+def test_each_change_of_a_firewall_is_confirmed_over_a_new_connection(site: Site) -> None:
+    site.up()
+    changed = [host for host, phase, names in site.hosts.done if phase == "activate" and names[0].startswith("firewall/")]
+    confirmed = [host for host, phase, _ in site.hosts.done if phase == "anew"]
+    assert sorted(changed) == sorted(confirmed)
+    assert set(confirmed) == set(site.hosts.hosts)
+
+
+def test_what_a_down_has_left_comes_back_together(site: Site) -> None:
+    """Incident: the first voter waited for the majority that it remembered, and the others for their turn after it."""
+    for host in ("db1", "db2"):
+        site.hosts.hosts[host].is_retired = True
+    site.up()
+    voters = [host for tier, host in site.activated() if tier == "etcd"]
+    assert set(voters[:2]) == {"db1", "db2"}
+    together = [entry for entry in site.progress.lines if "etcd" in entry[1]]
+    assert {host for host, _ in together} == {"db1", "db2", "w1"}

@@ -21,6 +21,9 @@ class ThisMachine:
         done = subprocess.run([sys.executable, *argv[1:]], input=stdin, capture_output=True, timeout=timeout_s, check=False)
         return Finished(done.returncode, done.stdout, done.stderr)
 
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        return self.run(host, argv, b"", timeout_s)
+
 
 def test_programs_travel_along_and_run_from_memory() -> None:
     """The host needs nothing but Python: not even this package, which is why the interpreter runs isolated."""
@@ -83,6 +86,9 @@ def test_one_host_never_has_two_trips_at_once_and_others_do_not_wait() -> None:
             with lock:
                 inside.remove(host)
             return Finished(0, b"", b"")
+
+        def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+            return self.run(host, argv, b"", timeout_s)
 
     transport = OneAtATime(Slow())
     threads = [threading.Thread(target=transport.run, args=(host, ())) for host in ["a", "b"] * 3]

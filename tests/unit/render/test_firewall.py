@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,17 @@ def test_administrators_come_from_their_networks_only() -> None:
 
     assert openings(input_rules(named, "a")) == {("198.51.100.0/24", "tcp", 22), ("203.0.113.7/32", "tcp", 22)}
     assert openings(input_rules(anybody, "a")) == {("", "tcp", 22)}
+
+
+def test_ssh_stays_open_on_real_servers_and_only_there() -> None:
+    """Before, no link led there, and the first `up` on real servers would have been the last."""
+    web = tier("web", "web", "a")
+    server = replace(topology("a:a:192.0.2.1", web, admin=("198.51.100.0/24",)).host("a"), ssh_port=2222)
+    elsewhere = replace(topology("a:a:192.0.2.1", web, admin=("198.51.100.0/24",)), hosts=(server,))
+
+    assert ("", "tcp", 22) in openings(input_rules(topology("a:a:192.0.2.1", web), "a"))
+    assert ("198.51.100.0/24", "tcp", 2222) in openings(input_rules(elsewhere, "a"))
+    assert 22 not in {port for _, _, port in openings(input_rules(topology("a:a", web), "a"))}
 
 
 def test_comment_is_whole_however_many_tiers_call() -> None:

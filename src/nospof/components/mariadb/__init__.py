@@ -27,6 +27,7 @@ class Mariadb(Database[MariadbSettings]):
     saved_by = "mariadb-dump --all-databases --single-transaction"
     about = "A database: it keeps the data on disk and answers SQL."
     packages = ("mariadb-server", "mariadb-backup", "python3-pymysql")
+    stores = ("/var/lib/mysql",)
     drop_in = texts.SERVER_DROP_IN
     dump = ("sh", "-c", texts.DUMP)
 

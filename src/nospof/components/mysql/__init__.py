@@ -23,6 +23,7 @@ class Mysql(Database[MysqlSettings]):
     saved_by = "mysqldump --all-databases --single-transaction --set-gtid-purged=OFF"
     about = "A database: it keeps the data on disk and answers SQL."
     packages = ("mysql-server", "mysql-client", "python3-pymysql")
+    stores = ("/var/lib/mysql",)
     # Debian's releases have MariaDB instead.
     suite = "sid"
     conflicts = ("mariadb",)

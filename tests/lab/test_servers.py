@@ -1,0 +1,269 @@
+"""Real servers, for which plain hosts of a lab stand: looked at before anything is begun, taken over SSH, never locked, given back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from live_site import EXAMPLE, LiveSite
+from plain_servers import USER, WORD, PlainServers, plain_servers
+
+from nospof.lab.machine import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+HOSTS = (("one", "a"), ("two", "b"), ("three", "c"))
+STACK = """\
+name: small
+domain: small.example.com
+vip: 198.18.0.1/16
+admin: [198.18.0.0/15]
+hosts:
+  one: {zone: a, address: 198.18.1.1}
+  two: {zone: b, address: 198.18.1.2}
+  three: {zone: c, address: 198.18.1.3}
+tiers:
+  load-balancer: {component: haproxy, hosts: [one, two], mode: active-passive, to: app}
+  app: {component: gunicorn, hosts: [one, two], source: ./app, module: "shop:app", to: database}
+  database: {component: mariadb, hosts: [one, two], witness: three}
+"""
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServers]:
+    with plain_servers(tmp_path_factory.mktemp("ssh"), HOSTS) as made:
+        os.environ["NOSPOF_SSH"] = made.ssh
+        try:
+            yield made
+        finally:
+            del os.environ["NOSPOF_SSH"]
+
+
+@pytest.fixture(scope="module")
+def site(servers: PlainServers, tmp_path_factory: pytest.TempPathFactory) -> LiveSite:
+    return stack_in(tmp_path_factory.mktemp("stack"))
+
+
+def stack_in(folder: Path) -> LiveSite:
+    example = folder / "example"
+    shutil.copytree(EXAMPLE / "app", example / "app")
+    (example / "stack.yaml").write_text(STACK)
+    return LiveSite(folder / "small", example=example)
+
+
+def visit(servers: PlainServers, path: str = "/", *more: str) -> str:
+    """What a visitor at the client gets from the VIP: the body, then the status in a line of its own."""
+    resolve = "--resolve small.example.com:443:198.18.0.1"
+    words = " ".join(more)
+    return servers.sh(
+        "client", f"curl -sk -m 10 -w '\\n%{{http_code}}' {resolve} {words} https://small.example.com{path} || true"
+    )
+
+
+# --- before anything is begun -------------------------------------------------------------------------------------------
+def test_all_that_keeps_servers_from_being_taken_is_said_at_once_and_nothing_is_begun(
+    servers: PlainServers, site: LiveSite
+) -> None:
+    servers.sh("one", "systemd-run -q --unit=other python3 -m http.server 443")
+    servers.sh("two", "mkdir -p /var/lib/mysql && touch /var/lib/mysql/ibdata1; ip address add 198.18.0.1/16 dev eth0")
+    servers.sh("three", "mkdir -p /var/lib/nospof && echo 0123456789abcdef >/var/lib/nospof/begun")
+    assert wait_until(lambda: "443" in servers.sh("one", "ss -Hlnt"), 10)
+    try:
+        said = site.nospof("preflight", code=1)
+        refused = site.nospof("up", code=1)
+    finally:
+        servers.sh("one", "systemctl stop other")
+        servers.sh("two", "rm -r /var/lib/mysql; ip address del 198.18.0.1/16 dev eth0")
+        servers.sh("three", "rm -r /var/lib/nospof")
+    for text in (
+        "one: tcp port 443, which tier load-balancer needs, is held by python3 (process ",
+        "two: /var/lib/mysql holds data that is not this stack's",
+        "three: another stack (0123456789abcdef) was begun on it and not finished",
+        "one, three: 198.18.0.1 is somebody's already: it answers",
+    ):
+        assert text in said
+    assert "one, three, two cannot be taken as they are: nothing was begun" in refused
+    assert "mv /var/lib/mysql /var/lib/mysql.before" in refused
+    assert "haproxy" not in servers.sh("one", "dpkg-query -W -f '${Package}\\n'")
+    assert "nospof" not in servers.sh("one", "nft list tables 2>/dev/null; ls /var/lib /etc")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("address: 198.18.1.2}", "address: 198.18.1.2, port: 2222}", "Connection refused"),
+        ("address: 198.18.1.2}", "address: 198.18.1.2, user: nobody-there}", "Permission denied"),
+        ("address: 198.18.1.2}", "address: 198.18.1.99}", "two"),
+        ("admin: [198.18.0.0/15]", "admin: [203.0.113.0/24]", "you come from 198.18.255.1, and `admin:` has 203.0.113.0/24"),
+    ],
+)
+def test_server_that_cannot_be_reached_again_is_not_begun(
+    servers: PlainServers, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    wrong = stack_in(tmp_path)
+    wrong.edit(old, new)
+    assert said in wrong.nospof("preflight", code=1)
+
+
+def test_key_that_nobody_knows_is_not_trusted(servers: PlainServers, site: LiveSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = servers.folder / "known_hosts"
+    kept = known.read_text()
+    known.write_text("".join(line for line in kept.splitlines(keepends=True) if not line.startswith("198.18.1.2 ")))
+    try:
+        said = site.nospof("preflight", code=1)
+    finally:
+        known.write_text(kept)
+    assert "Host key verification failed" in said
+    assert "ssh to two once by hand" in said
+
+
+def test_password_of_sudo_is_asked_for_and_is_nowhere_to_be_seen(
+    servers: PlainServers, site: LiveSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for host, _ in HOSTS:
+        servers.sh(host, f"echo '{USER} ALL=(ALL) ALL' >/etc/sudoers.d/{USER}")
+    answers = tmp_path / "answers"
+    answers.write_text(f"#!/bin/sh\necho '{WORD}'\n")
+    answers.chmod(0o700)
+    try:
+        assert "sudo asks for a password, and there is no terminal" in without_terminal(site, "preflight")
+        monkeypatch.setenv("NOSPOF_ASKPASS", str(answers))
+        said = site.nospof("preflight")
+        answers.write_text("#!/bin/sh\necho wrong\n")
+        assert "the password is wrong, or the user may not become root" in site.nospof("preflight", code=1)
+    finally:
+        for host, _ in HOSTS:
+            servers.sh(host, f"echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}")
+    assert "packages" in said
+    assert WORD not in servers.sh("one", "journalctl --quiet --output=cat")
+
+
+def without_terminal(site: LiveSite, command: str) -> str:
+    process = site.start(command, str(site.file))
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1, out + err
+    return out + err
+
+
+# --- taken -----------------------------------------------------------------------------------------------------------------
+def test_up_that_is_killed_goes_on_and_ends_with_a_site(servers: PlainServers, site: LiveSite) -> None:
+    process = site.start("up", str(site.file))
+    assert process.stdout is not None
+    assert any("base" in line for line in process.stdout)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    for _ in range(20):
+        again = site.start("up", str(site.file))
+        out, err = again.communicate(timeout=240)
+        if again.returncode == 0:
+            break
+        assert "another nospof works on this host" in err, out + err
+        time.sleep(1)
+    assert again.returncode == 0, out + err
+    assert "the site answers: 200" in out
+    assert visit(servers).endswith("\n200")
+    assert "nothing to change" in site.nospof("up")
+    assert {entry["health"] for entry in site.settled_status()["tiers"]["database"]} == {"ok"}
+
+
+def test_only_what_the_stack_needs_is_open_and_ssh_is(servers: PlainServers, site: LiveSite) -> None:
+    for port, is_open in ((22, True), (443, True), (3306, False), (2379, False)):
+        code = servers.sh("client", f"timeout 1 bash -c '</dev/tcp/198.18.1.1/{port}' 2>/dev/null; echo $?").strip()
+        assert (code == "0") == is_open, port
+
+
+def test_log_and_shell(servers: PlainServers, site: LiveSite) -> None:
+    said = site.start("logs", str(site.file), "app", "-n", "5").communicate(timeout=60)[0]
+    assert "one gunicorn[" in said
+    assert "two gunicorn[" in said
+    assert site.start("shell", str(site.file), "two", "--", "id", "-un").communicate(timeout=60)[0] == "root\n"
+
+
+def test_firewall_that_would_shut_us_out_is_undone_by_the_host(servers: PlainServers, site: LiveSite) -> None:
+    site.edit("admin: [198.18.0.0/15]", "admin: [203.0.113.0/24]")
+    begun = time.monotonic()
+    said = site.nospof("up", code=3)
+    assert "no new connection to one, three, two since the firewall changed there" in said
+    assert "puts its old rules back by itself" in said
+    site.edit("admin: [203.0.113.0/24]", "admin: [198.18.0.0/15]")
+
+    def lets_us_in() -> bool:
+        return "\n200" in visit(servers) and site.start("status", str(site.file)).wait(60) == 0
+
+    assert wait_until(lets_us_in, 75, step_s=1)
+    assert time.monotonic() - begun < 150
+    assert "203.0.113" not in servers.sh("one", "nft list ruleset; cat /etc/nospof/firewall.nft")
+    site.nospof("up")
+    assert "nothing to change" in site.nospof("plan")
+
+
+def test_lost_connection_loses_nothing(servers: PlainServers, site: LiveSite) -> None:
+    """Every connection is cut in the midst of a roll-out: the hosts end what they are at, and the next `up` goes on."""
+    site.set_options("load-balancer", max_connections_per_server=77)
+    site.set_options("app", timeout_s=41)
+    process = site.start("up", str(site.file))
+    assert process.stdout is not None
+    assert any("  app" in line for line in process.stdout)
+    with cut_off(servers):
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 3, out + err
+    for _ in range(10):
+        again = site.start("up", str(site.file))
+        out, err = again.communicate(timeout=240)
+        if again.returncode == 0:
+            break
+        assert "another nospof works on this host" in err, out + err
+        time.sleep(1)
+    assert again.returncode == 0, out + err
+    assert "nothing to change" in site.nospof("plan")
+    assert "77" in servers.sh("one", "cat /etc/haproxy/haproxy.cfg")
+
+
+@contextmanager
+def cut_off(servers: PlainServers) -> Iterator[None]:
+    """Nothing passes between the client, through whose network ssh goes, and the servers."""
+    servers.lab.cut(["client"], None, name="lost")
+    try:
+        yield
+    finally:
+        servers.lab.mend("lost")
+
+
+def test_second_controller_without_the_secrets_is_refused(servers: PlainServers, site: LiveSite, tmp_path: Path) -> None:
+    other = stack_in(tmp_path)
+    said = other.nospof("up", code=1)
+    assert f"belongs to stack {site.name}" in said
+    assert "put its .nospof/ folder back beside the file" in said
+
+
+# --- given back -----------------------------------------------------------------------------------------------------------
+def test_server_taken_out_of_the_file_is_cleared(servers: PlainServers, site: LiveSite) -> None:
+    kept = site.file.read_text()
+    site.edit("hosts: [one, two], mode: active-passive, to: app", "hosts: [one], to: app")
+    site.edit("app: {", "app: {")
+    site.set_options("app", hosts=["one"])
+    site.set_options("database", hosts=["one", "three"], witness=None)
+    site.edit("  two: {zone: b, address: 198.18.1.2}\n", "")
+    said = site.nospof("up")
+    assert "stopped and removed; data stays in " in said
+    assert "nospof" not in servers.sh(
+        "two", "nft list tables; systemctl list-units --plain --no-legend --state=active 'nospof*'"
+    )
+    assert visit(servers).endswith("\n200")
+    site.file.write_text(kept)
+
+
+def test_down_asks_for_the_name_and_keeps_the_data(servers: PlainServers, site: LiveSite) -> None:
+    assert f"nospof down {site.file} --name {site.name}" in site.nospof("down", code=2)
+    said = site.nospof("down", "--name", site.name)
+    assert "data and packages stay on the servers" in said
+    units = servers.sh("one", "systemctl list-units --plain --no-legend --state=active 'nospof*' haproxy.service 'mariadb*'")
+    assert units == ""
+    assert servers.sh("one", "nft list tables") == ""
+    assert servers.sh("one", "ls /var/lib/mysql | head -1") != ""
+    assert "there is nothing to take down" in site.nospof("down")
