@@ -1,4 +1,4 @@
-"""Real servers, for which plain hosts of a lab stand: looked at before anything is begun, taken over SSH, never locked, given back."""
+"""Real servers, for which plain hosts of a lab stand: looked at first, taken over SSH, never locked out of, given back."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_all_that_keeps_servers_from_being_taken_is_said_at_once_and_nothing_is_
         "one: tcp port 443, which tier load-balancer needs, is held by python3 (process ",
         "two: /var/lib/mysql holds data that is not this stack's",
         "three: another stack (0123456789abcdef) was begun on it and not finished",
-        "one, three: 198.18.0.1 is somebody's already: it answers",
+        "198.18.0.1 is somebody's already: it answers",
     ):
         assert text in said
     assert "one, three, two cannot be taken as they are: nothing was begun" in refused

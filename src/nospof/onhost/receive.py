@@ -136,7 +136,9 @@ def _text(path: str) -> str:
 
 
 def _preflight(request: Request) -> Answer:
-    return {"checks": [asdict(check) for check in preflight.look(request)], "is_ours": bool(receipt.read_receipt().generation)}
+    known = receipt.read_receipt()
+    is_ours = known.generation > 0 and known.stack_id == request["stack_id"]
+    return {"is_ours": is_ours, "checks": [] if is_ours else [asdict(check) for check in preflight.look(request)]}
 
 
 def _compare(request: Request) -> Answer:
