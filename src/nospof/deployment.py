@@ -24,17 +24,18 @@ from nospof.apply.agents import AgentView, Database
 from nospof.apply.gather import Gathering
 from nospof.apply.plan import Plan
 from nospof.apply.preflight import Check, preflight
+from nospof.apply.releases import Gathered, forget_newest, one_before
 from nospof.apply.rollout import Progress, Rollout, leading_commands
 from nospof.apply.seal import Vault
 from nospof.apply.ssh import OpenSsh, Server
-from nospof.apply.state import State, who
+from nospof.apply.state import Release, State, who
 from nospof.apply.transport import Finished, Transport
 from nospof.apply.trips import Problem, Trip
 from nospof.component import Component
 from nospof.errors import Failed, NospofError, Uncertain, WrongInput
 from nospof.lab.lab import Lab, LabHost, LabPlan
 from nospof.render.host import all_packages, suite_of
-from nospof.resolve import Resolved, resolve
+from nospof.resolve import Resolved, component_of, resolve
 from nospof.stack.load import load
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem as StackProblem
@@ -190,7 +191,7 @@ class Deployment:
     # --- looking -----------------------------------------------------------------------------------------------------
     def plan(self, progress: Progress) -> Plan:
         """What `up` would do on the hosts that are there. Makes and changes nothing."""
-        return self._rollout(progress, is_reading=True).plan()
+        return self._rollout(progress, self._gathered(progress), is_reading=True).plan()
 
     def status(self, patience_s: float = STATUS_S) -> Status:
         """How everything is now; a host that says nothing for `patience_s` is unknown."""
@@ -252,7 +253,8 @@ class Deployment:
             self.state.begin(self.stack.name)
             self.state.write_allotment(self.allotment)
             leaving = self._made_ready(progress)
-            rollout = self._rollout(progress, is_reading=False)
+            gathered = self._gathered(progress)
+            rollout = self._rollout(progress, gathered, is_reading=False)
             plan = rollout.plan()
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
@@ -261,8 +263,36 @@ class Deployment:
             self._have_primaries_leave({*leaving, *plan.losing_units}, progress)
             if not plan.is_empty:
                 rollout.apply(plan)
+                gathered.remember()
             self._let_go(leaving, progress)
             return True
+
+    def rollback(self, tier: str, progress: Progress) -> Release:
+        """Give a tier's hosts the release before the newest, one host after the other, each healthy before the next.
+
+        Raises WrongInput for a tier that runs nothing of the user's, Failed where there is nothing to go back to.
+        """
+        sources = sorted(
+            {
+                f"{tier}/{source.name}"
+                for instance in self.topology.instances
+                if instance.id.tier == tier
+                for source in component_of(instance).sources
+            }
+        )
+        if not sources:
+            own = {instance.id.tier for instance in self.topology.instances if component_of(instance).sources}
+            what = f"tier {tier} has no releases" if tier else "no tier is named"
+            raise WrongInput(what, fix=f"name one of: {', '.join(sorted(own))}" if own else "")
+        with self.state.locked("rollback"):
+            older = {name: one_before(self.state, name) for name in sources}
+            rollout = self._rollout(progress, self._gathered(progress, older), is_reading=False)
+            plan = rollout.plan()
+            if not plan.is_empty:
+                rollout.apply(plan)
+            for name in sources:
+                forget_newest(self.state, name)
+        return older[sources[0]]
 
     def preflight(self) -> list[Check]:
         """What was looked at on the servers that are not this stack's yet; [] in a lab. Changes nothing."""
@@ -472,11 +502,14 @@ class Deployment:
         suite = suite_of(self.topology)
         self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(suite), target, suite), progress.host)
 
-    def _rollout(self, progress: Progress, *, is_reading: bool) -> Rollout:
+    def _gathered(self, progress: Progress, older: Mapping[str, Release] | None = None) -> Gathered:
+        gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
+        return Gathered(gathering, self.state, older or {})
+
+    def _rollout(self, progress: Progress, gathered: Gathered, *, is_reading: bool) -> Rollout:
         vault = Vault(self.state, self.topology, is_reading)
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
-        gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
-        return Rollout(self.topology, choices, vault, self.hosts, gathering, progress)
+        return Rollout(self.topology, choices, vault, self.hosts, gathered, progress)
 
 
 def ask_password() -> str:

@@ -128,6 +128,16 @@ def test_corrected_application_is_rolled_out(site: LiveSite) -> None:
     assert "a new release" in site.ask("/")[1]
 
 
+def test_rollback_brings_back_the_release_before_and_up_the_folder(site: LiveSite) -> None:
+    with site.visited() as failed:
+        said = site.nospof("rollback", "app")
+        assert "a new release" not in site.ask("/")[1]
+        assert "the next `nospof up` rolls it out again" in said
+        site.nospof("up")
+    assert failed == []
+    assert "a new release" in site.ask("/")[1]
+
+
 def _base_template(site: LiveSite) -> str:
     return next(path.name for path in (site.folder / "app/templates").iterdir() if "</body>" in path.read_text())
 

@@ -4,6 +4,7 @@ id                 which stack this is, whatever it is called: hosts refuse anot
 name               what it was called at the last `up`
 allotment.json     choices that must not change later
 lab                name of the stack's lab
+releases.json      what was rolled out of the user's folders, and when
 servers.json       real servers on which something of the stack may run
 drills/            what drills found, and what they have broken and not healed yet
 measured.json      how many requests a second were answered, when, on which machine, of which stack
@@ -22,19 +23,29 @@ import secrets
 import socket
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nospof.analysis.measured import Figure, Machine, Measured
 from nospof.apply.ssh import Server
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
 
+Told = TypeVar("Told")
 UNHEALED = "drills/unhealed"
 """A file for each fault of a drill that is, or may be, in force."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the hosts were given of one of the user's folders. `at`: seconds since the epoch."""
+
+    at: float
+    hosts: Mapping[str, str]
+    """Host → sha256 of the content, which may depend on the host's Python."""
 
 
 class State:
@@ -76,35 +87,26 @@ class State:
 
     def allotment(self) -> Allotment:
         """The choices made so far; none before the first `up`. Raises WrongInput when the file is damaged."""
-        path = self.folder / "allotment.json"
-        try:
-            content = json.loads(path.read_text())
-            return Allotment(
-                {str(name): int(number) for name, number in content["numbers"].items()},
-                {str(name): tuple(hosts) for name, hosts in content["placed"].items()},
-            )
-        except FileNotFoundError:
-            return Allotment()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WrongInput(
-                f"{path} cannot be read: {error}",
-                why="it holds choices that must not change, such as server ids and addresses",
-                fix="put back the copy you have of it; without one, every host would have to be made anew",
-            ) from error
+        why = "it holds choices that must not change, such as server ids and addresses"
+        fix = "put back the copy you have of it; without one, every host would have to be made anew"
+        return self._told("allotment.json", _allotment, Allotment(), why, fix)
 
     def write_allotment(self, allotment: Allotment) -> None:
         self.write("allotment.json", json.dumps(asdict(allotment), indent=1, sort_keys=True) + "\n")
 
+    def releases(self) -> dict[str, tuple[Release, ...]]:
+        """What was rolled out of the user's folders, by name, e.g. "app/release", the newest last."""
+        why, fix = "it says to what a tier can go back", "remove it: the next `nospof up` begins anew"
+        return self._told("releases.json", _releases, {}, why, fix)
+
+    def write_releases(self, releases: Mapping[str, tuple[Release, ...]]) -> None:
+        told = {name: [asdict(release) for release in known] for name, known in sorted(releases.items())}
+        self.write("releases.json", json.dumps(told, indent=1) + "\n")
+
     def servers(self) -> dict[str, Server]:
         """The real servers on which something of this stack may run, by host: also those the file no longer has."""
-        path = self.folder / "servers.json"
-        try:
-            return {str(name): Server(**told) for name, told in json.loads(path.read_text()).items()}
-        except FileNotFoundError:
-            return {}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            why = "it names the servers that were taken out of the stack file and not yet cleared"
-            raise WrongInput(f"{path} cannot be read: {error}", why=why, fix="remove it, then nospof up") from error
+        why = "it names the servers that were taken out of the stack file and not yet cleared"
+        return self._told("servers.json", _servers, {}, why, "remove it, then nospof up")
 
     def write_servers(self, servers: Mapping[str, Server]) -> None:
         told = {name: asdict(server) for name, server in sorted(servers.items())}
@@ -116,25 +118,8 @@ class State:
 
     def measured(self) -> Measured | None:
         """What was last measured; None before. Raises WrongInput when the file is damaged."""
-        try:
-            told = json.loads(self.measured_file.read_text())
-            return Measured(
-                at=float(told["at"]),
-                machine=Machine(**told["machine"]),
-                stack=str(told["stack"]),
-                request=str(told["request"]),
-                p99_s=float(told["p99_s"]),
-                whole=_figure(told["whole"]),
-                instances={
-                    str(tier): {str(host): _figure(figure) for host, figure in hosts.items()}
-                    for tier, hosts in told["instances"].items()
-                },
-            )
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what, fix = f"{self.measured_file} cannot be read: {error}", "remove it, then nospof measure"
-            raise WrongInput(what, why="it holds what the stack was found to carry", fix=fix) from error
+        why, fix = "it holds what the stack was found to carry", "remove it, then nospof measure"
+        return self._told(self.measured_file.name, _measured, None, why, fix)
 
     def write_measured(self, measured: Measured) -> None:
         self.write("measured.json", json.dumps(asdict(measured), indent=1, sort_keys=True) + "\n")
@@ -172,11 +157,51 @@ class State:
             stream.flush()
             yield
 
+    def _told(self, name: str, parse: Callable[[Any], Told], none: Told, why: str, fix: str) -> Told:
+        """What a JSON file says, `none` where there is no file. Raises WrongInput, with `why` and `fix`, when it is damaged."""
+        path = self.folder / name
+        try:
+            return parse(json.loads(path.read_text()))
+        except FileNotFoundError:
+            return none
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WrongInput(f"{path} cannot be read: {error}", why=why, fix=fix) from error
+
     def _text(self, name: str) -> str:
         try:
             return (self.folder / name).read_text().strip()
         except FileNotFoundError:
             return ""
+
+
+def _allotment(told: Any) -> Allotment:
+    return Allotment(
+        {str(name): int(number) for name, number in told["numbers"].items()},
+        {str(name): tuple(hosts) for name, hosts in told["placed"].items()},
+    )
+
+
+def _releases(told: Any) -> dict[str, tuple[Release, ...]]:
+    return {str(name): tuple(Release(float(one["at"]), dict(one["hosts"])) for one in known) for name, known in told.items()}
+
+
+def _servers(told: Any) -> dict[str, Server]:
+    return {str(name): Server(**server) for name, server in told.items()}
+
+
+def _measured(told: Any) -> Measured:
+    return Measured(
+        at=float(told["at"]),
+        machine=Machine(**told["machine"]),
+        stack=str(told["stack"]),
+        request=str(told["request"]),
+        p99_s=float(told["p99_s"]),
+        whole=_figure(told["whole"]),
+        instances={
+            str(tier): {str(host): _figure(figure) for host, figure in hosts.items()}
+            for tier, hosts in told["instances"].items()
+        },
+    )
 
 
 def _figure(told: dict[str, Any]) -> Figure:

@@ -304,6 +304,16 @@ def logs(
     raise typer.Exit(command.run(words, lines=lines, since=since))
 
 
+@app.command(cls=Worded)
+def rollback(
+    words: Annotated[list[str], typer.Argument(metavar="[STACK] TIER", help="The tier whose release is to go back.")],
+) -> None:
+    """Give a tier the release before the newest, host by host. The next `up` rolls out the folder again."""
+    from nospof.cli import rollback as command
+
+    raise typer.Exit(command.run(words))
+
+
 @app.command()
 def down(
     stack: Stack = DEFAULT,
