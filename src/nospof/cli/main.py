@@ -55,6 +55,10 @@ lab_app = typer.Typer(
     help="The virtual hosts in this machine: can it carry them, and their power.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(lab_app, name="lab")
+state_app = typer.Typer(
+    help="The stack's secrets and ids beside its file: for another machine.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(state_app, name="state")
 
 Stack = Annotated[Path, typer.Argument(metavar="STACK", help="The stack file, or the folder it is in.", show_default=True)]
 StackAndHost = Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help="A host of the stack, or `client`.")]
@@ -336,6 +340,28 @@ def shell(
     from nospof.cli import shell as command
 
     raise typer.Exit(command.run(words))
+
+
+@state_app.command("export")
+def state_export(
+    stack: Stack = DEFAULT,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to.")] = Path("nospof-state"),
+) -> None:
+    """Write .nospof/ (secrets, CA, id) to one encrypted file, for a colleague's machine or for the safe."""
+    from nospof.cli import state as command
+
+    raise typer.Exit(command.export(stack, output))
+
+
+@state_app.command("import")
+def state_import(
+    stack: Stack = DEFAULT,
+    file: Annotated[Path, typer.Option("--input", "-i", metavar="FILE", help="Where from.")] = Path("nospof-state"),
+) -> None:
+    """Put an exported .nospof/ beside the stack file. What is there already is never overwritten."""
+    from nospof.cli import state as command
+
+    raise typer.Exit(command.restore(stack, file))
 
 
 @lab_app.command("doctor")
