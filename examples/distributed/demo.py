@@ -51,7 +51,7 @@ def demo(site: Deployment) -> int:
             progress.phase("all there already")
         answer = site.ask_entrance()
         progress.phase(f"the site answers over HTTPS: {answer.status} after {answer.took_s * 1000:.0f} ms")
-    heading("2  An entry in the guestbook, by HTTPS through the address that moves")
+    heading("2  An entry in the guestbook, by HTTPS through the VIP")
     write_entry(site)
     holder = holder_of_address(site)
     heading(f"3  {RATE} requests a second, and the power of {holder} is cut: it holds that address")
@@ -85,14 +85,14 @@ def write_entry(site: Deployment) -> None:
 
 
 def holder_of_address(site: Deployment) -> str:
-    """The host that holds the moving address. Raises Failed when it is not exactly one for a while."""
+    """The host that holds the VIP. Raises Failed when it is not exactly one for a while."""
     end = time.monotonic() + MOVE_LIMIT_S
     while time.monotonic() < end:
         [holders, *_] = site.status().holders.values()
         if len(holders) == 1:
             return holders[0]
         time.sleep(0.1)
-    raise Failed("the moving address has not exactly one holder", fix=f"{NOSPOF} status {HERE}")
+    raise Failed("the VIP has not exactly one holder", fix=f"{NOSPOF} status {HERE}")
 
 
 def lose(site: Deployment, host: str) -> tuple[History, float]:
@@ -120,7 +120,7 @@ def show(history: History, cut: float, lost: str, holder: str) -> None:
     sentence = (
         f"   {lost} lost its power under {RATE} requests a second: of {len(after.requests)} begun after that "
         f"{len(after.bad)} failed, of {len(under_way.requests)} under way {len(under_way.bad)};\n"
-        f"   the longest time between two answers was {gap_s:.2f} s, and {holder} holds the address now."
+        f"   the longest time between two answers was {gap_s:.2f} s, and {holder} holds the VIP now."
     )
     console.print(Text(sentence, style="bold"))
     failed_before = [request for request in history.bad if request.ended < cut]

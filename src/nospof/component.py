@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 from jinja2 import Environment, StrictUndefined, Template
 from pydantic import BaseModel, ConfigDict, Field
 
-from nospof.stack.marks import Folder, PlacesOn, Rank, Secret, Switch
+from nospof.stack.marks import AmongSeveral, Folder, PlacesOn, Rank, Secret, Switch
 from nospof.stack.model import Tier
 from nospof.topology import (
     ADMIN,
@@ -24,7 +24,6 @@ from nospof.topology import (
     Bind,
     Demand,
     Endpoint,
-    FloatingName,
     Host,
     Instance,
     InstanceId,
@@ -35,12 +34,14 @@ from nospof.topology import (
     Site,
     Tls,
     Topology,
+    Vip,
 )
 
 __all__ = [
     "ADMIN",
     "ONHOST",
     "OUTSIDE",
+    "AmongSeveral",
     "Bind",
     "Component",
     "Connect",
@@ -52,8 +53,6 @@ __all__ = [
     "Facts",
     "Field",
     "File",
-    "FloatingAddress",
-    "FloatingName",
     "Folder",
     "Host",
     "HostMetrics",
@@ -89,6 +88,8 @@ __all__ = [
     "Topology",
     "Tree",
     "Unit",
+    "Vip",
+    "VipNeed",
     "Wants",
     "Who",
     "token",
@@ -108,7 +109,7 @@ N = TypeVar("N", bound=Need)
 
 # --- what components want of each other ----------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class FloatingAddress(Need):
+class VipNeed(Need):
     """An address that always leads to a living host of this tier.
 
     `alive_file` holds 0 while the service lives and -1 otherwise (keepalived's track_file); `alive_check` is a command that
@@ -120,7 +121,7 @@ class FloatingAddress(Need):
     alive_check: tuple[str, ...]
 
     @property
-    def floating_name(self) -> str:
+    def vip_name(self) -> str:
         return self.name
 
 
@@ -459,9 +460,9 @@ class Context:
         """Address of `host`."""
         return self.topology.host(host).address
 
-    def floating(self, name: str) -> FloatingName:
-        """The moving address called `name`."""
-        return next(floating for floating in self.topology.floating if floating.name == name)
+    def vip(self, name: str) -> Vip:
+        """The VIP called `name`."""
+        return next(vip for vip in self.topology.vips if vip.name == name)
 
     def route(self, tier: str) -> str:
         """Loopback address under which `tier` is reached from this host."""

@@ -75,7 +75,7 @@ class Status:
 
     instances: tuple[InstanceState, ...]
     holders: Mapping[str, tuple[str, ...]]
-    """Floating name → hosts that have its address now."""
+    """Name of a VIP → hosts that have its address now."""
     problems: tuple[Problem, ...]
     databases: tuple[Database, ...] = ()
 
@@ -164,9 +164,9 @@ class Deployment:
 
     @property
     def entrance_address(self) -> str:
-        """The address visitors use: the floating one, or that of the only host with an entrance."""
-        if self.topology.floating:
-            return self.topology.floating[0].address
+        """The address visitors use: the VIP, or that of the only host with an entrance."""
+        if self.topology.vips:
+            return self.topology.vips[0].address
         return self.topology.host(self.entrance.owner.host).address if self.entrance else ""
 
     @property
@@ -199,8 +199,7 @@ class Deployment:
         answers = trips.send(self.hosts, requests)
         seen = {host: answer["addresses"] for host, answer in answers.items() if not isinstance(answer, Problem)}
         holders = {
-            floating.name: tuple(host for host, addresses in seen.items() if floating.address in addresses)
-            for floating in self.topology.floating
+            vip.name: tuple(host for host, addresses in seen.items() if vip.address in addresses) for vip in self.topology.vips
         }
         databases = agents.databases(self.topology, answers)
         views = {f"{view.tier}/{view.host}": view for database in databases for view in database.hosts}

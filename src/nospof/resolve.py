@@ -34,13 +34,13 @@ from nospof.topology import (
     OUTSIDE,
     Bind,
     Endpoint,
-    FloatingName,
     Host,
     Instance,
     InstanceId,
     Link,
     Listen,
     Topology,
+    Vip,
 )
 
 # Needs of providers' providers: a database router wants nothing, etcd may want metrics. Ten is far beyond any real chain.
@@ -108,7 +108,7 @@ class _Resolver:
             instances=graph.instances,
             endpoints=endpoints,
             links=links,
-            floating=self._floating(graph),
+            vips=self._vips(graph),
             routes=self._routes(graph),
             admin=self._admin(hosts),
             egress=self.stack.egress,
@@ -143,23 +143,24 @@ class _Resolver:
             return self.stack.admin
         return ("0.0.0.0/0",)
 
-    def _floating(self, graph: _Graph) -> tuple[FloatingName, ...]:
-        names = sorted({need.floating_name for need in graph.needs if need.floating_name})
+    def _vips(self, graph: _Graph) -> tuple[Vip, ...]:
+        names = sorted({need.vip_name for need in graph.needs if need.vip_name})
         given = [address.split("/")[0] for address in self.stack.vip]
         is_lab = all(host.address is None for host in self.stack.hosts)
         if len(given) < len(names) and (given or not is_lab):
             self.problem(
                 "S301",
                 "vip",
-                f"{len(names)} floating addresses are needed ({', '.join(names)}), {len(given)} given",
-                why="the load balancers share an address that moves; on real servers only you know which is free",
+                f"{len(names)} VIPs are needed ({', '.join(names)}), {len(given)} given",
+                why="a VIP moves between load balancers; on real servers only you know which address is free",
                 fix=f"vip: {'203.0.113.10/24' if len(names) == 1 else '[203.0.113.10/24, 203.0.113.11/24]'}",
             )
+        # The key that deployments have kept since the first version; what is allotted must not change.
         numbers = {name: self._number("floating", name) for name in names}
         # The user's addresses go by number: a tier that is added takes the next one and leaves the others theirs.
         addresses = {name: f"{LAB_NETWORK}.0.{number}" for name, number in numbers.items()}
         addresses.update(zip(sorted(names, key=lambda name: numbers[name]), given, strict=False))
-        return tuple(FloatingName(name, addresses[name], numbers[name]) for name in names)
+        return tuple(Vip(name, addresses[name], numbers[name]) for name in names)
 
     def _routes(self, graph: _Graph) -> dict[str, str]:
         tiers = sorted({need.routed_tier for need in graph.needs if need.routed_tier})

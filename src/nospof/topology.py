@@ -54,7 +54,7 @@ class Bind(Enum):
     ROUTE = "route"
     """The routed tier's own loopback address, 127.0.1.n."""
     ANY = "any"
-    """Every address, floating ones too."""
+    """Every address, VIPs too."""
 
 
 class Tls(Enum):
@@ -92,8 +92,8 @@ class Need:
     """
 
     @property
-    def floating_name(self) -> str | None:
-        """Name that gets a moving address of its own, allotted or given by the user; None = no address."""
+    def vip_name(self) -> str | None:
+        """Name that gets a VIP of its own, allotted or given by the user; None = no VIP."""
         return None
 
     @property
@@ -213,8 +213,8 @@ class Host:
 
 
 @dataclass(frozen=True)
-class FloatingName:
-    """An address that moves between hosts: "load-balancer" is 198.18.0.1, number 1 (1 to 255)."""
+class Vip:
+    """A virtual IP address, which moves between hosts: "load-balancer" is 198.18.0.1, number 1 (1 to 255)."""
 
     name: str
     address: str
@@ -231,7 +231,7 @@ class Topology:
     instances: tuple[Instance, ...]
     endpoints: tuple[Endpoint, ...]
     links: tuple[Link, ...]
-    floating: tuple[FloatingName, ...] = ()
+    vips: tuple[Vip, ...] = ()
     """Addresses that move between hosts."""
     routes: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Loopback address of each routed tier: {"database": "127.0.1.1"}."""

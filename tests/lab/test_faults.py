@@ -110,8 +110,8 @@ def test_healing_one_cut_leaves_the_other(ground: Ground) -> None:
 
 def test_address_that_moves_falls_silent_with_its_host(ground: Ground) -> None:
     """Incident: rules by the hosts' own addresses let visitors through to the address that keepalived had brought there."""
-    (floating,) = ground.topology.floating
-    ping = f"ping -q -c 1 -W 1 {floating.address} >/dev/null && echo answered || echo silent"
+    (vip,) = ground.topology.vips
+    ping = f"ping -q -c 1 -W 1 {vip.address} >/dev/null && echo answered || echo silent"
     fault = fault_of({"fault": "silent-drop", "target": "one"}, ground.topology)
     assert ground.sh("client", ping) == "answered\n"
     try:

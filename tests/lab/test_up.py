@@ -39,7 +39,7 @@ def test_first_up_ends_with_a_site_that_answers_over_https(site: LiveSite) -> No
     assert "<form" in page
 
 
-def test_site_is_reached_by_its_domain_at_the_floating_address_from_outside(site: LiveSite) -> None:
+def test_site_is_reached_by_its_domain_at_the_vip_from_outside(site: LiveSite) -> None:
     deployment = site.deployment()
     ca = (site.folder / ".nospof/certificates/ca.crt").read_bytes()
     deployment.lab.run("client", ["tee", "/root/ca.crt"], ca)

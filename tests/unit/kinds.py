@@ -17,7 +17,7 @@ class MovingAddress(c.Need):
     name: str
 
     @property
-    def floating_name(self) -> str:
+    def vip_name(self) -> str:
         return self.name
 
 

@@ -31,6 +31,14 @@ def test_stack_file_of_the_readme_is_the_example() -> None:
     assert example in (ROOT / "README.md").read_text()
 
 
+def test_what_moves_between_load_balancers_has_one_name() -> None:
+    """Incident: a reader met a moving, a floating, a virtual address and a VIP, and took them for four things."""
+    texts = [*WRITTEN, *(path for folder in ("src", "examples") for path in (ROOT / folder).rglob("*.py"))]
+    others = re.compile(r"(moving|floating|shared|virtual) +address|address that moves", re.IGNORECASE)
+    found = {str(path.relative_to(ROOT)): others.findall(path.read_text()) for path in texts}
+    assert {path: words for path, words in found.items() if words} == {}
+
+
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_lead_somewhere(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)

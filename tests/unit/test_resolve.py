@@ -306,7 +306,7 @@ def test_hosts_that_come_and_go_never_change_anybodys_number_or_address(
     assert numbers[2] == numbers[0]
     everybody = {**numbers[0], **numbers[1]}
     assert len(set(everybody.values())) == len(everybody)
-    assert before.topology.floating == after.topology.floating
+    assert before.topology.vips == after.topology.vips
     assert before.topology.routes == after.topology.routes
 
 
@@ -327,13 +327,13 @@ def test_balancer_tier_that_is_added_leaves_the_other_its_given_address() -> Non
 
     after = resolved(hosts, second, first, web, vip=("192.0.2.10/24", "192.0.2.11/24"), allotment=before.allotment)
 
-    assert {one.name: one.address for one in after.topology.floating} == {"m-second": "192.0.2.10", "a-first": "192.0.2.11"}
+    assert {one.name: one.address for one in after.topology.vips} == {"m-second": "192.0.2.10", "a-first": "192.0.2.11"}
 
 
-def test_lab_gives_floating_addresses_that_no_host_has() -> None:
+def test_lab_gives_vips_that_no_host_has() -> None:
     made = topology("a:a b:b", tier("one", "balancer", "a", "web"), tier("web", "web", "b"))
 
-    assert [(one.name, one.address, one.number) for one in made.floating] == [("one", "198.18.0.1", 1)]
+    assert [(one.name, one.address, one.number) for one in made.vips] == [("one", "198.18.0.1", 1)]
 
 
 def test_what_is_chosen_once_is_the_first_host_for_ever() -> None:

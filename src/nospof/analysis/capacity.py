@@ -2,7 +2,7 @@
 
 The unit is visitors' requests a second (QPS) everywhere: an instance of the database "carries 300 QPS" when it has its part in
 300 answers a second, however many statements that takes. How many instances work at a time is derived: as many as there are,
-but only one where there is one primary, or one virtual address to be held; of spare hosts one, when no other is left.
+but only one where there is one primary, or one VIP to be held; of spare hosts one, when no other is left.
 
 Limits: an instance is taken to carry as much beside others on its host as alone, a spare host in several tiers as much in each;
 requests are taken to be spread evenly over the instances that are left.
@@ -124,7 +124,7 @@ def _most_at_work(topology: Topology, tier: str) -> int | None:
     if any(isinstance(component_of(member).redundancy, OnePrimary) for member in topology.of_tier(tier)):
         return 1
     demands = [demand for instance in topology.instances for demand in instance.demands if demand.by.tier == tier]
-    addresses = {demand.need.floating_name for demand in demands} - {None}
+    addresses = {demand.need.vip_name for demand in demands} - {None}
     return len(addresses) or None
 
 

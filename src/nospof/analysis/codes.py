@@ -29,6 +29,7 @@ CODES: dict[str, Code] = {
     "F105": Code(Severity.WARNING, "SSH is open to the whole world."),
     "F106": Code(Severity.WARNING, "Users' data crosses the network unencrypted."),
     "F107": Code(Severity.WARNING, "A protection that is on by default is switched off."),
+    "F108": Code(Severity.NOTE, "Visitors' browsers do not trust the certificate."),
     "F201": Code(Severity.WARNING, "A tier has a single host."),
     "F202": Code(Severity.WARNING, "All hosts of a tier are in one zone."),
     "F203": Code(Severity.WARNING, "The copies of the data are not in three zones."),

@@ -59,6 +59,8 @@ def _single(
     names = [one.component for one in topology.on_host(part.name) if str(one.id) in alone]
     if names:
         what += f"; {listed(names)} on it alone {'does' if len(names) == 1 else 'do'} the same"
+    if is_host:
+        what += f"; so does zone {topology.host(part.name).zone}, which it is in"
     only = [
         one.id.tier
         for one in topology.on_host(part.name)
@@ -91,8 +93,8 @@ def _pairs(stack: Stack, made: Structure, spofs: Collection[Part]) -> Iterator[P
 
 def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
     singles = [f"the name {stack.domain} in DNS", "the network between the hosts: a cut between two that live"]
-    if topology.floating:
-        singles.append("the one layer-2 network in which a floating address can move")
+    if topology.vips:
+        singles.append("the one layer-2 network in which the VIP can move")
     singles.append("the folder .nospof beside this file: secrets and the CA's key, without which nothing is changed or renewed")
     singles.append("a bad release, which every host gets")
     return finding(
@@ -123,10 +125,10 @@ def _of_the_year(stack: Stack, topology: Topology, made: Structure) -> Problem:
     dearest = listed(f"{part} ({_minutes(spent)})" for part, spent in list(worst.by_part_min.items())[:MOST_DEAR])
     moving = "measured" if worst.is_moving_measured else "partly assumed"
     why = (
-        f"of {worst.goal.value}: {_minutes(worst.failing_min)} because too much is lost at once (rates assumed), "
-        f"{_minutes(worst.stuck_min)} because others should take over and do not (1 of {1 / (1 - assumed.coverage):.0f} times, "
-        f"assumed: the number that decides), {_minutes(worst.moving_min)} while they take over ({moving}); "
-        f"what costs most: {dearest}"
+        f"of the time in which {worst.goal.fails}: {_minutes(worst.failing_min)} because too much is lost at once (rates "
+        f"assumed), {_minutes(worst.stuck_min)} because others should take over and do not "
+        f"(1 of {1 / (1 - assumed.coverage):.0f} times, assumed: the number that decides), "
+        f"{_minutes(worst.moving_min)} while they take over ({moving}); what costs most: {dearest}"
     )
     fix = "nothing to do in this file: what was assumed stands in docs/reference/availability.md; nospof prove tries it"
     return finding(stack, "F214", "tiers", f"expected in a year: {told}", why=why, fix=fix)

@@ -40,10 +40,12 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             "F103",
             "tiers",
             "nothing watches the stack",
-            why="the first failure costs the redundancy, the second the site; between them somebody has to hear of the first",
+            why="a failure that others make up for is noticed by nobody, and the next one takes the site down; of one that "
+            "nothing makes up for the visitors are the first to know",
             fix=f"nothing to do in this file yet: have a service outside ask https://{stack.domain}/ every minute, and "
             "nospof status run by a timer: it ends with 0 only while all is well",
         )
+    yield from _unknown_authority(stack, topology)
     yield finding(
         stack,
         "F104",
@@ -52,6 +54,21 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
         why="visitors without IPv4 reach it through their provider's translation, which you cannot watch",
         fix="nothing to do in this file: nospof does not configure IPv6 yet",
     )
+
+
+def _unknown_authority(stack: Stack, topology: Topology) -> Iterator[Problem]:
+    """What visitors see of HTTPS: all certificates are the stack's own CA's."""
+    if any(link.source == OUTSIDE and link.target.listen.tls is not Tls.NONE for link in topology.links):
+        yield finding(
+            stack,
+            "F108",
+            "domain",
+            f"visitors' browsers warn of https://{stack.domain}/: the stack's own authority (CA) signs its certificate",
+            why="no browser knows that CA; a customer who is told to click the warning away cannot tell an attacker from you",
+            fix="nothing to do in this file yet: nospof gets no certificate of a public authority; who is to trust the stack's "
+            "own imports it (docs/how-to/trust-the-ca.md); for everybody else something in front that has a public "
+            "certificate, and trusts that CA, must hand the visitors on",
+        )
 
 
 def _without_https(stack: Stack, topology: Topology) -> Iterator[Problem]:

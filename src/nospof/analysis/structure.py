@@ -156,7 +156,7 @@ class _Builder:
         holders = [
             self._is_dead(provider.id)
             for provider in self.topology.on_host(owner.host)
-            if any(demand.by == owner and demand.need.floating_name for demand in provider.demands)
+            if any(demand.by == owner and demand.need.vip_name for demand in provider.demands)
         ]
         return _any("", (self._fails(goal, site, owner), *holders))
 
@@ -246,6 +246,8 @@ class _Builder:
     def _with_primary(self, goal: Goal, how: OnePrimary, primary: Instance, members: tuple[Instance, ...]) -> Condition:
         """It neither goes on with `primary` as it was, nor with another in its place."""
         others = sorted((one for one in members if one.id != primary.id), key=lambda one: (one.rank is Rank.WITNESS, one.id))
+        if not others:
+            return self._is_dead(primary.id)
         voters = [self._is_dead(one.id) for one in others[: how.most_voters]]
         goes_alone = len(others) < how.most_voters if how.goes_alone is None else how.goes_alone
         no_majority = self._no_majority(self._agreeing(primary))

@@ -171,7 +171,7 @@ def up(stack: Stack = DEFAULT) -> None:
 
 @app.command()
 def status(stack: Stack = DEFAULT, json: Json = False) -> None:
-    """Show how every part is now, and who holds the shared address."""
+    """Show how every part is now, and who holds the VIP."""
     from nospof.cli import status as command
 
     raise typer.Exit(command.run(stack, as_json=json))

@@ -16,7 +16,7 @@ from nospof.apply.state import UNHEALED, State
 from nospof.cli.screen import console, moment, phases
 from nospof.cli.stack_argument import running
 from nospof.deployment import Deployment, InstanceState, Status
-from nospof.topology import FloatingName
+from nospof.topology import Vip
 
 STYLES = {"ok": "green", "failed": "red", "unknown": "yellow"}
 
@@ -44,7 +44,7 @@ def unhealed_lines(state: State) -> list[str]:
 
 
 def exit_code(status: Status) -> int:
-    """1 when something failed or an address has not exactly one holder, 3 when something is unknown, else 0."""
+    """1 when something failed or a VIP has not exactly one holder, 3 when something is unknown, else 0."""
     if any(state.health == "failed" for state in status.instances):
         return 1
     if any(database.health == "failed" for database in status.databases):
@@ -67,12 +67,12 @@ def as_document(site: Deployment, status: Status) -> dict[str, Any]:
         "url": site.url,
         "vips": [
             {
-                "name": floating.name,
-                "address": floating.address,
-                "holder": status.holders[floating.name][0] if len(status.holders[floating.name]) == 1 else None,
-                "holders": list(status.holders[floating.name]),
+                "name": vip.name,
+                "address": vip.address,
+                "holder": status.holders[vip.name][0] if len(status.holders[vip.name]) == 1 else None,
+                "holders": list(status.holders[vip.name]),
             }
-            for floating in site.topology.floating
+            for vip in site.topology.vips
         ],
         "tiers": tiers,
         "databases": [_database_document(database) for database in status.databases],
@@ -119,8 +119,8 @@ def _database_document(database: Database) -> dict[str, Any]:
 
 def _show(site: Deployment, status: Status) -> None:
     databases = {database.tier: database for database in status.databases}
-    for floating in site.topology.floating:
-        console.print(_held(floating, status))
+    for vip in site.topology.vips:
+        console.print(_held(vip, status))
     for tier, states in groupby(status.instances, key=lambda state: state.tier):
         console.print(Text(tier, style="bold"))
         for state in states:
@@ -187,16 +187,16 @@ def _failover(one: Failover) -> str:
     return f"{moment(one.at)}  {one.origin} to {one.to}: {one.why}{loss}; {phases(one.ms)}"
 
 
-def _held(floating: FloatingName, status: Status) -> Text:
-    """Who has the address. Nobody is certain only when every host answered."""
-    holders = status.holders[floating.name]
+def _held(vip: Vip, status: Status) -> Text:
+    """Who has the VIP. Nobody is certain only when every host answered."""
+    holders = status.holders[vip.name]
     if len(holders) == 1:
         said, style = holders[0], "green"
     elif holders:
         said, style = f"{' AND '.join(holders)}: it must be one alone", "red"
     else:
         said, style = ("nobody that answers", "yellow") if status.problems else ("nobody", "red")
-    return Text.assemble((f"{floating.name} address {floating.address}", "bold"), "  held by ", (said, style))
+    return Text.assemble((f"{vip.name} VIP {vip.address}", "bold"), "  held by ", (said, style))
 
 
 def _summary(status: Status) -> Text:

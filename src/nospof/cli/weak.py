@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from nospof.analysis.losses import single_points
-from nospof.analysis.structure import Goal, Kind, structure
+from nospof.analysis.structure import Kind, Structure, structure
 from nospof.explain.weak import Goals, WeakSpots
-from nospof.topology import InstanceId, Topology
+from nospof.topology import Topology
 
 
 def weak_spots(topology: Topology) -> WeakSpots:
-    """Every single point of failure of `topology`: the hosts and zones of F210 and F211, and the instances on them. Pure."""
+    """Every single point of failure of `topology`: all hosts, zones and instances that alone take a goal down. Pure."""
     made = structure(topology)
-    spots = single_points(topology, made)
-    instances: dict[InstanceId, list[Goal]] = defaultdict(list)
-    for goal in made.goals:
-        alone = {part.name for part in made.single(goal) if part.kind == Kind.PROCESS}
-        for instance in topology.instances:
-            if str(instance.id) in alone:
-                instances[instance.id].append(goal)
+    instances = {str(instance.id): instance.id for instance in topology.instances}
     return WeakSpots(
-        {part.name: _named(goals) for part, goals in spots.items() if part.kind == Kind.HOST},
-        {part.name: _named(goals) for part, goals in spots.items() if part.kind == Kind.ZONE},
-        {instance: _named(goals) for instance, goals in instances.items()},
+        _alone(made, Kind.HOST),
+        _alone(made, Kind.ZONE),
+        {instances[name]: goals for name, goals in _alone(made, Kind.PROCESS).items()},
     )
 
 
-def _named(goals: tuple[Goal, ...] | list[Goal]) -> Goals:
-    return tuple(goal.value for goal in goals)
+def _alone(made: Structure, kind: Kind) -> dict[str, Goals]:
+    """The parts of one kind that alone take a goal down, each with its goals."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for goal in made.goals:
+        for part in sorted(made.single(goal)):
+            if part.kind == kind:
+                found[part.name].append(goal.value)
+    return {name: tuple(found[name]) for name in sorted(found)}

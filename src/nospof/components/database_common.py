@@ -31,6 +31,11 @@ _MODES = {
     "what it wrote in that time is lost with it.",
 }
 
+_WITNESS = (
+    " A witness is a voter that keeps a copy and acknowledges writes, but serves nobody and is never primary by choice: with "
+    "it the loss of one host still leaves two copies, so that writes need not wait."
+)
+
 
 class DatabaseSettings(c.Settings):
     """What the stack file may say of a tier of any product."""
@@ -52,7 +57,7 @@ class DatabaseSettings(c.Settings):
         le=100_000,
         description="Connections each server takes from each application; some more are kept for the agent.",
     )
-    durability: Literal["disk", "memory"] = c.Field(
+    durability: Annotated[Literal["disk", "memory"], c.AmongSeveral()] = c.Field(
         "disk", description="What a replica's acknowledgement says: the write is on its disk, or in its memory only (faster)."
     )
     failover: Literal["lossless", "available"] | None = c.Field(
@@ -60,7 +65,7 @@ class DatabaseSettings(c.Settings):
         description="When no copy acknowledges: lossless stops writes, available lets the primary go on alone. "
         "Default: lossless where two copies acknowledge, so that one loss stops nothing.",
     )
-    timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
+    timers: Annotated[Literal["lan-fast", "lan", "lan-safe", "cloud"], c.AmongSeveral()] = c.Field(
         "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
     )
     notify_webhook: Annotated[str | None, c.Secret()] = c.Field(
@@ -156,15 +161,17 @@ class Database(c.Component[S]):
         voters = min(MOST_VOTERS, len(members) - 1)
         return (
             f"All writes go to one server, the primary. A write is acknowledged to the application when one of {voters} voters "
-            f"has it {memory}: a voter is a copy whose word counts. The stack's agents decide which copies these are."
+            f"has it {memory}: a voter is a copy whose word counts. The stack's agents decide which copies these are. There "
+            "are two so that one may be away: the other goes on acknowledging, so that writes go on. When the primary is lost, "
+            "both are asked, and a copy that has all that either has takes its place."
             if voters > 1
             else "All writes go to one server, the primary. A write is acknowledged to the application when the other copy "
             f"has it {memory}.",
             _MODES[self._failover(len(members))],
             (
                 f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost "
-                "and replaced by a copy that has every acknowledged write; a witness keeps a copy and has a vote, "
-                "but serves nobody."
+                "and replaced by a copy that has every acknowledged write."
+                + (_WITNESS if any(one.rank is c.Rank.WITNESS for one in members) else "")
             ),
         )
 

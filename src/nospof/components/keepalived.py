@@ -1,10 +1,10 @@
-"""keepalived: moves a virtual IP address to a living host (VRRP version 3, unicast between the hosts of a tier).
+"""keepalived: moves a virtual IP address (VIP) to a living host (VRRP version 3, unicast between the hosts of a tier).
 
-Each host says every `advert_ms` that it holds the address. Who hears nothing for three times that long takes it over, and who
+Each host says every `advert_ms` that it holds the VIP. Who hears nothing for three times that long takes it over, and who
 comes back does not take it away again. The holder gives it up at once when the service's alive file stops saying 0, and within
 some 3 s when the service is there but does not answer.
 
-Limits: hosts must share a layer-2 network (clouds that ignore gratuitous ARP need another provider of FloatingAddress); VRRP 3
+Limits: hosts must share a layer-2 network (clouds that ignore gratuitous ARP need another provider of VipNeed); VRRP 3
 has no password, so that the firewall and the hop limit of 255 decide who may speak. `track_process` is not used: the kernel's
 process connector works in the first network namespace only.
 
@@ -37,10 +37,10 @@ class KeepalivedSettings(c.Settings):
 
 @dataclass(frozen=True)
 class Address:
-    """One moving address as this host sees it."""
+    """One VIP as this host sees it."""
 
-    need: c.FloatingAddress
-    floating: c.FloatingName
+    need: c.VipNeed
+    vip: c.Vip
     priority: int
     peers: tuple[str, ...]
 
@@ -52,19 +52,17 @@ class Address:
 class Keepalived(c.Component[KeepalivedSettings]):
     name = "keepalived"
     missed_s = 0.3
-    about = "It moves a virtual IP address to a host that is alive; the hosts agree on the holder by VRRP."
+    about = "It moves a virtual IP address (VIP) to a host that is alive; the hosts agree on the holder by VRRP."
     why = "A name in DNS leads to one address for minutes or hours. That address must not be lost together with one machine."
-    when_lost = (
-        "The hosts that hear no sign of life any more take the address over; who comes back does not take it away again."
-    )
+    when_lost = "The hosts that hear no sign of life any more take the VIP over; who comes back does not take it away again."
     packages = ("keepalived", "iproute2")
-    provides = (c.FloatingAddress,)
+    provides = (c.VipNeed,)
     listens = (c.Listen("vrrp", c.Protocol.VRRP),)
     connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers", is_required=False),)
     touch_last_if = (HOLDS_ADDRESS,)
 
     def parts(self, here: c.Context) -> c.Parts:
-        addresses = [self._address(here, need) for need in self.needs(c.FloatingAddress)]
+        addresses = [self._address(here, need) for need in self.needs(c.VipNeed)]
         text = here.template(TEXT, addresses=addresses, advert_s=f"{self.settings.advert_ms / 1000:g}")
         config = c.File(CONFIG, text, check=("/bin/sh", "-c", CHECK))
         holds = c.File(HOLDS_ADDRESS, here.template(HOLDS, addresses=addresses), mode=0o755, for_units=())
@@ -72,13 +70,13 @@ class Keepalived(c.Component[KeepalivedSettings]):
         # Never RELOAD: keepalived 2.3.3 then sets its limit of realtime to 0 and is killed a second later.
         return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", drop_in=drop_in),))
 
-    def _address(self, here: c.Context, need: c.FloatingAddress) -> Address:
+    def _address(self, here: c.Context, need: c.VipNeed) -> Address:
         me = self.id.host
         others = [peer.owner.host for peer in here.targets("peers") if _rank(here, peer.owner, need) is not None]
         order = sorted([me, *others], key=lambda host: (_is_spare(here, c.InstanceId(self.id.tier, host), need), host))
         # Steps as wide as there is room for: the wider, the less often two hosts start to take over at the same moment.
         priority = HIGHEST_PRIORITY - order.index(me) * (HIGHEST_PRIORITY // len(order))
-        return Address(need, here.floating(need.name), priority, tuple(here.address(host) for host in sorted(others)))
+        return Address(need, here.vip(need.name), priority, tuple(here.address(host) for host in sorted(others)))
 
 
 def _rank(here: c.Context, provider: c.InstanceId, need: c.Need) -> c.Rank | None:
@@ -106,20 +104,20 @@ global_defs {
     vrrp_garp_master_repeat 5
     vrrp_garp_master_delay 1
     vrrp_garp_master_refresh 60
-    # After both held the address for a moment.
+    # After both held the VIP for a moment.
     vrrp_garp_lower_prio_repeat 5
     vrrp_higher_prio_send_advert true
 }
 {% for address in addresses if not address.peers %}
 
-# Nobody to take {{ address.floating.address }} over: it stays here.
+# Nobody to take {{ address.vip.address }} over: it stays here.
 static_ipaddress {
-    {{ address.floating.address }}/32 dev {{ here.facts.interface }}
+    {{ address.vip.address }}/32 dev {{ here.facts.interface }}
 }
 {% endfor %}
 {% for address in addresses if address.peers %}
 
-# 0 in this file is alive, anything else gives the address up at once. Until the service has said that it lives, it does not.
+# 0 in this file is alive, anything else gives the VIP up at once. Until the service has said that it lives, it does not.
 track_file {{ address.need.name }}_lives {
     file {{ address.need.alive_file }}
     weight 0
@@ -136,11 +134,11 @@ vrrp_script {{ address.need.name }}_answers {
 }
 
 vrrp_instance {{ address.need.name }} {
-    # All start as BACKUP: who comes back does not take the address away again.
+    # All start as BACKUP: who comes back does not take the VIP away again.
     state BACKUP
     nopreempt
     interface {{ here.facts.interface }}
-    virtual_router_id {{ address.floating.number }}
+    virtual_router_id {{ address.vip.number }}
     priority {{ address.priority }}
     advert_int {{ advert_s }}
     unicast_src_ip {{ here.host.address }}
@@ -157,7 +155,7 @@ vrrp_instance {{ address.need.name }} {
         {{ address.need.name }}_answers
     }
     virtual_ipaddress {
-        {{ address.floating.address }}/32 dev {{ here.facts.interface }}
+        {{ address.vip.address }}/32 dev {{ here.facts.interface }}
     }
 }
 {% endfor %}
@@ -174,9 +172,9 @@ RestartSec=100ms
 RuntimeDirectory=nospof
 RuntimeDirectoryPreserve=yes
 {% for address in addresses %}
-# A killed keepalived leaves the address behind, and two hosts would answer for it.
-{% set remove = "ip address show to " ~ address.floating.address ~ "/32 | grep -q inet && ip address del "
-   ~ address.floating.address ~ "/32 dev " ~ here.facts.interface ~ " || true" %}
+# A killed keepalived leaves the VIP behind, and two hosts would answer for it.
+{% set remove = "ip address show to " ~ address.vip.address ~ "/32 | grep -q inet && ip address del "
+   ~ address.vip.address ~ "/32 dev " ~ here.facts.interface ~ " || true" %}
 ExecStartPre=-/bin/sh -c '{{ remove }}'
 ExecStopPost=-/bin/sh -c '{{ remove }}'
 {% endfor %}
@@ -207,8 +205,8 @@ UMask=0077
 # The checker refuses a file to track that is not there, as it is before the first start.
 HOLDS = """\
 #!/bin/sh
-# Written by nospof: exits 0 when this host holds a virtual address.
-for address in{% for address in addresses %} {{ address.floating.address }}{% endfor %}; do
+# Written by nospof: exits 0 when this host holds a VIP.
+for address in{% for address in addresses %} {{ address.vip.address }}{% endfor %}; do
     ip -4 address show to "$address/32" | grep -q inet && exit 0
 done
 exit 1

@@ -109,7 +109,7 @@ class Ground:
         holders = self.deployment.status().holders
         names = [name] if name else sorted(holders)
         if len(names) != 1 or names[0] not in holders:
-            raise WrongInput("name the address whose holder is meant", fix=f"one of: {', '.join(sorted(holders)) or '(none)'}")
+            raise WrongInput("name the VIP whose holder is meant", fix=f"one of: {', '.join(sorted(holders)) or '(none)'}")
         return _the_one(list(holders[names[0]]), f"holder of {names[0]}")
 
 

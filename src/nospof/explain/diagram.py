@@ -16,7 +16,7 @@ from itertools import zip_longest
 from nospof.explain.layers import Call, Layers
 from nospof.explain.weak import MARK, NO_MARKS, WeakSpots
 from nospof.explain.words import by_target, counted, spoken
-from nospof.topology import FloatingName, Host, Instance, Rank, Topology
+from nospof.topology import Host, Instance, Rank, Topology, Vip
 
 WIDTH = 100
 BOX = 32
@@ -27,7 +27,7 @@ INDENT = 5
 
 SIGNS = {
     MARK: "single point of failure",
-    "◆": "moves between hosts",
+    "◆": "virtual IP address (VIP)",
     "+": "a tier needs it",
     "↔": "among themselves",
     "↓": "on these hosts",
@@ -60,8 +60,8 @@ class _Picture:
         if visits:
             yield f"{'visitors':>{INDENT + 5}}"
             yield from _arrow([f"{tier}   {spoken(links)}" for tier, links in by_target(visits)])
-        for floating in self.topology.floating:
-            yield from _marked("◆", f"{floating.name} {floating.address}, {self._holders(floating)}")
+        for vip in self.topology.vips:
+            yield from _marked("◆", f"{vip.name} {vip.address}, {self._holders(vip)}")
         yield ""
         if self._has_columns:
             names = [_cut(f" ─ {self._zone(zone)} ".ljust(self._width, "─"), self._width) for zone in zones]
@@ -104,8 +104,8 @@ class _Picture:
         columns = len(self.layers.zones) if self._has_columns else 3
         return min(BOX, (WIDTH - GAP * (columns - 1)) // columns)
 
-    def _holders(self, floating: FloatingName) -> str:
-        normal, spare = self.layers.holders(floating)
+    def _holders(self, vip: Vip) -> str:
+        normal, spare = self.layers.holders(vip)
         if not spare:
             return f"held by {_either(normal)}"
         return f"held by {_either(normal)}, as last resort by {_either(spare)}"

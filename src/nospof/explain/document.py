@@ -6,7 +6,7 @@ is handed in. Where it was not, the document says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,20 +91,27 @@ class _Design:
         visits = by_target(self.layers.visits())
         if not visits:
             return "Nobody from outside can call it."
-        floating = {one.name: one.address for one in self.layers.topology.floating}
+        vips = {one.name: one.address for one in self.layers.topology.vips}
         ways = [
-            f"{code(tier)}" + (f" at the moving address {code(floating[tier])}" if tier in floating else "")
+            f"{code(tier)}" + (f" at the virtual IP address (VIP) {code(vips[tier])}" if tier in vips else "")
             for tier, _ in visits
         ]
         return f"Visitors come in through {listed(ways)}."
 
     def _redundancy_sentence(self) -> str:
-        spots = [*self._spots.hosts, *(f"zone {zone}" for zone in self._spots.zones)]
+        hosts = self._spots.hosts
+        explained = {zone for zone in self._spots.zones if self._weak_hosts(zone)}
+        spots = [*map(code, hosts), *(f"zone {code(zone)}" for zone in self._spots.zones if zone not in explained)]
         if spots:
-            return f"It has single points of failure: {listed([code(spot) for spot in spots])}."
+            zones = f", and with {'it' if len(hosts) == 1 else 'them'} {_zones(explained)}" if explained else ""
+            return f"It has single points of failure: {listed(spots)}{zones}."
         if self.weak is None:
             return "No tier rests on a single host or a single zone."
         return "No single host, zone or instance takes it down."
+
+    def _weak_hosts(self, zone: str) -> list[str]:
+        """The hosts in `zone` that alone take the site down, for which the zone does, too."""
+        return sorted(name for name in self._spots.hosts if self.layers.topology.host(name).zone == zone)
 
     def _picture(self) -> Picture:
         return Picture(layout(self.layers.topology, self._spots), diagram(self.layers.topology, self._spots))
@@ -119,14 +126,14 @@ class _Design:
             )
 
     def _arrivals(self) -> Iterator[str]:
-        floating = {one.name: one for one in self.layers.topology.floating}
+        vips = {one.name: one for one in self.layers.topology.vips}
         for tier, links in by_target(self.layers.visits()):
-            if tier in floating:
-                normal, spare = self.layers.holders(floating[tier])
+            if tier in vips:
+                normal, spare = self.layers.holders(vips[tier])
                 last = f", as last resort {listed([code(host) for host in spare], 'or')}" if spare else ""
                 yield (
                     f"The visitor's browser has {code(self.layers.topology.domain)} looked up in DNS, which must lead to "
-                    f"{code(floating[tier].address)}. That virtual IP address (VIP) is held by "
+                    f"{code(vips[tier].address)}. That VIP is held by "
                     f"{listed([code(host) for host in normal], 'or')}{last}."
                 )
             encrypted = [link for link in links if link.target.listen.tls is not Tls.NONE]
@@ -157,7 +164,9 @@ class _Design:
     def _weak(self) -> Iterator[Paragraph | Table]:
         spots = self._spots
         rows = [("host", code(name), listed(goals)) for name, goals in sorted(spots.hosts.items())]
-        rows += [("zone", code(name), listed(goals)) for name, goals in sorted(spots.zones.items())]
+        for name, goals in sorted(spots.zones.items()):
+            inside = self._weak_hosts(name)
+            rows.append(("zone", code(name) + (f", with {listed(map(code, inside))}" if inside else ""), listed(goals)))
         rows += [("instance", code(str(name)), listed(goals)) for name, goals in sorted(spots.instances.items())]
         if rows:
             yield Paragraph("While one of these is away, the promises beside it are broken: serve (pages are answered), write "
@@ -197,18 +206,22 @@ class _Design:
         lines = [
             ("nospof check", "what is unsafe, with line, reason and fix"),
             ("nospof up", "make the hosts as the stack file says"),
-            ("nospof status", "how every part is now, and who holds the address"),
+            ("nospof status", "how every part is now, and who holds the VIP"),
         ]
-        if self.layers.topology.routes:
+        if any(self._can_be_primary(tier) > 1 for tier in self.layers.topology.routes):
             lines.append(("nospof switchover", "another host becomes the database's primary, as planned"))
-        victim = self.layers.topology.hosts[0].name
-        if all(host.is_lab for host in self.layers.topology.hosts):
-            lines += [(f"nospof lab off {victim}", "a drill: take a host's power away, and see whether the site answers"),
-                      (f"nospof lab on {victim}", "give it back, and look whether all is redundant again")]  # fmt: skip
+        lines += [("nospof drill --list", "what can be broken on purpose, under load; all of it is healed again"),
+                  ("nospof prove --plan", "the drills that settle what this page says, and what is foretold of each"),
+                  ("nospof prove", "run them, and compare what visitors saw with what was foretold")]  # fmt: skip
         yield Commands(tuple(lines))
-        yield Paragraph(
-            "Take away one host of each tier in turn, then a zone, under load, and compare with what this page says."
-        )
+
+    def _can_be_primary(self, tier: str) -> int:
+        return sum(one.rank is not Rank.WITNESS for one in self.layers.topology.of_tier(tier))
+
+
+def _zones(names: Iterable[str]) -> str:
+    found = sorted(names)
+    return f"zone{'s' if len(found) > 1 else ''} {listed(map(code, found))}"
 
 
 def _way(link: Link) -> str:

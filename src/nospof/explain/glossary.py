@@ -21,7 +21,7 @@ MEANINGS = {
     "TLS": "Transport Layer Security: encryption of a connection, with proof of who is at the other end; mutual: at both ends.",
     "UDP": "User Datagram Protocol: single packets, without a connection.",
     "VIP": "virtual IP address: one that belongs to no host for good and moves to one that is alive.",
-    "VRRP": "Virtual Router Redundancy Protocol: how hosts agree on who holds a virtual IP address.",
+    "VRRP": "Virtual Router Redundancy Protocol: how hosts agree on who holds a VIP.",
     "WSGI": "Web Server Gateway Interface: how Python web applications are called.",
 }
 

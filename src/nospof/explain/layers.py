@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nospof.explain.words import by_target, is_implied, measures, spoken, target_tier
-from nospof.topology import OUTSIDE, Demand, FloatingName, Host, Instance, Link, Rank, Topology
+from nospof.topology import OUTSIDE, Demand, Host, Instance, Link, Rank, Topology, Vip
 
 UNREACHED = 1000
 
@@ -93,12 +93,12 @@ class Layers:
         """What runs on `host` because something else needs it."""
         return [one for one in self.topology.on_host(host) if is_implied(one)]
 
-    def holders(self, floating: FloatingName) -> tuple[list[str], list[str]]:
-        """The hosts that may have a moving address, and those that have it as last resort."""
+    def holders(self, vip: Vip) -> tuple[list[str], list[str]]:
+        """The hosts that may have a VIP, and those that have it as last resort."""
         ranks: dict[str, set[Rank]] = defaultdict(set)
         for one in self.topology.instances:
             for demand in one.demands:
-                if demand.need.floating_name == floating.name:
+                if demand.need.vip_name == vip.name:
                     ranks[one.id.host].add(demand.rank)
         normal = [host for host, found in sorted(ranks.items()) if Rank.NORMAL in found]
         return normal, [host for host, found in sorted(ranks.items()) if Rank.NORMAL not in found]

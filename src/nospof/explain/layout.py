@@ -230,12 +230,12 @@ class _Layout:
 
     def _pills(self, y: float) -> list[Pill]:
         visits = dict(by_target(self.layers.visits()))
-        floating = {one.name: one for one in self.layers.topology.floating}
+        vips = {one.name: one for one in self.layers.topology.vips}
         texts: list[tuple[str, list[tuple[str, str, bool]]]] = []
-        for tier in [*visits, *(name for name in floating if name not in visits)]:
+        for tier in [*visits, *(name for name in vips if name not in visits)]:
             parts = [(tier, "name", True)]
-            if tier in floating:
-                parts.append((f"◆ {floating[tier].address}", "vip", True))
+            if tier in vips:
+                parts.append((f"◆ {vips[tier].address}", "vip", True))
             parts += [(" · ".join(ways(visits[tier])), "muted", False)] if tier in visits else []
             texts.append((tier, parts))
         widths = [sum(text_width(words, 12, is_bold=bold) + 14 for words, _, bold in parts) + 14 for _, parts in texts]
@@ -285,8 +285,8 @@ class _Layout:
                 yield style.value, meaning
         if any(wire.is_unencrypted for wire in wires):
             yield "unencrypted", "not encrypted"
-        if self.layers.topology.floating:
-            yield "◆", "address that moves between hosts"
+        if self.layers.topology.vips:
+            yield "◆", "virtual IP address (VIP): moves to a host that lives"
         if self.layers.providers:
             yield "+", "comes along because a tier needs it"
         if self.weak:

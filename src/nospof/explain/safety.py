@@ -12,6 +12,7 @@ from nospof.stack.problems import Problem, worst_first
 from nospof.stack.words import listed
 from nospof.topology import ADMIN, OUTSIDE, Endpoint, Link, Tls, Topology
 
+EVERYBODY = "0.0.0.0/0"
 TLS_WORDS = {
     Tls.NONE: "not encrypted",
     Tls.SERVER: "TLS, the server proves who it is",
@@ -54,7 +55,14 @@ def _security(topology: Topology) -> Iterator[Block]:
         yield Paragraph(
             f"The stack has a certificate authority (CA) of its own; {counted(len(certified - {OUTSIDE, ADMIN}), 'instance')} "
             "carry a certificate of it with the names of their host and tier. The CA's key stays on the machine that "
-            f"{code('nospof up')} is run on. A browser trusts the site only once it was told to trust this CA."
+            f"{code('nospof up')} is run on."
+        )
+    if any(link.source == OUTSIDE and link.target.listen.tls is not Tls.NONE for link in crossing):
+        yield Paragraph(
+            "Visitors' browsers do not know this CA and warn until they are told to trust it. Your own machines you can tell: "
+            f"the CA's certificate is {code('.nospof/certificates/ca.crt')} beside the stack file, and "
+            f"{code('docs/how-to/trust-the-ca.md')} says how. Customers you cannot: they need a certificate that a public "
+            f"authority signed, which nospof does not get yet ({code('F108')}, above)."
         )
     yield Paragraph(
         f"Passwords between the parts are made once, are kept in {code('.nospof/')} beside the stack file, readable by its "
@@ -79,8 +87,17 @@ def _firewall(topology: Topology) -> Iterator[Block]:
         yield Paragraph(
             f"Out of the hosts only the stack itself may be called, and {listed(map(code, egress)) or 'nothing else'}."
         )
-    admins = listed(map(code, topology.admin)) or "nobody, as far as the stack file tells"
-    yield Paragraph(f"Administrators may come in from {admins}.")
+    yield Paragraph(_administrators(topology))
+
+
+def _administrators(topology: Topology) -> str:
+    if topology.admin:
+        where = "everywhere" if EVERYBODY in topology.admin else listed(map(code, topology.admin))
+        return f"Administrators may come in by SSH from {where}."
+    return (
+        f"The stack file names no network for administrators ({code('admin')}), so that SSH is open to nobody. A host in the "
+        f"lab is entered from this machine, not over the network: {code('nospof shell HOST')}."
+    )
 
 
 def _rules(topology: Topology) -> Iterator[tuple[str, ...]]:
@@ -127,8 +144,8 @@ def _monitoring(layers: Layers) -> Iterator[Block]:
     watchers = sorted({link.source.tier for link in links})
     if not links:
         yield Paragraph(
-            "Nothing watches the stack. The first failure costs the redundancy, the second the site; between the two somebody "
-            f"has to hear of the first. {code('nospof status')} tells, but only whoever asks."
+            "Nothing watches the stack. A failure that others make up for is noticed by nobody, and the next one takes the "
+            f"site down; somebody has to hear of the first. {code('nospof status')} tells, but only whoever asks."
         )
         return
     yield Paragraph(f"{listed(map(code, watchers))} measures {listed(map(code, watched))}.")

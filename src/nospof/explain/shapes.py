@@ -114,7 +114,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Pill:
-    """Where visitors come in: a tier's entrance with the address that moves, if it has one."""
+    """Where visitors come in: a tier's entrance with its VIP, if it has one."""
 
     box: Box
     texts: tuple[Text, ...]

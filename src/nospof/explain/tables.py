@@ -30,11 +30,11 @@ def _hosts(layers: Layers) -> Iterator[tuple[str, ...]]:
 
 
 def _addresses(layers: Layers) -> Iterator[tuple[str, ...]]:
-    for floating in layers.topology.floating:
-        normal, spare = layers.holders(floating)
+    for vip in layers.topology.vips:
+        normal, spare = layers.holders(vip)
         last = f", as last resort {listed(map(code, spare), 'or')}" if spare else ""
         where = f"moves between {listed(map(code, normal))}" if len(normal) > 1 else f"held by {listed(map(code, normal))}"
-        yield code(floating.address), f"{code(floating.name)}: {where}{last}"
+        yield code(vip.address), f"{code(vip.name)}: {where}{last}"
     for tier, address in sorted(layers.topology.routes.items()):
         yield code(address), f"{code(tier)}: on each calling host, to the server with the right role"
 

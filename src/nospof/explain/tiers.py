@@ -11,7 +11,7 @@ from nospof.component import Component, Place
 from nospof.explain.layers import Layers
 from nospof.explain.page import Block, Listing, Paragraph, Section, Table, code, plain
 from nospof.resolve import component_of
-from nospof.stack.marks import Secret
+from nospof.stack.marks import AmongSeveral, Secret
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed, show
 from nospof.topology import Instance, Rank
@@ -68,7 +68,7 @@ def _tier(layers: Layers, tier: str, findings: Sequence[Problem]) -> Iterator[Bl
     mine = [problem for problem in findings if problem.path.startswith(f"tiers.{tier}.") or problem.path == f"tiers.{tier}"]
     if mine:
         yield Listing(tuple(f"{code(one.code)} {plain(one.what)}: {plain(one.why)}." for one in mine))
-    rows = list(_settings(component.settings))
+    rows = list(_settings(component.settings, is_alone=len(members) == 1))
     if rows:
         yield Table(("setting", "value", "what it does"), tuple(rows))
 
@@ -83,7 +83,7 @@ def _provider(layers: Layers, provider: str) -> Iterator[Block]:
         yield Paragraph("It is the only one: when it is lost, nobody does its work until it is back.")
     elif component.when_lost:
         yield Paragraph(f"When one of them is lost: {component.when_lost[:1].lower()}{component.when_lost[1:]}")
-    rows = list(_settings(component.settings))
+    rows = list(_settings(component.settings, is_alone=len(members) == 1))
     if rows:
         yield Table(("setting", "value", "what it does"), tuple(rows))
 
@@ -154,15 +154,21 @@ def _voters(layers: Layers, tier: str) -> list[Instance]:
 
 
 # --- settings --------------------------------------------------------------------------------------------------------
-def _settings(settings: BaseModel) -> Iterator[tuple[str, str, str]]:
-    """What the file sets, and the choices it leaves as they are; other keys have their defaults."""
+def _settings(settings: BaseModel, *, is_alone: bool) -> Iterator[tuple[str, str, str]]:
+    """What the file sets, and the choices it leaves as they are; other keys have their defaults.
+
+    `is_alone`: a tier with one instance, which has no choice between several.
+    """
     for name, info in sorted(type(settings).model_fields.items()):
         value = getattr(settings, name)
-        is_choice = "Literal" in str(info.annotation) and value is not None
+        is_idle = is_alone and any(isinstance(mark, AmongSeveral) for mark in info.metadata)
+        is_choice = "Literal" in str(info.annotation) and value is not None and not is_idle
         if name not in settings.model_fields_set and not is_choice:
             continue
         if isinstance(value, BaseModel):
-            yield from ((code(f"{name}.{key.strip('`')}"), said, about) for key, said, about in _settings(value))
+            yield code(name), "as below", plain(info.description or "")
+            inside = _settings(value, is_alone=is_alone)
+            yield from ((code(f"{name}.{key.strip('`')}"), said, about) for key, said, about in inside)
             continue
         is_secret = any(isinstance(mark, Secret) for mark in info.metadata)
         yield code(name), _hidden(value) if is_secret else code(_shown(value)), plain(info.description or "")

@@ -1,7 +1,7 @@
 """What takes the site down when it is lost: the marks of the pictures and the document's list of what remains weak.
 
-Where no analysis is handed in it is read from the findings, which is a first look: zones that only the analysis knows are not
-in it.
+A zone is weak with each host in it that is. Where no analysis is handed in it is read from the findings, which is a first
+look: zones that only the analysis knows are not in it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,12 @@ def weak_spots(topology: Topology, findings: Iterable[Problem]) -> WeakSpots:
         normal = [one.id for one in topology.of_tier(tier) if one.rank is Rank.NORMAL]
         goals = _goals(topology, tier)
         if problem.code == SINGLE_POINT:
-            hosts[problem.path.removeprefix("hosts.")] |= {SERVE, WRITE}
+            host = problem.path.removeprefix("hosts.")
+            hosts[host] |= {SERVE, WRITE}
+            zones[topology.host(host).zone] |= {SERVE, WRITE}
         if problem.code == SINGLE_HOST and len(normal) == len(topology.of_tier(tier)) == 1:
             hosts[normal[0].host] |= goals
+            zones[topology.host(normal[0].host).zone] |= goals
             instances[normal[0]] |= goals
         if problem.code == SINGLE_ZONE and normal:
             zones[topology.host(normal[0].host).zone] |= goals

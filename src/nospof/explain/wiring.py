@@ -64,11 +64,11 @@ def _entrances(layers: Layers, group_of: Mapping[str, int]) -> Iterator[Net]:
         targets = tuple(sorted({group_of[link.target.owner.host] for link in links}))
         said = ((f"visitors → {tier}", tuple(ways(links))),)
         yield Net(Style.VISIT, said, (), targets, tuple(links), pill=list(visits).index(tier))
-    others = [floating for floating in layers.topology.floating if floating.name not in visits]
-    for number, floating in enumerate(others, start=len(visits)):
-        hosts = [host for held in layers.holders(floating) for host in held]
+    others = [vip for vip in layers.topology.vips if vip.name not in visits]
+    for number, vip in enumerate(others, start=len(visits)):
+        hosts = [host for held in layers.holders(vip) for host in held]
         targets = tuple(sorted({group_of[host] for host in hosts}))
-        yield Net(Style.PEERS, ((f"{floating.name} {floating.address}", ()),), (), targets, (), pill=number)
+        yield Net(Style.PEERS, ((f"{vip.name} {vip.address}", ()),), (), targets, (), pill=number)
 
 
 def _net(layers: Layers, call: Call, links: Sequence[Link], group_of: Mapping[str, int]) -> Net:

@@ -45,7 +45,7 @@ def base_parts(topology: Topology, host: str, others: Iterable[Parts], blobs: Ma
 
 def _hosts(topology: Topology, host: str, others: Iterable[Parts]) -> str:
     lines = [f"{other.address} {other.name}" for other in topology.hosts]
-    lines += [f"{floating.address} {floating.name}" for floating in topology.floating]
+    lines += [f"{vip.address} {vip.name}" for vip in topology.vips]
     lines += sorted({f"{address} {name}" for part in others for address, name in part.names})
     # A host must know its own name also before any of this was read.
     return "\n".join(["127.0.0.1 localhost", *lines]) + "\n"

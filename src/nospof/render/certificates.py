@@ -30,5 +30,5 @@ def certificate_request(topology: Topology, instance: InstanceId) -> Certificate
         names.update(site.domain for site in topology.sites_behind(endpoint) if site.domain)
         if host.is_lab:
             names.add(f"{topology.stack}.localhost")
-    addresses = {host.address, *(floating.address for floating in topology.floating if is_public)}
+    addresses = {host.address, *(vip.address for vip in topology.vips if is_public)}
     return CertificateRequest(instance, tuple(sorted(names)), tuple(sorted(addresses)), is_public)

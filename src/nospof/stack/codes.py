@@ -47,7 +47,7 @@ CODES: dict[str, str] = {
 """What each code means, in one sentence."""
 
 RESOLVE_CODES: dict[str, str] = {
-    "S301": "There are fewer virtual addresses than the stack needs.",
+    "S301": "There are fewer VIPs than the stack needs.",
     "S302": "A component needs what no component provides.",
     "S303": "A tier calls another with which it has no protocol in common.",
     "S304": "A host would run a component more often than it can.",

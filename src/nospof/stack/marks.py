@@ -28,6 +28,11 @@ class PlacesOn:
 
 
 @dataclass(frozen=True)
+class AmongSeveral:
+    """Marks a setting that decides between instances of its tier: with one alone, documents do not tell its default."""
+
+
+@dataclass(frozen=True)
 class Folder:
     """Marks a setting that names a folder beside the stack file, which must exist."""
 

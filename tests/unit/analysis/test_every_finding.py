@@ -122,6 +122,7 @@ ROWS: dict[str, Row] = {
         stays="a component without TLS cannot be told to have it",
     ),
     "F107": Row((good(("to: web}", "to: web, security_headers: off}")),)),
+    "F108": Row((GOOD,), good(("to: web}", "to: web, https: off}")), stays="nospof gets no public certificate yet"),
     "F201": Row((
         good(("hosts: [lb1, lb2]", "hosts: [lb1], spare: [lb2]")),
         good(('to: database}', 'to: database}\n  batch: {component: gunicorn, hosts: [w1], source: ./app, module: "a:b"}')),

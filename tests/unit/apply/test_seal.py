@@ -12,7 +12,7 @@ from nospof.apply.seal import NOT_YET, Vault
 from nospof.apply.state import State
 from nospof.component import token
 from nospof.stack.marks import Rank
-from nospof.topology import OUTSIDE, Endpoint, FloatingName, Host, InstanceId, Link, Listen, Protocol, Tls, Topology
+from nospof.topology import OUTSIDE, Endpoint, Host, InstanceId, Link, Listen, Protocol, Tls, Topology, Vip
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 LB1, LB2, DB1 = InstanceId("lb", "h1"), InstanceId("lb", "h2"), InstanceId("database", "h3")
@@ -22,7 +22,7 @@ def topology(*, domain: str = "shop.example.com") -> Topology:
     hosts = tuple(Host(f"h{number}", "a", f"198.18.1.{number}", number) for number in (1, 2, 3))
     entries = [Endpoint(owner, Rank.NORMAL, Listen("https", Protocol.HTTP, 443, tls=Tls.SERVER)) for owner in (LB1, LB2)]
     links = tuple(Link(OUTSIDE, entry, "visit", True, False) for entry in entries)
-    return Topology("shop", domain, hosts, (), tuple(entries), links, floating=(FloatingName("lb", "198.18.0.1", 1),))
+    return Topology("shop", domain, hosts, (), tuple(entries), links, vips=(Vip("lb", "198.18.0.1", 1),))
 
 
 def vault(tmp_path: Path, *, is_reading: bool = False, now: datetime.datetime = NOW, of: Topology | None = None) -> Vault:

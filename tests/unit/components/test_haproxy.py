@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from nospof.component import OUTSIDE, Context, Facts, FloatingAddress, OnChange, Parts, Rank, Settings
+from nospof.component import OUTSIDE, Context, Facts, OnChange, Parts, Rank, Settings, VipNeed
 from nospof.components.haproxy import Haproxy, HaproxySettings, max_connections
 from nospof.topology import (
     Endpoint,
-    FloatingName,
     Host,
     Instance,
     InstanceId,
@@ -22,6 +21,7 @@ from nospof.topology import (
     Site,
     Tls,
     Topology,
+    Vip,
 )
 
 FACTS = Facts("3.13", "13.1", "x86_64", "eth0", 24, 20000, 2048, 2)
@@ -54,9 +54,9 @@ def topology(
             caller = InstanceId("monitoring", "mon1") if is_measured and listening.name == "metrics" else OUTSIDE
             if listening.called_by or caller != OUTSIDE:
                 links.append(Link(caller, Endpoint(me.id, me.rank, listening), "visit", True, False))
-    floating = (FloatingName(BALANCER, "198.18.0.1", 1),)
+    vips = (Vip(BALANCER, "198.18.0.1", 1),)
     found = tuple(sorted({link.target for link in links}, key=str))
-    return Topology("shop", "shop.example.com", hosts, tuple(instances), found, tuple(links), floating)
+    return Topology("shop", "shop.example.com", hosts, tuple(instances), found, tuple(links), vips)
 
 
 def parts(graph: Topology, host: str = "lb1", facts: Facts = FACTS) -> Parts:
@@ -255,7 +255,7 @@ def test_what_visitors_say_of_themselves_is_replaced() -> None:
 def test_wants_an_address_as_long_as_it_answers() -> None:
     want = Haproxy(topology().instances[2]).wants[0].need
 
-    assert isinstance(want, FloatingAddress)
+    assert isinstance(want, VipNeed)
     assert (want.name, want.alive_file) == (BALANCER, "/run/nospof/load-balancer.alive")
     assert want.alive_check[0] == "/usr/bin/curl"
     drop_in = parts(topology()).units[0].drop_in or ""

@@ -7,17 +7,17 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from nospof.component import Context, Facts, FloatingAddress, OnChange, Parts, Rank
+from nospof.component import Context, Facts, OnChange, Parts, Rank, VipNeed
 from nospof.components.keepalived import Keepalived, KeepalivedSettings
-from nospof.topology import Demand, Endpoint, FloatingName, Host, Instance, InstanceId, Link, Topology
+from nospof.topology import Demand, Endpoint, Host, Instance, InstanceId, Link, Topology, Vip
 
 FACTS = Facts("3.13", "13.1", "x86_64", "eth0", 24, 20000, 2048, 2)
-SITE = FloatingAddress("load-balancer", "/run/nospof/load-balancer.alive", ("/usr/bin/curl", "-f", "http://localhost/"))
-MAIL = FloatingAddress("mail", "/run/nospof/mail.alive", ("/bin/true",))
+SITE = VipNeed("load-balancer", "/run/nospof/load-balancer.alive", ("/usr/bin/curl", "-f", "http://localhost/"))
+MAIL = VipNeed("mail", "/run/nospof/mail.alive", ("/bin/true",))
 WANTED = {"lb1": [(SITE, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)]}
 
 
-def topology(wanted: dict[str, list[tuple[FloatingAddress, Rank]]] = WANTED, **settings: object) -> Topology:
+def topology(wanted: dict[str, list[tuple[VipNeed, Rank]]] = WANTED, **settings: object) -> Topology:
     """One keepalived per host; `wanted` says for which addresses, and how much the service counts there."""
     hosts = tuple(Host(name, "a", f"198.18.1.{number}", number) for number, name in enumerate(sorted(wanted), 2))
     instances = [
@@ -36,11 +36,11 @@ def topology(wanted: dict[str, list[tuple[FloatingAddress, Rank]]] = WANTED, **s
         for endpoint in endpoints
         if endpoint.owner != one.id and _needs(wanted, one.id.host) & _needs(wanted, endpoint.owner.host)
     ]
-    floating = (FloatingName("load-balancer", "198.18.0.1", 1), FloatingName("mail", "198.18.0.2", 7))
-    return Topology("shop", "shop.example.com", hosts, tuple(instances), tuple(endpoints), tuple(links), floating)
+    vips = (Vip("load-balancer", "198.18.0.1", 1), Vip("mail", "198.18.0.2", 7))
+    return Topology("shop", "shop.example.com", hosts, tuple(instances), tuple(endpoints), tuple(links), vips)
 
 
-def _needs(wanted: dict[str, list[tuple[FloatingAddress, Rank]]], host: str) -> set[FloatingAddress]:
+def _needs(wanted: dict[str, list[tuple[VipNeed, Rank]]], host: str) -> set[VipNeed]:
     return {need for need, _ in wanted[host]}
 
 

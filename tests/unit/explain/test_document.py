@@ -53,7 +53,7 @@ def test_every_host_instance_link_and_address_is_in_the_document(seed: int) -> N
         assert re.search(rf"^\| `{host.name}` +\| `{host.zone}` +\| `{host.address}`", text, re.MULTILINE)
     for instance in made.instances:
         assert f"### {instance.id.tier}:" in text
-    assert all(f"`{floating.address}`" in text for floating in made.floating)
+    assert all(f"`{vip.address}`" in text for vip in made.vips)
     firewall = text.partition("### The firewall")[2].partition("\n## ")[0]
     for link in made.links:
         if not link.is_local:
@@ -144,6 +144,24 @@ def test_single_host_is_never_called_redundant() -> None:
     assert text.count("It is not redundant.") == 2
     assert "No tier rests on a single host" not in text
     assert "F201" in text
+
+
+def test_administrators_are_told_where_they_come_in() -> None:
+    """Incident: "Administrators may come in from nobody"."""
+    text = " ".join(markdown(example()).split())
+    assert "names no network for administrators (`admin`)" in text
+    assert "`nospof shell HOST`" in text
+    text = markdown(replace(example(), admin=("198.51.100.0/24",)))
+    assert "Administrators may come in by SSH from `198.51.100.0/24`." in text
+    assert "come in by SSH from everywhere" in markdown(replace(example(), admin=("0.0.0.0/0",)))
+
+
+def test_visitors_trust_is_told_where_the_stacks_own_authority_signs() -> None:
+    text = " ".join(markdown(replace(example(), file=REPOSITORY / "stack.yaml")).split())
+    assert "Visitors' browsers do not know this CA" in text
+    assert "docs/how-to/trust-the-ca.md" in text
+    open_ = stack("lb1:a web1:a", tier("lb", "balancer", "lb1", "web", https=False), tier("web", "web", "web1"))
+    assert "do not know this CA" not in markdown(open_)
 
 
 def test_firewall_that_is_off_is_said() -> None:

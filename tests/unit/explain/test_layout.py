@@ -147,7 +147,8 @@ def test_zone_that_has_all_of_a_tier_is_marked() -> None:
     whole = stack("web1:a web2:a x:b", tier("web", "web", "web1 web2"), tier("other", "cache", "x"))
     made = resolve(whole, NOTHING_ALLOTTED).topology
 
-    assert set(weak_spots(made, findings(whole, made)).zones) == {"a"}
+    weak = weak_spots(made, findings(whole, made))
+    assert dict(weak.zones) == {"a": ("the work of web",), "b": ("the work of other",)}
 
 
 def test_text_is_cut_to_the_width_there_is() -> None:

@@ -31,7 +31,7 @@ def test_every_host_address_and_call_is_in_the_svg(seed: int) -> None:
     for host in made.hosts:
         assert host.name in words
         assert host.address in words
-    assert all(floating.address in words for floating in made.floating)
+    assert all(vip.address in words for vip in made.vips)
     for link in made.links:
         assert link.target.owner.tier in words
         if not link.is_local and link.target.listen.speaks.value not in ("metrics", "vrrp"):
@@ -46,7 +46,7 @@ def test_every_host_instance_address_and_call_is_in_the_mermaid_text(seed: int) 
     for host in made.hosts:
         assert f"<b>{host.name}</b> {host.address}" in text
     assert all(instance.id.tier in text for instance in made.instances)
-    assert all(floating.address in text for floating in made.floating)
+    assert all(vip.address in text for vip in made.vips)
     for link in made.links:
         if link.target.listen.port and not link.target.listen.answers and link.target.listen.speaks.value != "metrics":
             assert str(link.target.listen.port) in text or link.is_local

@@ -4,7 +4,7 @@ Per application one health check and three backends on the same servers: `SITE` 
 for those that may not, and `SITE.any` for when no server passes its check (a check may be wrong; a page is better than none).
 
 Limits: a GET that was being answered when its server went dark is repeated only if no byte of the answer was sent; a POST
-that reached a server is never repeated. One virtual IP address; IPv4.
+that reached a server is never repeated. One VIP; IPv4.
 
 Source: https://docs.haproxy.org/3.0/configuration.html; the reason for each number is in docs/decisions/0004-edge-settings.md.
 """
@@ -12,7 +12,7 @@ Source: https://docs.haproxy.org/3.0/configuration.html; the reason for each num
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from nospof import component as c
 from nospof.components.haproxy import texts
@@ -32,8 +32,8 @@ RESERVED_CONNECTIONS = 100
 
 
 class HaproxySettings(c.Settings):
-    mode: Literal["active-passive"] = c.Field(
-        "active-passive", description="One load balancer holds the virtual IP address, the others wait to take it over."
+    mode: Annotated[Literal["active-passive"], c.AmongSeveral()] = c.Field(
+        "active-passive", description="One load balancer holds the VIP, the others wait to take it over."
     )
     balance: Literal["roundrobin", "leastconn", "source"] = c.Field(
         "roundrobin",
@@ -93,7 +93,7 @@ class Haproxy(c.Component[HaproxySettings]):
         "Visitors know one address. Behind it servers may die, be added or be restarted without anybody outside noticing, "
         "and no server gets more than its share."
     )
-    when_lost = "The address moves to another load balancer. Connections that were open to the lost one end."
+    when_lost = "The VIP moves to another load balancer. Connections that were open to the lost one end."
     packages = ("haproxy", "curl", "socat")
     connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
 
@@ -107,7 +107,7 @@ class Haproxy(c.Component[HaproxySettings]):
 
     @property
     def wants(self) -> tuple[c.Wants, ...]:
-        return (c.Wants(c.FloatingAddress(self.id.tier, self._alive_file, self._alive_check)),)
+        return (c.Wants(c.VipNeed(self.id.tier, self._alive_file, self._alive_check)),)
 
     @property
     def touch_last_if(self) -> tuple[str, ...]:
@@ -150,7 +150,7 @@ class Haproxy(c.Component[HaproxySettings]):
         return f"/usr/lib/nospof/{self.id.tier}-holds-address"
 
     def _holds_address_script(self, here: c.Context) -> str:
-        return here.template(texts.HOLDS_ADDRESS, address=here.floating(self.id.tier).address)
+        return here.template(texts.HOLDS_ADDRESS, address=here.vip(self.id.tier).address)
 
     # --- what it does ------------------------------------------------------------------------------------------------
     def _config(self, here: c.Context) -> str:

@@ -69,7 +69,7 @@ defaults
     http-error status {{ status }} content-type "text/html; charset=utf-8" file {{ error_page }} hdr Cache-Control no-store hdr Retry-After 5
 {% endfor %}
 
-# Whether this process answers at all; asked by who moves the virtual address.
+# Whether this process answers at all; asked by who moves the VIP.
 frontend alive
     bind unix@{{ alive_socket }} mode 666
     monitor-uri /alive
@@ -228,7 +228,7 @@ RuntimeDirectoryPreserve=yes
 # States of servers are for reloads; after a stop they are old.
 ExecStartPre=/bin/rm -f /run/haproxy/server-state
 ExecStartPost=/bin/sh -c 'echo 0 > {{ alive_file }}'
-# When it is stopped on purpose, the virtual address goes first.
+# When it is stopped on purpose, the VIP goes first.
 ExecStop=/bin/sh -c 'echo -1 > {{ alive_file }}; sleep 0.5'
 ExecStopPost=/bin/sh -c 'echo -1 > {{ alive_file }}'
 # Checked first; the new process knows from the beginning which servers are down; done only when it says that it runs.
@@ -277,7 +277,7 @@ mv /run/haproxy/server-state.new /run/haproxy/server-state
 
 HOLDS_ADDRESS = """\
 #!/bin/sh
-# Written by nospof: exits 0 when this host holds the virtual address.
+# Written by nospof: exits 0 when this host holds the VIP.
 ip -4 address show to {{ address }}/32 | grep -q inet
 """
 
