@@ -6,6 +6,7 @@ derived from here and from nothing else. `resolve` makes it, everybody else asks
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -240,6 +241,11 @@ class Topology:
     egress: tuple[str, ...] | None = None
     """Networks the hosts may call besides each other; None = the whole world."""
     has_firewall: bool = True
+
+    @cached_property
+    def sha256(self) -> str:
+        """A fingerprint of all that everything else is derived from; the same stack gives the same."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     # --- lookups -------------------------------------------------------------------------------------------------
     @cached_property

@@ -14,6 +14,7 @@ from nospof.analysis.redundancy import redundancy_findings, voter_findings
 from nospof.analysis.remedies import Remedy, remedy
 from nospof.analysis.security import security_findings
 from nospof.analysis.structure import Part, structure
+from nospof.analysis.takeovers import Takeovers
 from nospof.resolve import Allotment
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem, in_order
@@ -30,11 +31,13 @@ def findings(
     allotment: Allotment = NOTHING_ALLOTTED,
     measured: Measured | None = None,
     now: float = 0.0,
+    takeovers: Takeovers | None = None,
 ) -> tuple[Problem, ...]:
     """All findings about `stack`, which gave `topology`, in the order of the file. Codes: nospof.analysis.codes.
 
     `allotment`: what an earlier `up` has placed for good, and what no fix can therefore have elsewhere. `measured`: what
-    `nospof measure` found; `now`, in seconds since the epoch, says how old that is.
+    `nospof measure` found; `now`, in seconds since the epoch, says how old that is. `takeovers`: what `nospof prove` saw
+    of others taking over.
     """
     made = structure(topology)
     spofs = single_points(topology, made)
@@ -44,7 +47,7 @@ def findings(
             *security_findings(stack, topology),
             *caution_findings(stack, topology),
             *backup_findings(stack, topology),
-            *loss_findings(stack, topology, made, spofs, remedies),
+            *loss_findings(stack, topology, made, spofs, remedies, takeovers),
             *_not_ended(redundancy_findings(stack, topology, allotment), remedies, allotment),
             *voter_findings(stack, topology),
             *capacity_findings(stack, topology, measured, now),

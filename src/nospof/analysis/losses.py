@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 
-from nospof.analysis.availability import Assumptions, availability
 from nospof.analysis.codes import finding
-from nospof.analysis.fault_tree.budget import TooExpensive
 from nospof.analysis.remedies import Remedy
 from nospof.analysis.structure import Goal, Kind, Part, Structure
+from nospof.analysis.takeovers import Takeovers
+from nospof.analysis.year import year_finding
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
@@ -17,7 +16,6 @@ from nospof.topology import Topology
 
 NO_SINGLE_CHANGE = "no single change of this file was found to end it: first do what is said of the others, then check again"
 MOST_PAIRS = 12
-MOST_DEAR = 4
 
 
 def loss_findings(
@@ -26,14 +24,18 @@ def loss_findings(
     made: Structure,
     spofs: Mapping[Part, tuple[Goal, ...]],
     remedies: Mapping[Part, Remedy | None],
+    takeovers: Takeovers | None = None,
 ) -> Iterator[Problem]:
-    """Everything that `made`, the structure of `topology`, says of single losses (`spofs`, with `remedies`) and pairs."""
+    """Everything that `made`, the structure of `topology`, says of single losses (`spofs`, with `remedies`) and pairs.
+
+    `takeovers`: what drills have shown of this stack or another.
+    """
     for part, goals in spofs.items():
         yield _single(stack, topology, made, part, goals, remedies.get(part))
     yield from _pairs(stack, made, spofs)
     yield _outside(stack, topology, made)
     if made.goals:
-        yield _of_the_year(stack, topology, made)
+        yield year_finding(stack, topology, made, takeovers)
 
 
 def single_points(topology: Topology, made: Structure) -> dict[Part, tuple[Goal, ...]]:
@@ -107,42 +109,6 @@ def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
         fix="two name servers at different providers; doubled switches and cables; a copy of .nospof in a safe place; "
         "each release tried elsewhere first",
     )
-
-
-def _of_the_year(stack: Stack, topology: Topology, made: Structure) -> Problem:
-    assumed = Assumptions()
-    try:
-        found = [availability(topology, made, goal, assumed) for goal in made.goals]
-    except TooExpensive as error:
-        what = f"how much of the year the goals hold is unknown: {error.what}"
-        why, fix = (
-            "the stack is too large for an exact answer",
-            "nothing to do: what is said of single losses and pairs is exact",
-        )
-        return finding(stack, "F214", "tiers", what, why=why, fix=fix)
-    worst = max(found, key=lambda one: one.minutes)
-    told = ", ".join(f"{one.goal.fails} for {_minutes(one.minutes)} (up {_percent(one.share)})" for one in found)
-    dearest = listed(f"{part} ({_minutes(spent)})" for part, spent in list(worst.by_part_min.items())[:MOST_DEAR])
-    moving = "measured" if worst.is_moving_measured else "partly assumed"
-    why = (
-        f"of the time in which {worst.goal.fails}: {_minutes(worst.failing_min)} because too much is lost at once (rates "
-        f"assumed), {_minutes(worst.stuck_min)} because others should take over and do not "
-        f"(1 of {1 / (1 - assumed.coverage):.0f} times, assumed: the number that decides), "
-        f"{_minutes(worst.moving_min)} while they take over ({moving}); what costs most: {dearest}"
-    )
-    fix = "nothing to do in this file: what was assumed stands in docs/reference/availability.md; nospof prove tries it"
-    return finding(stack, "F214", "tiers", f"expected in a year: {told}", why=why, fix=fix)
-
-
-def _percent(share: float) -> str:
-    """With two digits of what is missing: 99.87 %, 99.9980 %."""
-    missing = 100 * (1 - share)
-    digits = min(max(0, 1 - math.floor(math.log10(missing))), 9) if missing > 0 else 0
-    return f"{100 * share:.{digits}f} %"
-
-
-def _minutes(minutes: float) -> str:
-    return f"{minutes / 60:.1f} h" if minutes >= 120 else f"{minutes:.1f} min" if minutes >= 0.1 else f"{60 * minutes:.1f} s"
 
 
 def _counted(topology: Topology) -> str:

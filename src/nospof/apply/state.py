@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nospof.analysis.measured import Figure, Machine, Measured
+from nospof.analysis.takeovers import Takeovers, Tried
 from nospof.apply.ssh import Server
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
@@ -124,6 +125,24 @@ class State:
     def write_measured(self, measured: Measured) -> None:
         self.write("measured.json", json.dumps(asdict(measured), indent=1, sort_keys=True) + "\n")
 
+    @property
+    def takeovers_file(self) -> Path:
+        return self.folder / "takeovers.json"
+
+    def takeovers(self) -> Takeovers | None:
+        """What proofs saw of others taking over; None before. Raises WrongInput when the file is damaged."""
+        try:
+            told = json.loads(self.takeovers_file.read_text())
+            return Takeovers(str(told["topology"]), tuple(map(_tried, told["drills"])))
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what, fix = f"{self.takeovers_file} cannot be read: {error}", "remove it, then nospof prove"
+            raise WrongInput(what, why="it holds what drills showed of others taking over", fix=fix) from error
+
+    def write_takeovers(self, takeovers: Takeovers) -> None:
+        self.write("takeovers.json", json.dumps(asdict(takeovers), indent=1, sort_keys=True) + "\n")
+
     def write(self, name: str, text: str) -> None:
         """Write a file only its owner can read, complete and durable or not at all."""
         path = self.folder / name
@@ -202,6 +221,13 @@ def _measured(told: Any) -> Measured:
             for tier, hosts in told["instances"].items()
         },
     )
+
+
+def _tried(told: dict[str, Any]) -> Tried:
+    if not isinstance(told["is_up"], bool):
+        raise TypeError(f"is_up is {told['is_up']!r}")
+    outages = {str(goal): float(seconds) for goal, seconds in told["outage_s"].items()}
+    return Tried(tuple(map(str, told["parts"])), told["is_up"], outages, float(told["at"]), str(told["run"]))
 
 
 def _figure(told: dict[str, Any]) -> Figure:

@@ -28,7 +28,14 @@ def run(path: Path, *, as_json: bool, as_sarif: bool = False) -> int:
     found = (
         site.stack.warnings
         + site.problems
-        + findings(site.stack, site.topology, site.state.allotment(), site.state.measured(), time.time())
+        + findings(
+            site.stack,
+            site.topology,
+            site.state.allotment(),
+            site.state.measured(),
+            time.time(),
+            site.state.takeovers(),
+        )
     )
     if as_json or as_sarif:
         print(document(found))

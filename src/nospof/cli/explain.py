@@ -22,7 +22,8 @@ def run(path: Path, *, form: str, output: Path | None) -> int:
     """Write the design document in the `form` that is named, else in the one that `output` ends with, else in Markdown."""
     site = deployment(path)
     stack, topology, measured = site.stack, site.topology, site.state.measured()
-    found = stack.warnings + site.problems + findings(stack, topology, site.state.allotment(), measured, time.time())
+    analysed = findings(stack, topology, site.state.allotment(), measured, time.time(), site.state.takeovers())
+    found = stack.warnings + site.problems + analysed
     known = capacity(stack, topology, measured, found)
     deliver(WRITERS[form or _form_of(output)](document(topology, found, weak=weak_spots(topology), capacity=known)), output)
     return 0

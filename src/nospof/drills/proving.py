@@ -6,7 +6,6 @@ done is found in its folder. Anything that was not healed ends the run at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -16,15 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import nospof
-from nospof.analysis.availability import Assumptions, availability
-from nospof.analysis.structure import Goal, Part, Structure, structure
+from nospof.analysis.availability import Assumptions, availability, between
+from nospof.analysis.interval import clopper_pearson
+from nospof.analysis.structure import Part, Structure, structure
+from nospof.analysis.takeovers import Takeovers, Tried
 from nospof.apply.state import State as Kept
 from nospof.component import Component
 from nospof.drills import engine
 from nospof.drills.combinations import Lost, boundary, extent, orders, roles, settle
 from nospof.drills.engine import Drill, Injection, Stage
 from nospof.drills.fault import Fault, Ground
-from nospof.drills.interval import clopper_pearson
 from nospof.drills.judging import MOST_LATE_S
 from nospof.drills.prediction import Forecast, State, digest, forecasts
 from nospof.drills.result import (
@@ -135,9 +135,14 @@ class Course:
         return self.proof()
 
     def proof(self) -> Proof:
-        """What the drills so far settle."""
+        """What the drills so far settle. What they show of others taking over is kept for `check` and `explain`."""
         results = {number: done for number in range(1, len(self.plan.drills) + 1) if (done := self._result(number))}
         told = json.loads((self.folder / "foretold.json").read_text())
+        shown = takeovers(self.plan, results, self.folder.name)
+        if shown.drills:
+            state = self.ground.deployment.state
+            before = state.takeovers()
+            state.write_takeovers(before.followed_by(shown) if before else shown)
         return assemble(self.plan, results, About.of(self.ground, told["at"]))
 
     def _tried(self, planned: Planned, number: int) -> DrillResult:
@@ -169,18 +174,13 @@ class Course:
 
 def proof_folder(kept: Kept, chosen: Plan, *, fresh: bool) -> Path:
     """Where the run of this very plan is kept; `fresh`: a new one, whatever was done before."""
-    stem = folder(kept) / "proofs" / f"{topology_sha256(chosen.topology)[:12]}-{chosen.foretold_sha256[:8]}"
+    stem = folder(kept) / "proofs" / f"{chosen.topology.sha256[:12]}-{chosen.foretold_sha256[:8]}"
     found = sorted(stem.parent.glob(f"{stem.name}-*"))
     if found and not fresh:
         return found[-1]
     made = stem.with_name(f"{stem.name}-{len(found) + 1:03}")
     made.mkdir(parents=True)
     return made
-
-
-def topology_sha256(topology: Topology) -> str:
-    """Of all that everything else is derived from; the same stack gives the same."""
-    return hashlib.sha256(repr(topology).encode()).hexdigest()
 
 
 def _is_doubtful(result: DrillResult) -> bool:
@@ -226,11 +226,12 @@ def _packages(ground: Ground) -> dict[str, str]:
 def assemble(chosen: Plan, results: Mapping[int, DrillResult], about: About) -> Proof:
     """The certificate: all drills, and what they settle of each combination. `results`: by number, from 1. Pure."""
     drills = tuple(results[number] for number in sorted(results))
+    shown = takeovers(chosen, results)
     measured = _measured(drills)
     return Proof(
         stack=about.stack,
         domain=about.domain,
-        stack_sha256=topology_sha256(chosen.topology),
+        stack_sha256=chosen.topology.sha256,
         nospof=nospof.__version__,
         packages=dict(about.packages),
         machine=about.machine,
@@ -243,7 +244,7 @@ def assemble(chosen: Plan, results: Mapping[int, DrillResult], about: About) -> 
         drills=drills,
         combinations=tuple(_combinations(chosen, results)),
         measured=measured,
-        availability=tuple(_availabilities(chosen, measured)),
+        availability=tuple(_availabilities(chosen, shown)),
         acknowledged=sum(drill.acknowledged for drill in drills),
         lost=sum(drill.lost for drill in drills),
     )
@@ -296,13 +297,43 @@ def _state_in(result: DrillResult | None, goal: str) -> State:
     return State(seen.seen) if seen else State.UNKNOWN
 
 
+def takeovers(chosen: Plan, results: Mapping[int, DrillResult], run: str = "") -> Takeovers:
+    """What `results` show of others taking over where that was foretold: all that the availability needs of them. Pure.
+
+    `run`: the name of this proof's run.
+    """
+    told = [(chosen.drills[number - 1], results[number]) for number in sorted(results)]
+    shown = [(planned, result) for planned, result in told if _shows_a_takeover(result)]
+    return Takeovers(
+        topology=chosen.topology.sha256,
+        drills=tuple(
+            Tried(
+                parts=tuple(map(str, planned.lost.parts)),
+                is_up=_is_up(result),
+                outage_s={goal.goal: goal.outage_s + goal.outage_error_s for goal in result.goals if goal.outage_s is not None},
+                at=result.begun_at + result.ended_s,
+                run=run,
+            )
+            for planned, result in shown
+        ),
+    )
+
+
+def _shows_a_takeover(drill: DrillResult) -> bool:
+    is_valid = not drill.invalid and not drill.not_healed and bool(drill.goals)
+    return is_valid and all(goal.predicted == State.UP and goal.seen != State.UNKNOWN for goal in drill.goals)
+
+
+def _is_up(drill: DrillResult) -> bool:
+    return all(goal.seen == State.UP for goal in drill.goals)
+
+
 def _measured(drills: Sequence[DrillResult]) -> Measured | None:
     """How often others took over where they should, and how long visitors of any goal waited for it."""
-    tried = [drill for drill in drills if drill.goals and all(goal.predicted == State.UP for goal in drill.goals)]
-    tried = [drill for drill in tried if all(goal.seen != State.UNKNOWN for goal in drill.goals)]
+    tried = [drill for drill in drills if _shows_a_takeover(drill)]
     if not tried:
         return None
-    successes = sum(all(goal.seen == State.UP for goal in drill.goals) for drill in tried)
+    successes = sum(map(_is_up, tried))
     took = sorted(max(goal.outage_s or 0.0 for goal in drill.goals) for drill in tried)
     low, high = clopper_pearson(successes, len(tried))
     return Measured(
@@ -315,15 +346,8 @@ def _measured(drills: Sequence[DrillResult]) -> Measured | None:
     )
 
 
-def _availabilities(chosen: Plan, measured: Measured | None) -> Iterator[GoalAvailability]:
+def _availabilities(chosen: Plan, shown: Takeovers) -> Iterator[GoalAvailability]:
     for goal in chosen.made.goals:
-        yield GoalAvailability(
-            goal=goal.value,
-            assumed_min=_minutes(chosen, goal, Assumptions().coverage),
-            low_min=_minutes(chosen, goal, measured.coverage_high if measured else 1.0),
-            high_min=_minutes(chosen, goal, measured.coverage_low if measured else 0.0),
-        )
-
-
-def _minutes(chosen: Plan, goal: Goal, coverage: float) -> float:
-    return availability(chosen.topology, chosen.made, goal, Assumptions(coverage=coverage)).minutes
+        assumed = availability(chosen.topology, chosen.made, goal, Assumptions())
+        best, worst = between(chosen.topology, chosen.made, goal, Assumptions(), shown)
+        yield GoalAvailability(goal=goal.value, assumed_min=assumed.minutes, low_min=best.minutes, high_min=worst.minutes)

@@ -14,8 +14,8 @@ from nospof.analysis.availability import MINUTES_A_YEAR, Assumptions, Rate, _for
 from nospof.analysis.fault_tree.budget import Budget, TooExpensive
 from nospof.analysis.fault_tree.formula import Formulas
 from nospof.analysis.fault_tree.structure import StructureFunction
-from nospof.analysis.losses import _minutes, _percent
 from nospof.analysis.structure import Condition, Goal, Part, Structure, structure
+from nospof.analysis.year import minutes_said, percent
 
 
 def example(name: str) -> Path:
@@ -85,9 +85,9 @@ def test_too_large_a_diagram_is_said() -> None:
     [(0.5, "50 %"), (0.9987, "99.87 %"), (0.99998, "99.9980 %"), (0.9998, "99.980 %"), (1.0, "100 %")],
 )
 def test_as_many_digits_as_there_are_nines(share: float, said: str) -> None:
-    assert _percent(share) == said
+    assert percent(share) == said
 
 
 @pytest.mark.parametrize(("minutes", "said"), [(180.0, "3.0 h"), (13.14, "13.1 min"), (0.05, "3.0 s")])
 def test_durations_are_said_in_a_unit_that_fits(minutes: float, said: str) -> None:
-    assert _minutes(minutes) == said
+    assert minutes_said(minutes) == said

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nospof.analysis.measured import Figure, Machine, Measured
+from nospof.analysis.takeovers import Takeovers, Tried
 from nospof.apply.state import State
 from nospof.errors import Failed, WrongInput
 from nospof.resolve import Allotment
@@ -100,3 +101,28 @@ def test_measured_file_that_is_damaged_is_told_and_not_taken_for_none(tmp_path: 
     with pytest.raises(WrongInput, match="cannot be read") as raised:
         state.measured()
     assert "nospof measure" in raised.value.fix
+
+
+def test_takeovers_come_back_as_they_were_written(tmp_path: Path) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    drills = (
+        Tried(("host a", "zone b"), is_up=True, outage_s={"serve": 0.25}, at=1.8e9, run="1"),
+        Tried(("host a",), is_up=False),
+    )
+    assert state.takeovers() is None
+    state.write_takeovers(Takeovers("f00d", drills))
+    assert state.takeovers() == Takeovers("f00d", drills)
+
+
+BROKEN_DRILL = '{"at": 1, "topology": "f00d", "drills": [{"parts": [], "is_up": "no", "outage_s": {}}]}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"at": 1}', BROKEN_DRILL])
+def test_takeovers_that_are_damaged_are_told_and_not_taken_for_none(tmp_path: Path, text: str) -> None:
+    state = State(tmp_path / "stack.yaml")
+    state.begin("shop")
+    state.write("takeovers.json", text)
+    with pytest.raises(WrongInput, match="cannot be read") as raised:
+        state.takeovers()
+    assert "nospof prove" in raised.value.fix

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import pytest
 from examples_read import topology_of
 
+from nospof.analysis.availability import Assumptions, between
+from nospof.analysis.structure import Goal
 from nospof.cli.prove import exit_code
 from nospof.drills import faults as _all_faults  # noqa: F401
-from nospof.drills.proving import About, Plan, Planned, assemble, plan
+from nospof.drills.proving import About, Plan, Planned, assemble, plan, takeovers
 from nospof.drills.result import Agreement, Check, DrillResult, GoalSeen, Proof
 
 PLAN = plan(topology_of("distributed"))
@@ -60,6 +62,34 @@ def test_where_all_is_as_foretold_everything_is_settled() -> None:
     assert settled(proof, "host lb1", "host web1") == ("implied", {"serve": "up", "write": "up"})
     assert proof.measured is not None
     assert proof.measured.tries == proof.measured.successes > 20
+
+
+def test_takeovers_are_those_drills_that_were_foretold_to_be_outlived() -> None:
+    shown = takeovers(PLAN, results())
+    foretold_up = [one for one in PLAN.drills if {forecast.state.value for forecast in one.foretold} == {"up"}]
+    assert [drill.parts for drill in shown.drills] == [tuple(map(str, one.lost.parts)) for one in foretold_up]
+    assert shown.successes == shown.tries == len(foretold_up)
+    # The longest gap of a drill is known to within the time between two requests.
+    assert all(drill.outage_s == {"serve": 0.52, "write": 0.52} for drill in shown.drills)
+    assert shown.topology == PLAN.topology.sha256
+
+
+def test_loss_that_was_not_outlived_counts_against_its_parts_and_one_that_says_nothing_is_left_out() -> None:
+    number = number_of("host-off lb1")
+    down = as_foretold(PLAN.drills[number - 1], number, {"write": "down"})
+    shown = takeovers(PLAN, {**results(), number: down})
+    assert shown.successes == shown.tries - 1
+    assert [drill.parts for drill in shown.drills if not drill.is_up] == [tuple(map(str, PLAN.drills[number - 1].lost.parts))]
+    invalid = as_foretold(PLAN.drills[number - 1], number, invalid="the fault was not in force")
+    assert takeovers(PLAN, {**results(), number: invalid}).tries == shown.tries - 1
+
+
+def test_certificate_has_the_year_at_both_ends_of_what_was_seen() -> None:
+    proof = assemble(PLAN, results(), ABOUT)
+    for goal in proof.availability:
+        best, worst = between(PLAN.topology, PLAN.made, Goal(goal.goal), Assumptions(), takeovers(PLAN, results()))
+        assert (goal.low_min, goal.high_min) == (best.minutes, worst.minutes)
+        assert goal.low_min < goal.assumed_min < goal.high_min
 
 
 def test_nothing_is_settled_by_what_was_foretold_alone() -> None:

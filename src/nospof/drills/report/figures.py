@@ -45,4 +45,5 @@ def _figure(away_min: float) -> Html:
 
 SOURCES = """How often hosts and programs are lost is assumed everywhere: no lab can measure that. How surely others take
 over, the coverage, is assumed in the second column and measured in the third, from the best to the worst that so many
-drills allow. How fast they do is the components' own figure, in both."""
+drills allow. How fast they do is the components' own figure in the second, and in the third the shortest and the longest
+that these drills showed."""

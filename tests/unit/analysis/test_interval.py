@@ -2,7 +2,7 @@
 
 import pytest
 
-from nospof.drills.interval import clopper_pearson
+from nospof.analysis.interval import clopper_pearson
 
 
 @pytest.mark.parametrize(
