@@ -43,6 +43,7 @@ CODES: dict[str, Code] = {
     "F213": Code(Severity.NOTE, "What the stack rests on and no stack file can double."),
     "F214": Code(Severity.NOTE, "How much of the year the goals hold, and what that rests on."),
     "F215": Code(Severity.NOTE, "Nothing backs the data up."),
+    "F216": Code(Severity.NOTE, "A cut between two hosts that both live takes a goal down, or nobody knows what it does."),
     "F220": Code(Severity.WARNING, "What is left of a tier without one host does not carry the peak."),
     "F221": Code(Severity.WARNING, "What is left of a tier without one zone does not carry the peak."),
     "F222": Code(Severity.WARNING, "The stack was measured, and as a whole does not carry the peak."),

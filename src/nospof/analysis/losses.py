@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from nospof.analysis.codes import finding
+from nospof.analysis.paths import Harm, HostPath, harmful
 from nospof.analysis.remedies import Remedy
 from nospof.analysis.structure import Goal, Kind, Part, Structure
 from nospof.analysis.takeovers import Takeovers
@@ -16,6 +18,7 @@ from nospof.topology import Topology
 
 NO_SINGLE_CHANGE = "no single change of this file was found to end it: first do what is said of the others, then check again"
 MOST_PAIRS = 12
+MOST_HOSTS = 6
 
 
 def loss_findings(
@@ -33,6 +36,7 @@ def loss_findings(
     for part, goals in spofs.items():
         yield _single(stack, topology, made, part, goals, remedies.get(part))
     yield from _pairs(stack, made, spofs)
+    yield from _cuts(stack, topology, made)
     yield _outside(stack, topology, made)
     if made.goals:
         yield year_finding(stack, topology, made, takeovers)
@@ -82,7 +86,7 @@ def _pairs(stack: Stack, made: Structure, spofs: Collection[Part]) -> Iterator[P
     both = sorted(" + ".join(sorted(part.name for part in cut)) for cut in cuts if len(cut) == 2)
     if not both:
         return
-    shown = ", ".join(both[:MOST_PAIRS]) + (f" and {len(both) - MOST_PAIRS} more" if len(both) > MOST_PAIRS else "")
+    shown = _few(both)
     yield finding(
         stack,
         "F212",
@@ -93,8 +97,65 @@ def _pairs(stack: Stack, made: Structure, spofs: Collection[Part]) -> Iterator[P
     )
 
 
+def _cuts(stack: Stack, topology: Topology, made: Structure) -> Iterator[Problem]:
+    """Paths between two hosts that both live: those whose cut does harm, and those of which nobody knows."""
+    found = harmful(topology, made)
+    told: dict[str, list[HostPath]] = {}
+    for path, done in found.items():
+        told.setdefault(_meaning(done), []).append(path)
+    if not told:
+        return
+    said = "; ".join(f"{_joined(alike)} ({meaning})" for meaning, alike in told.items())
+    path, harm = min(
+        ((path, harm) for path, done in found.items() for harm in chain(*done.values())),
+        key=lambda one: (not one[1].is_certain, one[0]),
+    )
+    yield finding(
+        stack,
+        "F216",
+        "hosts",
+        f"a cut between two hosts that both live does harm, though the loss of either is outlived: of {said}",
+        why=f"{path}: {' → '.join(harm.why)}; nobody takes the place of a host that lives",
+        fix="nothing to do in this file: two cables and two switches between these hosts; nospof drill --list shows how to cut "
+        "one off from another and see",
+    )
+
+
+def _meaning(done: Mapping[Goal, Sequence[Harm]]) -> str:
+    """What a cut means for the goals it concerns."""
+    certain = {goal: [harm for harm in done[goal] if harm.is_certain] for goal in done}
+    shares = [
+        f"{goal.fails} for {'a share of the' if all(harm.is_share for harm in sure) else 'all'} visitors"
+        for goal, sure in certain.items()
+        if sure
+    ]
+    return " and ".join(shares) or "what visitors see is not foretold"
+
+
+def _joined(alike: Iterable[HostPath]) -> str:
+    """The paths, each host that has them with the same others told once: "db1 or db2 from web1 or web2"."""
+    others: dict[str, list[str]] = {}
+    for path in alike:
+        others.setdefault(path.other, []).append(path.one)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for other, ones in others.items():
+        groups.setdefault(tuple(ones), []).append(other)
+    return ", ".join(f"{_some(ones)} from {_some(them)}" for ones, them in groups.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) > MOST_HOSTS:
+        return f"{', '.join(names[:MOST_HOSTS])} or one of {len(names) - MOST_HOSTS} more"
+    return listed(names, "or")
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - MOST_PAIRS} more" if len(names) > MOST_PAIRS else ""
+    return ", ".join(names[:MOST_PAIRS]) + more
+
+
 def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
-    singles = [f"the name {stack.domain} in DNS", "the network between the hosts: a cut between two that live"]
+    singles = [f"the name {stack.domain} in DNS", "the network that all hosts share"]
     if topology.vips:
         singles.append("the one layer-2 network in which the VIP can move")
     singles.append("the folder .nospof beside this file: secrets and the CA's key, without which nothing is changed or renewed")

@@ -7,7 +7,7 @@ evaluated, explained, and turned into minimal cut sets. It is monotone: one loss
 What is assumed, and tried by drills: instances that lose what they need on their own host are asked nothing any more; a primary
 may be any host that can be one, so a goal holds only if it holds with each of them; several losses come at once. How a tier
 outlives the loss of instances is said by its component (Each, Majority, OnePrimary in nospof.component).
-Limits: paths between two hosts that are cut while both live are no parts here.
+Paths between two hosts that are cut while both live are no parts here: nospof.analysis.paths looks at them.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Takeovers:
         return datetime.fromtimestamp(self.at, UTC).date().isoformat()
 
     def followed_by(self, newer: Takeovers) -> Takeovers:
-        """These and `newer`, which replaces what was known of its runs; without what is too old by then, or of another stack."""
+        """These and `newer`, which replaces what was known of its runs; without what is of another stack or too old by then."""
         if self.topology != newer.topology:
             return newer
         runs = {drill.run for drill in newer.drills}

@@ -88,7 +88,7 @@ def run(stage: Stage, drill: Drill, number: int = 1) -> DrillResult:
     What happens after the first fault is in the result, with what could not be healed. Must be called under a guard.
     """
     _refuse_unavailable(stage.ground, drill.faults)
-    foretold = forecasts(stage.ground.topology, stage.made, drill.faults)
+    foretold = forecasts(stage.ground.topology, stage.made, drill.faults, drill.primary)
     return _Run(stage, drill, number, foretold).run()
 
 

@@ -18,13 +18,14 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nospof.analysis.paths import HostPath
 from nospof.analysis.structure import Kind, Part
 from nospof.drills.ground import Ground
 from nospof.errors import WrongInput
 from nospof.lab.lab import HostState
 from nospof.topology import InstanceId, Topology
 
-__all__ = ["Evidence", "Fault", "Field", "Ground", "HostState", "Kind", "Part", "Target", "Topology", "fault_of"]
+__all__ = ["Evidence", "Fault", "Field", "Ground", "HostPath", "HostState", "Kind", "Part", "Target", "Topology", "fault_of"]
 
 
 class Target(Enum):
@@ -88,6 +89,10 @@ class Fault(BaseModel):
         """The parts that others must do without for a moment at least."""
         kind = {Target.INSTANCE: Kind.PROCESS, Target.HOST: Kind.HOST, Target.ZONE: Kind.ZONE}[self.breaks]
         return frozenset({Part(kind, self.target)})
+
+    def severs(self, topology: Topology) -> HostPath | None:
+        """The path that it cuts while both hosts live, and all that it does. None: it does something else."""
+        return None
 
     def hosts(self, topology: Topology) -> tuple[str, ...]:
         """The hosts on which something is done."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from nospof.analysis.availability import taking_over_s
+from nospof.analysis.paths import Harm, harms
 from nospof.analysis.structure import Goal, Part, Structure
 from nospof.drills.fault import Fault
 from nospof.topology import Topology
@@ -35,8 +36,13 @@ class Forecast:
     why: tuple[str, ...] = ()
 
 
-def forecasts(topology: Topology, made: Structure, faults: Sequence[Fault]) -> tuple[Forecast, ...]:
-    """What all of `faults` at once mean for each goal of the stack."""
+def forecasts(
+    topology: Topology, made: Structure, faults: Sequence[Fault], primary: Sequence[tuple[str, str]] = ()
+) -> tuple[Forecast, ...]:
+    """What all of `faults` at once mean for each goal of the stack. `primary`: tier and host where it is known to be so."""
+    severed = faults[0].severs(topology) if len(faults) == 1 else None
+    if severed:
+        return tuple(_of_cut(goal, harms(topology, made, severed, goal), dict(primary)) for goal in made.goals)
     lost = [fault.lost(topology) for fault in faults]
     known = [parts for parts in lost if parts is not None]
     if len(known) < len(lost):
@@ -64,6 +70,18 @@ def _forecast(
     if not all(is_known for _, is_known in missed):
         return Forecast(goal.value, State.UP)
     return Forecast(goal.value, State.UP, TIMES * max((took for took, _ in missed), default=0.0) + PLUS_S)
+
+
+def _of_cut(goal: Goal, found: Sequence[Harm], primary: Mapping[str, str]) -> Forecast:
+    """What a cut between two hosts that live means, whoever is primary or while those in `primary` are."""
+    mine = [harm for harm in found if harm.primary is None or primary.get(harm.primary[0], harm.primary[1]) == harm.primary[1]]
+    sure = [harm for harm in mine if harm.is_certain and (harm.primary is None or harm.primary[0] in primary)]
+    if sure:
+        return Forecast(goal.value, State.DOWN, why=sure[0].why)
+    if mine:
+        roles = "it depends on who is primary:" if mine[0].primary else "nobody knows what visitors see of this:"
+        return Forecast(goal.value, State.UNKNOWN, why=(roles, *mine[0].why))
+    return Forecast(goal.value, State.UP)
 
 
 def digest(foretold: Iterable[tuple[str, Sequence[Forecast]]]) -> str:

@@ -81,7 +81,7 @@ def plan(topology: Topology, order: int = 2, *, has_all_hosts: bool = False) -> 
     says = "each zone, host and process alone" + ("; each pair of hosts and zones" if order > 1 else "")
     says += "; every set of hosts" if has_all_hosts else ""
     drills = tuple(
-        Planned(lost, drill, forecasts(topology, made, drill.faults))
+        Planned(lost, drill, forecasts(topology, made, drill.faults, drill.primary))
         for lost in boundary(found)
         for drill in _drills(topology, lost)
     )

@@ -178,8 +178,9 @@ class _Design:
         if self.weak is not None:
             yield Paragraph(
                 "Only what is gone counts as lost here: a zone, a host, a program that does not run. A program that is there "
-                "but frozen or too slow counts as living, and so does a host that its callers cannot reach while both live. "
-                f"Health checks find many of these, not all. What no stack file can double: {code('F213')}, below."
+                "but frozen or too slow counts as living; health checks find many of these, not all. A cut between two hosts "
+                f"that both live is no loss of either: {code('F216')}, below, names those that do harm. What no stack file can "
+                f"double: {code('F213')}."
             )
         else:
             yield Paragraph(
