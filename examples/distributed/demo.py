@@ -54,7 +54,7 @@ def demo(site: Deployment) -> int:
     heading("2  An entry in the guestbook, by HTTPS through the VIP")
     write_entry(site)
     holder = holder_of_address(site)
-    heading(f"3  {RATE} requests a second, and the power of {holder} is cut: it holds that address")
+    heading(f"3  {RATE} requests a second, and the power of {holder} is cut: it holds the VIP")
     history, cut = lose(site, holder)
     show(history, cut, holder, holder_of_address(site))
     with console.status(f"{holder} gets its power back"):

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from nospof.drills.result import Agreement, Check, DrillResult, GoalSeen, Taken
+from nospof.drills.words import sentences
+
 ROOT = Path(__file__).parents[2]
 WRITTEN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
@@ -37,6 +40,27 @@ def test_what_moves_between_load_balancers_has_one_name() -> None:
     others = re.compile(r"(moving|floating|shared|virtual) +address|address that moves", re.IGNORECASE)
     found = {str(path.relative_to(ROOT)): others.findall(path.read_text()) for path in texts}
     assert {path: words for path, words in found.items() if words} == {}
+
+
+def goal(name: str, outage_s: float, error_s: float, asked: int, bad: int, reasons: dict[str, int]) -> GoalSeen:
+    return GoalSeen(
+        goal=name, predicted="up", predicted_outage_s=4.0, why=(), seen="up", outage_s=outage_s, outage_error_s=error_s,
+        asked=asked, bad=bad, reasons=reasons, p50_s=None, p99_s=None, agreement=Agreement.AGREES, bins=(),
+    )  # fmt: skip
+
+
+def test_output_of_a_drill_is_shown_as_it_is_printed() -> None:
+    """Incident: the page showed lines that had been printed two versions before."""
+    page = (ROOT / "docs/how-to/drill-the-stack.md").read_text()
+    (shown,) = re.findall(r"## What you see\n\n```\n(.*?)\n\.nospof/drills/runs/[0-9-]+/report\.html\n```", page, re.DOTALL)
+    result = DrillResult(
+        number=1, name="host-off db1", faults=(), begun_at=0.0,
+        goals=(goal("serve", 0.083, 0.04, 326, 0, {}), goal("write", 1.42, 0.1, 130, 7, {"status 503": 7})),
+        taken=(Taken(tier="database", origin="db1", to="db2", cause="", why="nothing heard of db1 for 1.0 s",
+                     ms={"voted": 29, "promoted": 4, "writable": 32}),),
+        checks=tuple(Check(name=str(one), about="", result="pass", reason="") for one in range(9)),
+    )  # fmt: skip
+    assert shown.splitlines() == sentences(result)
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))

@@ -154,7 +154,11 @@ ROWS: dict[str, Row] = {
     "F213": Row((GOOD, SERVERS), "", stays="outside of the hosts: the name, the network, the controlling machine"),
     "F214": Row((GOOD,), ONE_PAGE, stays="it is a figure, not a weakness"),
     "F215": Row((GOOD, good((", witness: w1", ""))), SERVERS, stays="no component of nospof keeps backups yet"),
-    "F216": Row((GOOD, good(("witness: w1", "witness: w1, failover: available"))), ONE_PAGE, stays="which cables and switches there are is not in the file"),
+    "F216": Row(
+        (GOOD, good(("witness: w1", "witness: w1, failover: available"))),
+        ONE_PAGE,
+        stays="which cables and switches there are is not in the file",
+    ),
     "F220": Row((CAPABLE.replace("to: app, qps_per_instance: 150", "to: app, qps_per_instance: 100"),), CAPABLE),
     "F221": Row((THREE_SERVERS,), CAPABLE),
     "F223": Row((GOOD,), CAPABLE, stays="what visitors ask for and what hosts carry is known outside of the file"),
