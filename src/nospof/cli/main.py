@@ -171,7 +171,7 @@ def up(stack: Stack = DEFAULT) -> None:
 
 @app.command()
 def status(stack: Stack = DEFAULT, json: Json = False) -> None:
-    """Show how every part is now, and who holds the VIP."""
+    """Show how every part is now, and who holds the VIP. Ends with 0 only while all is well."""
     from nospof.cli import status as command
 
     raise typer.Exit(command.run(stack, as_json=json))
@@ -243,7 +243,10 @@ def drill(
         Optional[list[str]],  # noqa: UP045
         typer.Argument(metavar="[STACK] FAULT TARGET", help="What to break, or a FILE.yaml that says it."),
     ] = None,
-    parameters: Annotated[Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE", help="Of the fault.")] = None,  # noqa: UP045
+    parameters: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="NAME=VALUE", help="How to break it; --list tells the names."),
+    ] = None,
     hold: Annotated[float, typer.Option("--hold", metavar="S", help="Seconds until it is healed; a verdict needs 13.")] = 13,
     reads: Reads = 50,
     writes: Writes = 20,
@@ -271,7 +274,9 @@ def drill(
 @app.command()
 def prove(
     stack: Stack = DEFAULT,
-    order: Annotated[int, typer.Option("--order", min=1, max=2, help="2: pairs of hosts and zones, too.")] = 2,
+    order: Annotated[
+        int, typer.Option("--order", metavar="N", min=1, max=2, help="1: each alone; 2: hosts and zones in pairs, too.")
+    ] = 2,
     all_hosts: Annotated[bool, typer.Option("--all", help="Every set of hosts, too.")] = False,
     budget: Budget = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew instead of going on with an earlier run.")] = False,
@@ -281,7 +286,11 @@ def prove(
     writes: Writes = 20,
     json: Json = False,
 ) -> None:
-    """Break every part under load, alone and in pairs, and show that what the topology foretells is what happens."""
+    """Break every part under load, alone and in pairs, and show that what the topology foretells is what happens.
+
+    Each promise is foretold up or down: serve (pages are answered), write (writes are acknowledged). What a run shows of others
+    taking over is used by `check` from then on.
+    """
     from nospof.cli import prove as command
 
     wishes = command.Wishes(order, all_hosts, budget, fresh, folder, reads, writes, as_json=json)
@@ -366,7 +375,7 @@ def state_import(
 
 @lab_app.command("doctor")
 def lab_doctor(
-    stack: Annotated[Optional[Path], typer.Argument(help="The stack it shall carry; none: six hosts.")] = None,  # noqa: UP045
+    stack: Annotated[Optional[Path], typer.Argument(metavar="STACK", help="The stack it shall carry; none: six hosts.")] = None,  # noqa: UP045
 ) -> None:
     """Say whether this machine can carry a lab. Where it cannot, say what to do."""
     from nospof.cli import lab as command

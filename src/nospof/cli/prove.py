@@ -13,6 +13,7 @@ from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
 from nospof.drills.junit import junit
+from nospof.drills.phrases import goal_words
 from nospof.drills.proving import Course, Plan, plan, proof_folder
 from nospof.drills.report import report
 from nospof.drills.result import Conclusion, Proof
@@ -46,6 +47,8 @@ def show_plan(path: Path, wishes: Wishes) -> int:
     for number, planned in enumerate(chosen.drills, 1):
         foretold = ", ".join(f"{forecast.goal} {forecast.state.value}" for forecast in planned.foretold)
         console.print(f"{number:>3}  {planned.drill.name:<60}  {foretold}", markup=False)
+    promises = ", ".join(f"{goal.value}: {goal_words(goal.value)}" for goal in chosen.made.goals)
+    console.print(f"{promises}; up: the promise is kept without these parts, down: it is not", markup=False)
     console.print(f"{_size(chosen)}; what is foretold has the sha256 {chosen.foretold_sha256}")
     return 0
 
