@@ -58,7 +58,7 @@ def request(topology: Topology, name: str, stack_id: str) -> dict[str, Any]:
         "ports": sorted(wanted),
         "packages": list(packages_of(topology, name)),
         "stores": sorted({folder for kind in kinds.values() for folder in kind.stores}),
-        "vips": [floating.address for floating in topology.floating],
+        "vips": [vip.address for vip in topology.vips],
         "ssh_port": host.ssh_port,
         "admin": list(topology.admin),
         "stack_id": stack_id,
