@@ -51,9 +51,7 @@ def import_state(state: State, content: bytes, passphrase: str) -> tuple[str, ..
     try:
         packed = _cipher(head, passphrase).decrypt(head[-NONCE:], content[size:], head)
     except InvalidTag:
-        raise WrongInput(
-            "the passphrase is wrong, or the file was changed", fix="there is no other way in"
-        ) from None
+        raise WrongInput("the passphrase is wrong, or the file was changed", fix="there is no other way in") from None
     return _unpacked(packed, state.folder)
 
 

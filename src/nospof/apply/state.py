@@ -131,14 +131,8 @@ class State:
 
     def takeovers(self) -> Takeovers | None:
         """What proofs saw of others taking over; None before. Raises WrongInput when the file is damaged."""
-        try:
-            told = json.loads(self.takeovers_file.read_text())
-            return Takeovers(str(told["topology"]), tuple(map(_tried, told["drills"])))
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what, fix = f"{self.takeovers_file} cannot be read: {error}", "remove it, then nospof prove"
-            raise WrongInput(what, why="it holds what drills showed of others taking over", fix=fix) from error
+        why, fix = "it holds what drills showed of others taking over", "remove it, then nospof prove"
+        return self._told(self.takeovers_file.name, _takeovers, None, why, fix)
 
     def write_takeovers(self, takeovers: Takeovers) -> None:
         self.write("takeovers.json", json.dumps(asdict(takeovers), indent=1, sort_keys=True) + "\n")
@@ -221,6 +215,10 @@ def _measured(told: Any) -> Measured:
             for tier, hosts in told["instances"].items()
         },
     )
+
+
+def _takeovers(told: Any) -> Takeovers:
+    return Takeovers(str(told["topology"]), tuple(map(_tried, told["drills"])))
 
 
 def _tried(told: dict[str, Any]) -> Tried:
