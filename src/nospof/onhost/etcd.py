@@ -157,6 +157,10 @@ class Etcd:
         """Delete all keys that begin with `prefix`; returns the revision. Raises Unknown and Unreachable as `swap` does."""
         return self._revision_of("/v3/kv/deleterange", _range_of(prefix))
 
+    def delete_range(self, first: str, end: str) -> int:
+        """Delete all keys from `first` to before `end`; returns the revision. Raises Unknown and Unreachable as `swap`."""
+        return self._revision_of("/v3/kv/deleterange", {"key": _encoded(first), "range_end": _encoded(end)})
+
     def add_member(self, peer_url: str) -> None:
         """Make the one at `peer_url`, which must not run yet, a voter."""
         self._write("/v3/cluster/member/add", {"peerURLs": [peer_url]})

@@ -331,9 +331,11 @@ def test_connection_closed_while_nobody_used_it_leaves_no_swap_unknown(member: M
 def test_put_and_deletes_tell_their_revision(member: Make, client: Client) -> None:
     one = member(says({"header": {"revision": "12"}}))
     writer = client(one)
-    assert (writer.put("a", "x"), writer.delete("a"), writer.delete_prefix("a/")) == (12, 12, 12)
-    assert [path for path, _ in one.told] == ["/v3/kv/put", "/v3/kv/deleterange", "/v3/kv/deleterange"]
+    assert (writer.put("a", "x"), writer.delete("a")) == (12, 12)
+    assert (writer.delete_prefix("a/"), writer.delete_range("a/1", "a/7")) == (12, 12)
+    assert [path for path, _ in one.told] == ["/v3/kv/put", *3 * ["/v3/kv/deleterange"]]
     assert one.told[2][1] == {"key": encoded("a/"), "range_end": encoded("a0")}
+    assert one.told[3][1] == {"key": encoded("a/1"), "range_end": encoded("a/7")}
 
 
 # --- certificates --------------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from nospof.onhost.agent.model import BEGINNING, NEVER, Cause, Cluster, Promotio
 from nospof.onhost.etcd import Done, Etcd, EtcdError, Refused, Value
 
 ASK_EVERY_S = 1.0
+# Of so many changes of the primary there is a record; `status` shows fewer. Nothing is ever decided by it.
+MOST_CHANGES = 100
 NO_CLUSTER = Cluster(0, 0, "", Sync.DEGRADED, last=Promotion("", BEGINNING, Cause.FIRST))
 
 
@@ -54,7 +56,10 @@ class Store(Protocol):
     def report(self, report: Report) -> None: ...
 
     def record(self, term: int, text: str, part: str = "") -> None:
-        """Add to the history of changes of the primary. `part`: what another host than the new primary adds."""
+        """Add to the history, which keeps the last MOST_CHANGES changes of the primary.
+
+        `part`: what another host than the new primary adds; what is older than all that is kept goes.
+        """
 
 
 class EtcdStore:
@@ -99,14 +104,23 @@ class EtcdStore:
 
     def record(self, term: int, text: str, part: str = "") -> None:
         self._put(f"history/{term:08}{part}", text)
+        # Whoever knows of fewer changes than there are removes less.
+        terms = _terms(self.view.history)
+        if len(terms) == MOST_CHANGES:
+            self._try(lambda: self._acting.delete_range(f"{self._prefix}history/", f"{self._prefix}history/{terms[0]}"))
 
     def _put(self, name: str, text: str) -> None:
+        revision = self._try(lambda: self._acting.put(self._prefix + name, text))
+        if revision is not None:
+            self._see(self._prefix + name, Value(text, revision))
+
+    def _try(self, write: Callable[[], int]) -> int | None:
+        """Returns the revision; None, which was said, when it is not known to have happened."""
         try:
-            revision = self._acting.put(self._prefix + name, text)
+            return write()
         except EtcdError as error:
             self._said(f"etcd: {error}")
-            return
-        self._see(self._prefix + name, Value(text, revision))
+            return None
 
     # --- reading -----------------------------------------------------------------------------------------------------
     def _ask(self, stop: threading.Event) -> None:
@@ -170,8 +184,18 @@ class EtcdStore:
             report = documents.read_report(value.text)
             return view if view.reports.get(who) == report else replace(view, reports={**view.reports, who: report})
         if kind == "history":
-            return replace(view, history={**view.history, who: value.text})
+            return replace(view, history=newest({**view.history, who: value.text}))
         return view
+
+
+def newest(history: Mapping[str, str]) -> dict[str, str]:
+    """The last MOST_CHANGES changes of the primary, each with all its parts: names begin with the term, in eight digits."""
+    kept = set(_terms(history)[-MOST_CHANGES:])
+    return {name: text for name, text in history.items() if name.partition("-")[0] in kept}
+
+
+def _terms(history: Mapping[str, str]) -> list[str]:
+    return sorted({name.partition("-")[0] for name in history})
 
 
 class FileStore:
@@ -210,7 +234,7 @@ class FileStore:
         self._view = replace(self._view, reports={report.node: report})
 
     def record(self, term: int, text: str, part: str = "") -> None:
-        self._view = replace(self._view, history={**self._view.history, f"{term:08}{part}": text})
+        self._view = replace(self._view, history=newest({**self._view.history, f"{term:08}{part}": text}))
 
     def _read(self) -> Cluster:
         if not self._path.exists():
