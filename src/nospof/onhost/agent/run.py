@@ -141,6 +141,7 @@ class Agent:
         self.observation: m.Observation | None = None
         self.decision = m.Decision("blind", "", "starts")
         self.marks: dict[str, float] = {}
+        self._marked_after: m.Promotion | None = None
         self._retry = Retry()
         self._beat_begun_s: float | None = None
         self._told_last_s = self.clock()
@@ -432,12 +433,16 @@ class Agent:
         if c is None:
             return
         if c.election or c.handover or c.primary_down:
+            if not self.marks:
+                self._marked_after = c.last
             self.marks.setdefault("began", self.clock())
             if mark := MARKS.get(self.decision.rule):
                 self.marks.setdefault(mark, self.clock())
             if c.election and o.votes.keys() >= c.voters.keys():
                 self.marks.setdefault("voted", self.clock())
             return
+        if c.last == self._marked_after:
+            self.marks = {}  # nothing came of it
         is_handed_over = c.last.cause is m.Cause.HANDOVER
         if c.primary == o.me and is_handed_over and self.marks and "promoted" not in self.marks:
             self.marks = {"promoted": self.clock()}

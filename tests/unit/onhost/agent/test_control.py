@@ -107,6 +107,18 @@ def test_handover_that_was_given_up_is_undone_and_says_why(tier: SmallTier) -> N
     assert is_settled(tier, "db1")
 
 
+def test_handover_that_was_given_up_leaves_the_record_of_the_last_one_as_it_was(tier: SmallTier) -> None:
+    """A new primary that was to hand back, or held an election in vain, wrote its own record anew, with no times in it."""
+    with_voters(tier, "db1 db2 w1", handover_s=0.4)
+    assert tier.ask("db1", "switchover", to="db2")["phases"]
+    wait_until(lambda: len(tier.cluster.voters) == 2 and is_settled(tier, "db2"), "db2 is not settled")
+    recorded = dict(tier.etcd.view.history)
+    tier.databases["db2"].may_freeze = False
+    assert tier.ask("db2", "switchover", to="")["outcome"] == "undone"
+    wait_until(lambda: is_settled(tier, "db2") and not tier.agents["db2"].marks, "the marks of what came to nothing stay")
+    assert tier.etcd.view.history == recorded
+
+
 def test_handover_without_an_end_is_unknown_and_never_called_good(tier: SmallTier, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control, "HANDOVER_S", 0.3)
     with_voters(tier)
