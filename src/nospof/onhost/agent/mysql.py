@@ -32,16 +32,29 @@ from nospof.onhost.agent.mariadb import (
     _on,
     _systemctl,
     _told,
+    _wait_until_gone,
 )
 from nospof.onhost.agent.mariadb_seen import Row, feeds_of
 from nospof.onhost.agent.model import Position, Role, Server, Source
 from nospof.onhost.agent.mysql_gtids import Gtids, gtids
 from nospof.onhost.agent.mysql_log import LogEnd
-from nospof.onhost.agent.mysql_seen import FEEDS, SEMI_SYNC, SOURCE, VARIABLES, WAITING, WAITS, received_of, source_of
+from nospof.onhost.agent.mysql_seen import (
+    FEEDS,
+    IN_THE_MIDST,
+    SEMI_SYNC,
+    SOURCE,
+    VARIABLES,
+    WAITING,
+    WAITS,
+    received_of,
+    source_of,
+)
 from nospof.onhost.mariadb_server import Server as Sql
 from nospof.onhost.mariadb_server import quoted
 
 RELEASE_S = 1.0
+# What came whole is handed out to those who apply it in less; how long they take does not count.
+IN_PART_S = 0.2
 INTERRUPTED = 1317
 
 
@@ -170,8 +183,7 @@ class MysqlEngine(MariadbEngine):
                 self._let_come(node, sql)
             self._read_only(sql, READ_ONLY_S)
             sql.rows("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
-            with self._hastened():
-                sql.rows("STOP REPLICA")
+            self._stop(sql)
             self._compared_to = ""
             self._set_acknowledging(sql, on=acknowledges)
             try:
@@ -206,7 +218,7 @@ class MysqlEngine(MariadbEngine):
             row = _source_row(sql)
             if row is not None:
                 self._drain(sql, row)
-                sql.rows("STOP REPLICA")
+                self._stop(sql)
                 sql.rows("RESET REPLICA ALL")
             sql.rows("SET GLOBAL rpl_semi_sync_replica_enabled = OFF")
             if not takes_writes:
@@ -288,6 +300,24 @@ class MysqlEngine(MariadbEngine):
         if was_asking and row["Replica_SQL_Running"] == "Yes":
             sql.rows("START REPLICA IO_THREAD")
         raise EngineError(f"has received {received} and applied {executed}")
+
+    def _stop(self, sql: Sql) -> None:
+        """Stop receiving, then applying; both may be stopped already.
+
+        Of a transaction that came in part STOP REPLICA waits a minute for the rest, which nobody sends any more. KILL ends that
+        at once, and what was begun is rolled back, but no longer does so after STOP REPLICA. So who is still in the midst of a
+        transaction after a moment is ended before.
+        """
+        self._stop_receiving(sql)
+        until_s = self.clock() + IN_PART_S
+        while rows := sql.rows(IN_THE_MIDST):
+            if self.clock() > until_s:
+                with suppress(pymysql.Error):  # it ended by itself
+                    sql.rows(f"KILL {int(rows[0]['id'])}")
+                _wait_until_gone(sql, int(rows[0]["id"]), self.clock)
+                break
+            time.sleep(0.005)
+        sql.rows("STOP REPLICA")
 
     def _has(self, sql: Sql, row: Row) -> tuple[Position, Position]:
         executed = gtids(sql.rows(VARIABLES)[0]["executed"])

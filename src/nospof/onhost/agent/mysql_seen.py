@@ -16,12 +16,16 @@ SELECT @@GLOBAL.super_read_only AS is_read_only, @@GLOBAL.rpl_semi_sync_source_e
 SOURCE = "SHOW REPLICA STATUS"
 SEMI_SYNC = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'"
 WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
-WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
 FEEDS = "SELECT id AS id, host AS host FROM performance_schema.processlist WHERE command LIKE 'Binlog Dump%'"
 # The first of them holds up the others, which have their places in the log behind it.
 WAITING = (
     "SELECT id AS id FROM performance_schema.processlist "
     "WHERE state IN ('Waiting for semi-sync ACK from replica', 'waiting for handler commit')"
+)
+# The applying thread that hands out transactions, while it is in the midst of one.
+IN_THE_MIDST = (
+    "SELECT threads.processlist_id AS id FROM performance_schema.replication_applier_status_by_coordinator AS coordinator "
+    "JOIN performance_schema.threads AS threads USING (thread_id) WHERE coordinator.processing_transaction <> ''"
 )
 
 # The source lacks what is asked for, or this server has more of the source's own writes than the source.

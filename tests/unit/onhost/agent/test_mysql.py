@@ -209,6 +209,26 @@ def test_follower_forgets_nothing_it_received_unless_it_may() -> None:
     ]
 
 
+@pytest.mark.parametrize("may_forget", [False, True])
+def test_who_applies_a_transaction_that_came_in_part_is_ended_before_it_is_told_to_stop(*, may_forget: bool) -> None:
+    """A voter that went ahead was told to stop in the midst of one: it waited a minute for the rest, and was no voter then."""
+    sql = FakeSql(source=[ROW], other={"processing_transaction": [{"id": 71}]})
+    engine_on(sql).follow("db2", acknowledges=True, may_forget=may_forget)
+    assert sql.asked[-6:-4] == ["KILL 71", "STOP REPLICA"]
+    assert sql.asked.count("STOP REPLICA IO_THREAD") >= 1
+    assert "STOP REPLICA IO_THREAD" not in sql.asked[sql.asked.index("KILL 71") :]
+    sql = FakeSql(source=[ROW], other={"processing_transaction": [{"id": 71}]})
+    engine_on(sql).be_primary(waits_for_voters=True, takes_writes=True)
+    assert sql.asked.index("KILL 71") + 1 == sql.asked.index("STOP REPLICA") == sql.asked.index("RESET REPLICA ALL") - 1
+
+
+def test_who_is_between_two_transactions_is_told_to_stop_and_not_ended() -> None:
+    sql = FakeSql(source=[ROW])
+    engine_on(sql).follow("db2", acknowledges=False, may_forget=True)
+    assert "STOP REPLICA" in sql.asked
+    assert not [statement for statement in sql.asked if statement.startswith("KILL")]
+
+
 def test_nobody_follows_while_clients_wait() -> None:
     sql = FakeSql(other={"Waiting for semi-sync": [{"id": 7}]})
     with pytest.raises(EngineError, match="clients wait"):
