@@ -96,7 +96,7 @@ class _Resolver:
         instances = self._with_providers(list(self._tier_instances()))
         graph = _Graph(tuple(sorted(instances, key=lambda instance: instance.id)), bool(self._admin(hosts)))
         links = graph.links()
-        self._unanswered_tos(links)
+        self._unanswered_tos(graph, links)
         self._too_many_per_host(graph.instances)
         called = {link.target for link in links}
         endpoints = tuple(endpoint for endpoint in graph.endpoints if endpoint in called)
@@ -262,24 +262,42 @@ class _Resolver:
         return self.placed[key]
 
     # --- contradictions --------------------------------------------------------------------------------------------
-    def _unanswered_tos(self, links: tuple[Link, ...]) -> None:
-        reached: dict[str, set[str]] = defaultdict(set)
+    def _unanswered_tos(self, graph: _Graph, links: tuple[Link, ...]) -> None:
+        reached: dict[InstanceId, set[str]] = defaultdict(set)
         for link in links:
-            reached[link.source.tier].add(link.target.owner.tier)
+            reached[link.source].add(link.target.owner.tier)
             if link.target.listen.answers is not None:
-                reached[link.source.tier].add(link.target.listen.answers.routed_tier or "")
+                reached[link.source].add(link.target.listen.answers.routed_tier or "")
         for tier in self.stack.tiers:
+            hosts = [host for host, _ in placements(tier)]
             for target in tier.to:
                 other = next((other for other in self.stack.tiers if other.name == target), None)
-                if other is None or target in reached[tier.name]:
+                lost = [host for host in hosts if target not in reached[InstanceId(tier.name, host)]]
+                if other is None or not lost:
                     continue
-                self.problem(
-                    "S303",
-                    f"tiers.{tier.name}.to",
-                    f"{tier.component} cannot call {other.component} (tier {target})",
-                    why="the two speak no protocol in common, so this line would do nothing",
-                    fix=f"remove {target} from `to:` of tier {tier.name}, or put the tier between them that they both know",
-                )
+                if _could_be_called_beside(graph, tier, other):
+                    self._only_called_beside(tier, other, lost)
+                elif len(lost) == len(hosts):
+                    self._no_protocol_in_common(tier, other)
+
+    def _no_protocol_in_common(self, tier: Tier, other: Tier) -> None:
+        self.problem(
+            "S303",
+            f"tiers.{tier.name}.to",
+            f"{tier.component} cannot call {other.component} (tier {other.name})",
+            why="the two speak no protocol in common, so this line would do nothing",
+            fix=f"remove {other.name} from `to:` of tier {tier.name}, or put the tier between them that they both know",
+        )
+
+    def _only_called_beside(self, tier: Tier, other: Tier, hosts: list[str]) -> None:
+        names = ", ".join(hosts)
+        self.problem(
+            "S306",
+            f"tiers.{other.name}.hosts",
+            f"tier {tier.name} on {names} calls tier {other.name}, which is not there",
+            why=f"{other.component} is called from its own host only: what is asked on {names} would have no answer",
+            fix=f"in tier {other.name} hosts: [{', '.join([*other.hosts, *hosts])}]",
+        )
 
     def _too_many_per_host(self, instances: Iterable[Instance]) -> None:
         found: dict[tuple[str, str], list[Instance]] = defaultdict(list)
@@ -417,8 +435,12 @@ class _Graph:
 
     def _named(self, instance: Instance, tier: str, connect: Connect) -> Iterator[Endpoint]:
         all_of_tier = [endpoint for member in self._tiers[tier] for endpoint in self._endpoints_of[member.id]]
-        candidates = list(self._speaking(all_of_tier, connect))
-        beside = [e for e in candidates if e.owner.host == instance.id.host and e.listen.socket]
+        candidates = [
+            endpoint
+            for endpoint in self._speaking(all_of_tier, connect)
+            if endpoint.owner.host == instance.id.host or not endpoint.listen.is_local
+        ]
+        beside = [e for e in candidates if e.owner.host == instance.id.host and (e.listen.socket or e.listen.is_local)]
         for endpoint in beside or candidates:
             if not endpoint.listen.reached_by:
                 yield endpoint
@@ -455,6 +477,19 @@ def placements(tier: Tier) -> tuple[tuple[str, Rank], ...]:
             if isinstance(mark, PlacesOn) and host is not None:
                 placed.append((host, mark.rank))
     return tuple(placed)
+
+
+def _could_be_called_beside(graph: _Graph, tier: Tier, other: Tier) -> bool:
+    """Whether `tier` speaks to what `other` offers to callers on the same host, and to nothing else of it."""
+    spoken = {
+        connect.speaks
+        for instance in graph.instances
+        if instance.id.tier == tier.name
+        for connect in graph.components[instance.id].connects
+        if connect.to is Who.NAMED
+    }
+    offered = [e.listen for e in graph.endpoints if e.owner.tier == other.name and e.listen.speaks in spoken]
+    return bool(offered) and all(listen.is_local for listen in offered)
 
 
 def _is_same_address(one: Endpoint, other: Endpoint) -> bool:

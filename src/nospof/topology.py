@@ -25,6 +25,8 @@ class Protocol(Enum):
     """What an endpoint speaks."""
 
     HTTP = "http"
+    FASTCGI = "fastcgi"
+    FILES = "files"
     MYSQL = "mysql"
     REDIS = "redis"
     METRICS = "metrics"
@@ -44,7 +46,12 @@ class Protocol(Enum):
     @property
     def carries_data(self) -> bool:
         """Whether users' data crosses it, so that it must be encrypted between hosts."""
-        return self in (Protocol.HTTP, Protocol.MYSQL, Protocol.REDIS, Protocol.CONTROL, Protocol.PEER)
+        return self.carries_pages or self in (Protocol.MYSQL, Protocol.REDIS, Protocol.CONTROL, Protocol.PEER)
+
+    @property
+    def carries_pages(self) -> bool:
+        """Whether visitors' requests are answered over it. FILES: by a folder that the caller reads, there is no daemon."""
+        return self in (Protocol.HTTP, Protocol.FASTCGI, Protocol.FILES)
 
 
 class Bind(Enum):
@@ -124,6 +131,13 @@ class Site:
     static_path: str = ""
     """URL prefix of files that a web server on the same host may serve itself; "" = none."""
     static_folder: str = ""
+    folder: str = ""
+    """Folder on the host that is the site: a web server beside it serves its files, over FASTCGI it has its scripts run;
+    "" = all that is not under `static_path` is asked of the endpoint."""
+    code_folder: str = ""
+    """The same folder under the path by which the endpoint's own processes know it."""
+    front: str = ""
+    """Script in `folder` that answers for what is no file there; "" = nothing does."""
     write_path: str = ""
     """Where a drill may write: a POST there of `write_body`, in which {token} is a word of its own; "" = it may not."""
     write_body: str = ""
@@ -142,6 +156,8 @@ class Listen:
     tls: Tls = Tls.NONE
     socket: str | None = None
     """A unix socket offered to callers on the same host, who then use nothing else."""
+    is_local: bool = False
+    """Whether only callers on the same host can call it at all."""
     alive_file: str = ""
     """A file on the host that is there for as long as it listens; "" = none tells."""
     checked_at: str = ""
@@ -337,7 +353,7 @@ class Topology:
         return tuple(link for link in self._links_by_target_host.get(host, ()) if not link.is_local)
 
     def sites_behind(self, endpoint: Endpoint) -> tuple[Site, ...]:
-        """The applications that answer through `endpoint`, found by following HTTP links towards them."""
+        """The applications that answer through `endpoint`, found by following links towards them."""
         found: list[Site] = []
         seen: set[Endpoint] = set()
         frontier = [endpoint]
@@ -347,7 +363,7 @@ class Topology:
                 continue
             seen.add(here)
             found += here.listen.sites
-            frontier += [link.target for link in self.links_from(here.owner) if link.target.listen.speaks is Protocol.HTTP]
+            frontier += [link.target for link in self.links_from(here.owner) if link.target.listen.speaks.carries_pages]
         return tuple(sorted(set(found), key=lambda site: (site.domain, site.path, site.tier)))
 
 

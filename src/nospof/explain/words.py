@@ -7,7 +7,13 @@ from itertools import groupby
 
 from nospof.topology import Instance, Link, Listen, Protocol, Tls
 
-PROTOCOLS = {Protocol.MYSQL: "MySQL", Protocol.REDIS: "Redis", Protocol.SSH: "SSH", Protocol.VRRP: "VRRP"}
+PROTOCOLS = {
+    Protocol.FASTCGI: "FastCGI",
+    Protocol.MYSQL: "MySQL",
+    Protocol.REDIS: "Redis",
+    Protocol.SSH: "SSH",
+    Protocol.VRRP: "VRRP",
+}
 
 
 def spoken(links: Iterable[Link]) -> str:
@@ -64,6 +70,8 @@ def _way(link: Link) -> str:
     listen = link.target.listen
     if uses_socket(link):
         return "unix socket"
+    if listen.speaks is Protocol.FILES:
+        return "files"
     what = "health" if link.purpose.endswith("-health") else protocol(listen)
     is_told = link.source.tier == link.target.owner.tier and link.purpose not in ("peers", what)
     # What the purpose says better: copy, membership.

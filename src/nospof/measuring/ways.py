@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from nospof.lab.places import CLIENT
 from nospof.stack.model import Stack
-from nospof.topology import OUTSIDE, Endpoint, InstanceId, Link, Protocol, Rank, Tls, Topology
+from nospof.topology import OUTSIDE, Endpoint, InstanceId, Link, Rank, Tls, Topology
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _calls(topology: Topology, instance: InstanceId) -> Iterator[Link]:
 
 
 def _is_asked(link: Link) -> bool:
-    return link.source != OUTSIDE and link.target.listen.speaks is Protocol.HTTP and not link.asks_health
+    return link.source != OUTSIDE and link.target.listen.speaks.carries_pages and not link.asks_health
 
 
 def _over(topology: Topology, link: Link) -> Way:

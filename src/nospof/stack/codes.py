@@ -52,5 +52,6 @@ RESOLVE_CODES: dict[str, str] = {
     "S303": "A tier calls another with which it has no protocol in common.",
     "S304": "A host would run a component more often than it can.",
     "S305": "Two daemons of one host would listen on the same port.",
+    "S306": "A tier is called from a host where it is not, and can be called on its own hosts only.",
 }
 """The same for what `resolve` finds once it knows the components."""

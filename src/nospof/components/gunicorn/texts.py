@@ -1,24 +1,4 @@
-"""Gunicorn's units and its worker, as templates."""
-
-# The limit on triggers is off: with it, a service that fails a few times would take the socket down for good.
-SOCKET = """[Unit]
-Description=Sockets of {{ tier }}: connections wait here while the application restarts
-
-[Socket]
-ListenStream={{ socket }}
-{% if is_networked %}
-ListenStream={{ here.host.address }}:{{ set.port }}
-FreeBind=yes
-{% endif %}
-# For nginx and other web servers of Debian's.
-SocketUser=www-data
-SocketGroup=www-data
-SocketMode=0660
-TriggerLimitIntervalSec=0
-
-[Install]
-WantedBy=sockets.target
-"""
+"""Gunicorn's unit and its worker, as templates."""
 
 SERVICE = """[Unit]
 Description=Application {{ tier }}
