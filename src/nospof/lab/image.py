@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
@@ -47,25 +46,25 @@ def ensure_image(packages: Iterable[str], progress: Progress, suite: str = SUITE
     image = image_path(packages, suite, at_hand)
     if image.exists():
         return image
-    with _alone(image, progress):
+    with _alone(image, progress) as lock:
         _remove_dead_builds()
         if not image.exists():
             progress("image", f"builds Debian {suite} with {len({*BASE, *packages})} packages, once")
-            _build(image, sorted({*BASE, *packages}), suite, sorted({*at_hand}))
+            _build(image, sorted({*BASE, *packages}), suite, lock, sorted({*at_hand}))
     return image
 
 
-def _build(image: Path, packages: list[str], suite: str, at_hand: list[str]) -> None:
+def _build(image: Path, packages: list[str], suite: str, lock: int, at_hand: list[str]) -> None:
     draft = _draft(image)
     shutil.rmtree(draft, ignore_errors=True)  # of a killed build of this image
-    _debootstrap(draft, packages, suite, at_hand)
+    _debootstrap(draft, packages, suite, lock, at_hand)
     _finish(draft)
     # On the disk before it has its name: a machine that loses power now must not find a half image later.
     machine.call(["sync", "--file-system", str(draft)])
     draft.rename(image)
 
 
-def _debootstrap(draft: Path, packages: list[str], suite: str, at_hand: list[str]) -> None:
+def _debootstrap(draft: Path, packages: list[str], suite: str, lock: int, at_hand: list[str]) -> None:
     # In a PID namespace that dies with us, and with it every process that mmdebstrap has started.
     mortal = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount-proc", "--pid", "--fork", "--kill-child"]
     options = ["--variant=minbase", "--mode=root", "--format=directory", f"--include={','.join(packages)}"]
@@ -79,7 +78,9 @@ def _debootstrap(draft: Path, packages: list[str], suite: str, at_hand: list[str
             [*mortal, "mmdebstrap", *options, *speed, *stocked, *old, suite, str(draft)],
             capture_output=True,
             text=True,
-            close_fds=False,  # it has the lock too, which so is free only when it has ended
+            # It has the lock too, which so is free only when it has ended; and no other file of ours or of who started us:
+            # with some nine of them open its pipes have numbers of two digits, which Debian's shell does not read.
+            pass_fds=(lock,),
         )
     except FileNotFoundError:
         raise WrongInput("setpriv is not installed", fix=f"apt-get install {machine.PACKAGES}") from None
@@ -117,17 +118,16 @@ def _finish(draft: Path) -> None:
 
 
 @contextmanager
-def _alone(image: Path, progress: Progress) -> Iterator[None]:
-    """Hold the image's lock; say so if another build has it."""
+def _alone(image: Path, progress: Progress) -> Iterator[int]:
+    """Hold the image's lock, and say so if another build has it; the lock's file is open at the number that is returned."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     with _lock_file(image).open("a") as lock:
-        os.set_inheritable(lock.fileno(), True)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             progress("image", "waits for another build of the same image")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def _remove_dead_builds() -> None:
