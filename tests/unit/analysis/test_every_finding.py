@@ -55,7 +55,8 @@ domain: page.example.com
 hosts:
   web1: {zone: a}
 tiers:
-  web: {component: nginx, hosts: [web1], source: ./app}
+  web: {component: nginx, hosts: [web1], to: page}
+  page: {component: static, hosts: [web1], source: ./app}
 """
 TWO_HOSTS = """\
 name: two
@@ -175,6 +176,9 @@ CONTRADICTIONS = {
     "S303": good(("to: web}", "to: [web, database]}")),
     "S304": good((LAST, LAST + "  more: {component: nginx, hosts: [web1, web2], to: app, port: 8444}\n")),
     "S305": good(("nginx, hosts: [web1, web2]", "nginx, port: 8008, hosts: [db1, db2]")),
+    "S306": good(
+        (LAST, LAST + "  docs: {component: static, hosts: [web1], source: ./app}\n"), ("to: app}", "to: [app, docs]}")
+    ),
 }
 """Stacks with what only `resolve` can see; for the other S-codes see tests/data/wrong-stacks."""
 HAS_ONE = [(code, number) for code, row in ROWS.items() for number in range(len(row.present))]

@@ -408,13 +408,13 @@ def test_a_lost_blob_is_made_again(folder: Path, cache: Path) -> None:
 
 
 def test_a_host_gets_what_its_instances_want_under_their_tiers_name(folder: Path, cache: Path) -> None:
-    kind = Component.kinds["nginx"]
-    instance = Instance(InstanceId("web", "web1"), "nginx", kind.settings_type.model_validate({"source": folder.name}))
+    kind = Component.kinds["static"]
+    instance = Instance(InstanceId("web", "web1"), "static", kind.settings_type.model_validate({"source": folder.name}))
     host = Host("web1", "a", "198.18.1.2", 1)
     topology = Topology("shop", "shop.example.com", (host,), (instance,), (), ())
 
     found = Gathering(folder.parent, cache, lambda line: None)(topology, "web1", FACTS)
 
-    sha256, read = found["web/site"]
-    assert list(found) == ["web/site"]
+    sha256, read = found["web/files"]
+    assert list(found) == ["web/files"]
     assert hashlib.sha256(read()).hexdigest() == sha256

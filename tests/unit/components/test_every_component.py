@@ -74,14 +74,17 @@ def test_packages_are_constant_names_of_debian_packages(kind: type[Component[Any
     assert len(set(kind.packages)) == len(kind.packages)
 
 
-def instances_of_the_example() -> Iterator[tuple[Topology, Instance]]:
-    made = resolve(example(), NOTHING_ALLOTTED).topology
-    for instance in made.instances:
-        yield made, instance
+def instances_of_the_examples() -> Iterator[tuple[Topology, Instance]]:
+    for name in ("distributed", "lamp"):
+        made = resolve(example(name), NOTHING_ALLOTTED).topology
+        for instance in made.instances:
+            yield made, instance
 
 
-INSTANCES = list(instances_of_the_example())
-every_instance = pytest.mark.parametrize(("made", "instance"), INSTANCES, ids=[str(instance.id) for _, instance in INSTANCES])
+INSTANCES = list(instances_of_the_examples())
+every_instance = pytest.mark.parametrize(
+    ("made", "instance"), INSTANCES, ids=[f"{made.stack}: {instance.id}" for made, instance in INSTANCES]
+)
 
 
 def context(made: Topology, instance: Instance, facts: Facts = FACTS) -> Context:
@@ -97,7 +100,8 @@ def context(made: Topology, instance: Instance, facts: Facts = FACTS) -> Context
 
 @every_instance
 def test_parts_are_the_same_each_time(made: Topology, instance: Instance) -> None:
-    again = {str(other.id): (topology, other) for topology, other in instances_of_the_example()}[str(instance.id)]
+    named = {(topology.stack, other.id): (topology, other) for topology, other in instances_of_the_examples()}
+    again = named[made.stack, instance.id]
 
     first = component_of(instance).parts(context(made, instance))
 

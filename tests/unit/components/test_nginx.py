@@ -23,6 +23,14 @@ def app(name: str = "app", hosts: tuple[str, ...] = ("web1", "web2"), **settings
     return tier(name, "gunicorn", list(hosts), (), **{"source": "app", "module": "shop:app", **settings})
 
 
+def php(name: str = "app", hosts: tuple[str, ...] = ("web1", "web2"), **settings: object) -> Tier:
+    return tier(name, "php-fpm", list(hosts), (), **{"source": "app", **settings})
+
+
+def folder(name: str, **settings: object) -> Tier:
+    return tier(name, "static", ["web1", "web2"], (), **{"source": "site", **settings})
+
+
 def web(*to: str, **settings: object) -> Tier:
     return tier("web", "nginx", ["web1", "web2"], to, **settings)
 
@@ -38,7 +46,7 @@ def topology(*tiers: Tier) -> Topology:
 
 def parts(graph: Topology, host: str = "web1") -> Parts:
     instance = graph.instance(InstanceId("web", host))
-    return component_of(instance).parts(Context(graph, instance, FACTS, {}, {"web/site": "d" * 64}))
+    return component_of(instance).parts(Context(graph, instance, FACTS, {}, {}))
 
 
 def config(graph: Topology, host: str = "web1") -> str:
@@ -149,15 +157,63 @@ def test_static_files_of_an_application_elsewhere_are_not_looked_for_here() -> N
     assert "try_files" not in config(topology(balancer(), web("app"), app(hosts=("x1",))))
 
 
-def test_a_static_site_needs_no_application() -> None:
-    graph = topology(balancer(), web(source="site", path="/docs/"))
-    text = config(graph)
+def test_a_folder_beside_it_is_a_site_without_an_application() -> None:
+    graph = topology(balancer(), web("docs"), folder("docs", path="/docs/"))
+    site = block(config(graph), "location ^~ /docs/ {")
 
-    assert "alias /srv/nospof/web/current/app/;" in block(text, "location /docs/ {")
-    assert 'return 200 "ok\\n";' in block(text, "location = /docs/health {")
-    assert "return 404;" in block(text, r"location ~ ^/docs/(.*/)?\.(?!well-known/)")
-    assert parts(graph).trees[0].path == "/srv/nospof/web/releases/dddddddddddd"
-    assert parts(graph).symlinks[0].path == "/srv/nospof/web/current"
+    assert "root /srv/nospof/docs/current/app;" in site
+    assert 'return 200 "ok\\n";' in block(site, "location = /docs/health {")
+    assert "return 404;" in block(site, r"location ~ ^/docs/(.*/)?\.(?!well-known/)")
+    assert "try_files /$file =404;" in block(site, "location ~ ^/docs/(?<file>")
+    assert "upstream docs" not in config(graph)
+
+
+# --- scripts ------------------------------------------------------------------------------------------------------------
+def test_scripts_are_run_beside_it_from_the_folder_that_their_processes_know() -> None:
+    site = block(config(topology(balancer(), web("blog"), php("blog", path="/blog/", public="public"))), "location ^~ /blog/ {")
+    run = block(site, "location ~ ^/blog/(?<script>")
+
+    assert "root /srv/nospof/blog/current/app/public;" in site
+    assert "fastcgi_pass blog;" in run
+    assert "fastcgi_param SCRIPT_FILENAME /srv/nospof/blog/running/public/$script;" in run
+    assert "fastcgi_param SCRIPT_NAME /blog/$script;" in run
+    assert "try_files /$script @blog;" in run, "what is not there is asked of the front script, not of the processes"
+
+
+def test_no_script_is_ever_served_as_a_file() -> None:
+    """The first location that fits is taken: scripts must come before files."""
+    text = config(topology(balancer(), web("app"), php()))
+
+    assert text.index(r"(?<script>(?:.*/)?[^/]+\.php)(?<rest>/.*)?$") < text.index("(?<folder>") < text.index("(?<file>.+)$")
+
+
+def test_front_script_answers_what_is_no_file() -> None:
+    text = config(topology(balancer(), web("app"), php()))
+
+    assert "fastcgi_param SCRIPT_FILENAME /srv/nospof/app/running/index.php;" in block(text, "location @app {")
+    assert "try_files /$file @app;" in text
+
+
+def test_without_a_front_script_what_is_no_file_is_absent() -> None:
+    text = config(topology(balancer(), web("app"), php(front="")))
+
+    assert "@app" not in text
+    assert "try_files /$file =404;" in text
+
+
+def test_scripts_are_told_of_the_visitors_connection() -> None:
+    made = parts(topology(balancer(), web("app"), php()))
+    told = next(file.text for file in made.files if file.path == "/etc/nginx/nospof-fastcgi.conf")
+
+    assert "fastcgi_param HTTPS $visitors_https if_not_empty;" in told
+    assert "fastcgi_param HTTP_X_WEB_SERVER web1;" in told
+    assert 'fastcgi_param HTTP_PROXY "";' in told
+
+
+def test_without_scripts_nothing_is_said_of_them() -> None:
+    made = parts(topology(balancer(), web("app"), app()))
+
+    assert all("fastcgi" not in file.text for file in made.files)
 
 
 # --- whom it believes ---------------------------------------------------------------------------------------------------
@@ -227,7 +283,7 @@ def test_keys_are_tokens() -> None:
 
 
 def test_the_same_stack_gives_the_same_bytes() -> None:
-    graphs = [topology(balancer(), web("app", "blog", source="s", path="/s/"), app(), app("blog", port=8001)) for _ in range(2)]
+    graphs = [topology(balancer(), web("app", "blog", "docs"), app(), app("blog", port=8001), folder("docs")) for _ in range(2)]
 
     assert parts(graphs[0]) == parts(graphs[1])
 
@@ -238,7 +294,7 @@ def test_two_sites_at_one_place_still_give_a_configuration_nginx_reads() -> None
     assert server.count("location / {") == 1
 
 
-@pytest.mark.parametrize("settings", [{"port": 443}, {"path": "docs"}, {"domain": "a;b"}, {"health": "/"}])
+@pytest.mark.parametrize("settings", [{"port": 443}, {"answer_s": 0}, {"source": "site"}])
 def test_settings_that_would_break_the_configuration_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         web("app", **settings)

@@ -9,7 +9,85 @@ CONFIG = """{% macro hand_on(upstream) %}
             proxy_pass {{ upstream.scheme }}://{{ upstream.name }};
             proxy_ssl_name {{ upstream.name }};
             proxy_connect_timeout {{ "500ms" if upstream.endpoints | length > 1 else "5s" }};
-{% endmacro %}
+{%- endmacro %}
+{% macro as_file(indent) %}
+{% filter indent(indent, first=True) -%}
+expires 5m;
+# Only here: compressed pages that hold secrets and visitors' input can be guessed (BREACH).
+gzip on;
+gzip_vary on;
+gzip_proxied any;
+gzip_types text/css text/plain application/javascript text/javascript application/json image/svg+xml;
+{%- endfilter %}
+{%- endmacro %}
+{% macro run(placed, script, rest="") %}
+                fastcgi_pass {{ placed.upstream.name }};
+                include {{ fastcgi }};
+                fastcgi_param DOCUMENT_ROOT {{ placed.site.code_folder }};
+                fastcgi_param SCRIPT_FILENAME {{ placed.site.code_folder }}/{{ script }};
+                fastcgi_param SCRIPT_NAME {{ placed.site.path }}{{ script }};
+                fastcgi_param PATH_INFO "{{ rest }}";
+{%- endmacro %}
+{% macro folder(placed) %}
+{% set site = placed.site %}
+{% set path = escape(site.path) %}
+{% set otherwise = "@" ~ placed.upstream.name if site.front else "=404" %}
+{% if site.path != "/" %}
+
+        location = {{ site.path[:-1] }} {
+            return 301 {{ site.path }};
+        }
+{% endif %}
+
+        location ^~ {{ site.path }} {
+            root {{ site.folder }};
+
+            location ~ ^{{ path }}(.*/)?\\.(?!well-known/) {
+                return 404;
+            }
+{% if placed.has_scripts %}
+
+            location ~ ^{{ path }}(?<script>(?:.*/)?[^/]+\\.php)(?<rest>/.*)?$ {
+                try_files /$script {{ otherwise }};
+{{ run(placed, "$script", "$rest") }}
+            }
+
+            location ~ ^{{ path }}(?<folder>(?:.*/)?)$ {
+                if (-f $document_root/${folder}index.html) {
+                    rewrite ^ {{ site.path }}${folder}index.html last;
+                }
+                try_files /${folder}index.php {{ otherwise }};
+{{ run(placed, "${folder}index.php") }}
+            }
+{% else %}
+
+            location = {{ site.health }} {
+                default_type text/plain;
+                return 200 "ok\\n";
+            }
+
+            location ~ ^{{ path }}(?<folder>(?:.*/)?)$ {
+                try_files /${folder}index.html {{ otherwise }};
+{{ as_file(16) }}
+            }
+{% endif %}
+
+            location ~ ^{{ path }}(?<file>.+)$ {
+                if (-d $document_root/$file) {
+                    return 301 $uri/$is_args$args;
+                }
+                try_files /$file {{ otherwise }};
+{{ as_file(16) }}
+            }
+        }
+{% if site.front %}
+
+        # What is no file there: the front script is asked.
+        location @{{ placed.upstream.name }} {
+{{ run(placed, site.front) | replace("                ", "            ") }}
+        }
+{% endif %}
+{%- endmacro %}
 # Written by nospof from the stack file: changes made here are overwritten.
 # Applies when root tests this file; the service itself runs as www-data and warns that it ignores this.
 user www-data;
@@ -81,7 +159,24 @@ http {
     proxy_ssl_verify_depth 2;
     proxy_ssl_server_name on;
     proxy_ssl_protocols TLSv1.3;
-{% for upstream in upstreams %}
+{% if has_scripts %}
+
+    fastcgi_connect_timeout 5s;
+    fastcgi_read_timeout {{ set.answer_s }}s;
+    fastcgi_send_timeout {{ set.answer_s }}s;
+    fastcgi_buffers 16 16k;
+    fastcgi_buffer_size 32k;
+    # What the load balancer says of the visitor's connection; a script asks for it as if it were its own.
+    map $http_x_forwarded_proto $visitors_https {
+        https on;
+        default "";
+    }
+    map $http_x_forwarded_port $visitors_port {
+        "" $server_port;
+        default $http_x_forwarded_port;
+    }
+{% endif %}
+{% for upstream in upstreams if upstream.endpoints[0].listen.socket or upstream.endpoints[0].listen.port %}
 
     upstream {{ upstream.name }} {
 {% for endpoint in upstream.endpoints %}
@@ -106,53 +201,31 @@ http {
         server_name {{ domain.name }};
 {% for placed in domain.sites %}
 {% set site = placed.site %}
-{% if placed.upstream %}
+{% if placed.is_folder %}
+{{ folder(placed) }}
+{% else %}
 {% if placed.has_files %}
 
         # What is not there as a file the application is asked for.
         location ~ ^{{ escape(site.static_path) }}(?<file>(?!\\.)(?!.*/\\.).+)$ {
             root {{ site.static_folder }};
             try_files /$file @{{ placed.upstream.name }};
-            expires 5m;
-            # Only here: compressed pages that hold secrets and visitors' input can be guessed (BREACH).
-            gzip on;
-            gzip_vary on;
-            gzip_proxied any;
-            gzip_types text/css text/plain application/javascript text/javascript application/json image/svg+xml;
+{{ as_file(12) }}
         }
 {% endif %}
 
         location {{ site.path }} {
-{{ hand_on(placed.upstream) -}}
-        }
-{% else %}
-
-        location = {{ site.health }} {
-            default_type text/plain;
-            return 200 "ok\\n";
-        }
-
-        location ~ ^{{ escape(site.path) }}(.*/)?\\.(?!well-known/) {
-            return 404;
-        }
-
-        location {{ site.path }} {
-            alias /srv/nospof/{{ site.tier }}/current/app/;
-            expires 5m;
-            gzip on;
-            gzip_vary on;
-            gzip_proxied any;
-            gzip_types text/css text/plain application/javascript text/javascript application/json image/svg+xml;
+{{ hand_on(placed.upstream) }}
         }
 {% endif %}
 {% endfor %}
 {% for upstream in domain.sites | selectattr("has_files") | map(attribute="upstream") | unique(attribute="name") %}
 
         location @{{ upstream.name }} {
-{{ hand_on(upstream) -}}
+{{ hand_on(upstream) }}
         }
 {% endfor %}
-{% if "/" not in domain.sites | map(attribute="site.path") %}
+{% if not domain.has_front_page %}
 
         location / {
             return 404;
@@ -161,6 +234,32 @@ http {
     }
 {% endfor %}
 }
+"""
+
+# What a script is told of each request, but for what differs from place to place.
+FASTCGI = """# Written by nospof from the stack file: changes made here are overwritten.
+fastcgi_param GATEWAY_INTERFACE CGI/1.1;
+fastcgi_param SERVER_SOFTWARE nginx;
+fastcgi_param SERVER_PROTOCOL $server_protocol;
+fastcgi_param SERVER_NAME $server_name;
+fastcgi_param SERVER_ADDR $server_addr;
+fastcgi_param SERVER_PORT $visitors_port;
+fastcgi_param HTTPS $visitors_https if_not_empty;
+fastcgi_param REQUEST_SCHEME $http_x_forwarded_proto if_not_empty;
+fastcgi_param REQUEST_METHOD $request_method;
+fastcgi_param REQUEST_URI $request_uri;
+fastcgi_param DOCUMENT_URI $document_uri;
+fastcgi_param QUERY_STRING $query_string;
+fastcgi_param CONTENT_TYPE $content_type;
+fastcgi_param CONTENT_LENGTH $content_length;
+fastcgi_param REMOTE_ADDR $remote_addr;
+fastcgi_param REMOTE_PORT $remote_port;
+fastcgi_param REDIRECT_STATUS 200;
+fastcgi_param HTTP_X_WEB_SERVER {{ here.host.name }};
+# Others' words for X-Forwarded-Proto, which the load balancer sets; a script must not believe them.
+fastcgi_param HTTP_X_FORWARDED_PROTOCOL "";
+fastcgi_param HTTP_X_FORWARDED_SSL "";
+fastcgi_param HTTP_PROXY "";
 """
 
 # SIGQUIT to the first process lets open requests end. Limits on starts are off: it must never give up.

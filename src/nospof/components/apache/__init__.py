@@ -1,0 +1,69 @@
+"""Apache: the web server between the load balancers and the applications; also serves static files.
+
+It takes requests from the load balancers only, serves files and PHP's folders where the application runs beside it, and hands
+the rest on: over a unix socket beside it, else over TCP with certificates on both sides. One file of nospof's own is its whole
+configuration; Debian's /etc/apache2/apache2.conf, with its sites and modules, is not read.
+Threads, not processes (mpm_event): an idle connection costs no thread. PHP runs in PHP-FPM, never inside Apache.
+Limits: it verifies that an application on another host has a certificate of the stack's, but not whose: with the visitor's name
+for the site, which an application must see, Apache compares the certificate. Only a connection that could not be made is tried
+on another host; where an answer breaks off, the load balancer asks again if that may be done.
+It runs as www-data from its start, without any capability.
+Source: https://httpd.apache.org/docs/2.4/mod/event.html, …/mod_proxy.html, …/mod_proxy_fcgi.html, …/mod_remoteip.html,
+…/stopping.html.
+"""
+
+from __future__ import annotations
+
+import re
+
+from nospof import component as c
+from nospof.components.apache import texts
+from nospof.components.web_common import WebServer, WebSettings
+
+CONFIG = "/etc/apache2/nospof.conf"
+BOTH = "/etc/nospof/tls/{tier}.both.pem"
+OK = "/usr/lib/nospof/apache/ok"
+THREADS = 64
+FEWEST_PROCESSES, MOST_PROCESSES = 4, 16
+
+
+class ApacheSettings(WebSettings):
+    pass
+
+
+class Apache(WebServer[ApacheSettings]):
+    name = "apache"
+    packages = ("apache2", "curl")
+
+    def parts(self, here: c.Context) -> c.Parts:
+        tls = here.tls(user="www-data")
+        # What it shows to applications must be one file.
+        both = c.File(
+            BOTH.format(tier=self.id.tier),
+            "".join(file.text for file in tls.files if file.path in (tls.certificate, tls.key)),
+            mode=0o400,
+            user="www-data",
+        )
+        values = self.values(here, tls)
+        config = here.template(
+            texts.CONFIG,
+            **values,
+            both=both.path,
+            ok=OK,
+            processes=max(FEWEST_PROCESSES, min(2 * here.facts.cpus, MOST_PROCESSES)),
+            threads=THREADS,
+            escape=re.escape,
+        )
+        drop_in = here.template(
+            texts.DROP_IN, set=self.settings, config=CONFIG, open_files=min(here.facts.max_open_files, 65536)
+        )
+        return c.Parts(
+            files=(
+                *tls.files,
+                both,
+                c.File(OK, "ok\n", for_units=()),
+                c.File(CONFIG, config, check=("apache2", "-t", "-f", CONFIG)),
+            ),
+            units=(c.Unit("apache2.service", c.OnChange.RELOAD, drop_in=drop_in),),
+            healthy_when=self.probes(here, tls),
+        )

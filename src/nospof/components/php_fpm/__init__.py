@@ -1,0 +1,141 @@
+"""PHP-FPM: runs the team's PHP application from a release folder that nospof unpacks, for the web server beside it.
+
+The web server serves the folder's files and names the script that is to run; it finds both through `current`. The processes see
+their release under a path of its own that never changes (a bind mount in the unit): which code runs is therefore decided by the
+unit alone, old processes never load new code, and what PHP remembers by path ends with them.
+systemd holds the socket and hands it over in the variable that PHP-FPM uses for its own reloads, so that connections wait
+during a restart. It is started as the application's user, who cannot remove the socket's name: PHP-FPM tries to at its end.
+Limits: FastCGI has no encryption, so it is called on its own host only; sessions in PHP's own files are on one host.
+Reasons and figures: docs/decisions/0018-web-and-php.md.
+Source: https://www.php.net/manual/en/install.fpm.configuration.php, …/ini.core.php, …/opcache.configuration.php,
+https://systemd.io/DAEMON_SOCKET_ACTIVATION/ (FPM_SOCKETS).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from nospof import component as c
+from nospof.components.application_common import FOLDER_PATH, Application, ApplicationSettings
+from nospof.components.php_fpm import texts
+
+GUARD = "/usr/lib/nospof/php/health.php"
+# Processes for the time an application waits for its database; the memory of the host bounds them.
+PER_CPU, FEWEST, MOST = 16, 8, 128
+MIB_PER_PROCESS = 64
+# What nospof's own part needs as it is: the honest health, and the line between the release and what visitors send.
+OURS = ("auto_prepend_file", "cgi.fix_pathinfo", "doc_root", "user_dir", "opcache.validate_timestamps")
+
+
+def _not_ours(name: str) -> str:
+    if name in OURS:
+        raise PydanticCustomError("ours", "{name} is what nospof itself rests on; it cannot be set", {"name": name})
+    return name
+
+
+SESSIONS = (
+    "PHP's own sessions are files on one host: a visitor whose next request goes to another host is not known there. "
+    "Keep what must be remembered in the database, in a cache, or signed in a cookie."
+)
+
+
+class PhpFpmSettings(ApplicationSettings):
+    public: str = c.Field(
+        "",
+        pattern=FOLDER_PATH,
+        description="Folder in `source` that visitors reach, e.g. public; what lies outside of it is for scripts only. "
+        "Default: all of it.",
+    )
+    front: str = c.Field(
+        "index.php",
+        pattern=r"^([A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\.php)?$",
+        description='Script that answers for every path that is no file; "": such a path is 404.',
+    )
+    processes: int | None = c.Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Requests worked on at once, a process each. Default: 16 per CPU, 64 MiB of memory each.",
+    )
+    max_body_mib: int = c.Field(16, ge=1, le=102_400, description="Largest request body, and largest file sent in it.")
+    php: dict[
+        Annotated[str, c.Field(pattern=r"^[a-z0-9_.]+$"), AfterValidator(_not_ours)],
+        Annotated[str, c.Field(pattern=r"^[^\x00-\x1f\"]*$")],
+    ] = c.Field({}, description="More settings as in php.ini, e.g. memory_limit: 256M; they win over those nospof sets.")
+
+
+class PhpFpm(Application[PhpFpmSettings]):
+    name = "php-fpm"
+    about = "An application server: it runs your PHP application in processes that are there before visitors come."
+    why = (
+        "PHP inside the web server would make each of its connections carry an interpreter; beside it, the web server keeps "
+        "thousands of connections and PHP a few processes, under a user of its own."
+    )
+    packages = (
+        "php-bcmath", "php-curl", "php-fpm", "php-gd", "php-intl", "php-mbstring", "php-mysql", "php-redis", "php-xml",
+        "php-zip",
+    )  # fmt: skip
+
+    @property
+    def listens(self) -> tuple[c.Listen, ...]:
+        public = f"/{self.settings.public}" if self.settings.public else ""
+        site = self._site(folder=self.current + public, code_folder=self._code + public, front=self.settings.front)
+        return (c.Listen("http", c.Protocol.FASTCGI, socket=self.socket, is_local=True, sites=(site,)),)
+
+    @property
+    def _code(self) -> str:
+        """Where its own processes find the release."""
+        return f"/srv/nospof/{self.id.tier}/running"
+
+    def remarks(self, topology: c.Topology) -> tuple[str, ...]:
+        if len(topology.of_tier(self.id.tier)) < 2 or "session.save_handler" in self.settings.php:
+            return ()
+        return (SESSIONS,)
+
+    def parts(self, here: c.Context) -> c.Parts:
+        tier, tls = self.id.tier, here.tls(user=self.user, for_units=())
+        site = self.listens[0].sites[0]
+        beside = here.alive_files_beside()
+        values = {"tier": tier, "user": self.user, "set": self.settings, "socket": self.socket, "beside": beside}
+        pool = here.template(
+            texts.POOL, processes=self._processes(here.facts), open_files=min(here.facts.max_open_files, 65536), **values
+        )
+        ini = here.template(texts.INI, guard=GUARD if beside else "", more=sorted(self.settings.php.items()), **values)
+        unit = here.template(
+            texts.SERVICE,
+            release=self.release(here),
+            code=self._code,
+            health=site.health,
+            open_files=min(here.facts.max_open_files, 65536),
+            **values,
+        )
+        guard = (c.File(GUARD, texts.GUARD, for_units=(self.service,)),) if beside else ()
+        ask = here.program("fastcgi", self.socket, f"{site.code_folder}/{self._health_script}", site.health).split()
+        trees, symlinks = self.release_parts(here)
+        return c.Parts(
+            files=(
+                *self.tls_files(here, tls),
+                self.environment_file(here),
+                c.File(f"/etc/nospof/{tier}.php.ini", ini, for_units=(self.service,)),
+                c.File(f"/etc/nospof/{tier}.fpm.conf", pool, for_units=(self.service,)),
+                *guard,
+            ),
+            trees=trees,
+            symlinks=symlinks,
+            units=(c.Unit(self.socket_unit, text=self.socket_text(here)), c.Unit(self.service, text=unit)),
+            healthy_when=(c.Probe("health", tuple(ask), timeout_s=20),),
+            users=(self.user,),
+        )
+
+    @property
+    def _health_script(self) -> str:
+        """Who answers for the health's path: the script of that name, or the front script."""
+        path = self.settings.health.removeprefix("/")
+        return path if path.endswith(".php") or not self.settings.front else self.settings.front
+
+    def _processes(self, facts: c.Facts) -> int:
+        by_memory = facts.memory_mib // 2 // MIB_PER_PROCESS
+        return self.settings.processes or max(1, min(by_memory, max(FEWEST, facts.cpus * PER_CPU), MOST))
