@@ -16,7 +16,7 @@ from nospof.stack.model import Stack, StackHost, Tier
 from nospof.topology import Topology
 
 REPOSITORY = Path(__file__).parents[2]
-EXAMPLE = REPOSITORY / "examples" / "distributed" / "stack.yaml"
+EXAMPLES = REPOSITORY / "examples"
 NOTHING_ALLOTTED = Allotment()
 
 
@@ -55,9 +55,9 @@ def topology(hosts: str, *tiers: Tier, **others: object) -> Topology:
     return found.topology
 
 
-def example() -> Stack:
-    """The example of the design, section 5."""
-    return load(EXAMPLE, {name: kind.settings_type for name, kind in Component.kinds.items()})
+def example(name: str = "distributed") -> Stack:
+    """One of the examples; the first of them, unless told otherwise."""
+    return load(EXAMPLES / name / "stack.yaml", {name: kind.settings_type for name, kind in Component.kinds.items()})
 
 
 UGLY_HOSTS = "lb1:a lb2:b web1:a web2:b front1:a db1:a db2:b old1:a mon1:c x1:c"

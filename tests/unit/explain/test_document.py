@@ -27,7 +27,7 @@ from nospof.explain.weak import WeakSpots
 from nospof.resolve import resolve
 from nospof.stack.model import Stack
 
-GOLDEN = REPOSITORY / "tests/golden/distributed/design.md"
+GOLDEN = REPOSITORY / "tests/golden"
 
 
 def markdown(whole: Stack) -> str:
@@ -35,13 +35,15 @@ def markdown(whole: Stack) -> str:
     return to_markdown(document(made, findings(whole, made)))
 
 
-def test_document_of_the_example_is_as_it_was() -> None:
-    whole = replace(example(), file=REPOSITORY / "stack.yaml")
+@pytest.mark.parametrize("name", ["distributed", "lamp"])
+def test_document_of_the_example_is_as_it_was(name: str) -> None:
+    path = GOLDEN / name / "design.md"
+    whole = replace(example(name), file=REPOSITORY / "stack.yaml")
     made = resolve(whole, NOTHING_ALLOTTED).topology
     text = to_markdown(document(made, findings(whole, made), weak=analysed(made)))
     if os.environ.get("NOSPOF_REWRITE"):
-        GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text(), "design.md differs; if that is meant: NOSPOF_REWRITE=1"
+        path.write_text(text)
+    assert text == path.read_text(), "design.md differs; if that is meant: NOSPOF_REWRITE=1"
 
 
 @pytest.mark.parametrize("seed", range(20))
