@@ -229,13 +229,17 @@ class ProviderOf:
 
 @dataclass(frozen=True)
 class Connect:
-    """A call that a component makes. `checks`: it also asks where the target's health is told."""
+    """A call that a component makes. `checks`: it also asks where the target's health is told.
+
+    `spreads`: it shares its calls among all of a tier, and the one beside it is called over the network as the others are.
+    """
 
     to: Who | ProviderOf
     speaks: Protocol
     purpose: str = "to"
     is_required: bool = True
     checks: bool = False
+    spreads: bool = False
 
 
 # --- what a host must have -----------------------------------------------------------------------------------------------

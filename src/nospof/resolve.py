@@ -409,7 +409,7 @@ class _Graph:
 
     def _links_of(self, instance: Instance, connect: Connect) -> Iterator[Link]:
         for target in self._targets(instance, connect):
-            is_local = target.owner.host == instance.id.host
+            is_local = target.owner.host == instance.id.host and not connect.spreads
             yield Link(instance.id, target, connect.purpose, connect.is_required, is_local)
             asked_at = self._health_endpoint(target)
             if connect.checks and asked_at is not None:
@@ -441,7 +441,7 @@ class _Graph:
             if endpoint.owner.host == instance.id.host or not endpoint.listen.is_local
         ]
         beside = [e for e in candidates if e.owner.host == instance.id.host and (e.listen.socket or e.listen.is_local)]
-        for endpoint in beside or candidates:
+        for endpoint in candidates if connect.spreads else beside or candidates:
             if not endpoint.listen.reached_by:
                 yield endpoint
                 continue

@@ -194,6 +194,11 @@ class Link:
     is_local: bool
 
     @property
+    def crosses(self) -> bool:
+        """Whether it goes from one host to another, or comes from outside."""
+        return not self.is_local and self.source.host != self.target.owner.host
+
+    @property
     def asks_health(self) -> bool:
         """Whether nothing is asked here but whether the target is well."""
         return self.purpose.endswith(HEALTH)
@@ -350,7 +355,7 @@ class Topology:
 
     def into(self, host: str) -> tuple[Link, ...]:
         """Links that reach `host` over the network: exactly what its firewall lets in."""
-        return tuple(link for link in self._links_by_target_host.get(host, ()) if not link.is_local)
+        return tuple(link for link in self._links_by_target_host.get(host, ()) if link.crosses)
 
     def sites_behind(self, endpoint: Endpoint) -> tuple[Site, ...]:
         """The applications that answer through `endpoint`, found by following links towards them."""

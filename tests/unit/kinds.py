@@ -57,7 +57,7 @@ class BalancerSettings(c.Settings):
 class Balancer(c.Component[BalancerSettings]):
     name = "test-balancer"
     packages = ("test-balancer",)
-    connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
+    connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True, spreads=True),)
 
     @property
     def listens(self) -> tuple[c.Listen, ...]:

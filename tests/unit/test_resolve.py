@@ -138,11 +138,13 @@ def test_application_elsewhere_is_called_over_tcp_on_all_its_hosts() -> None:
     assert not any(link.is_local for link in made.links)
 
 
-def test_endpoint_without_a_socket_is_called_on_all_hosts_though_one_is_beside() -> None:
-    made = topology("a:a b:b", tier("lb", "balancer", "a", "web"), tier("web", "web", "a b"))
+@pytest.mark.parametrize("kind", ["web", "application"])
+def test_who_spreads_calls_all_over_the_network_also_the_one_beside(kind: str) -> None:
+    """Incident: HAProxy beside an application knew that one alone, by a port on which it did not listen."""
+    made = topology("a:a b:b", tier("lb", "balancer", "a", "behind"), tier("behind", kind, "a b"))
 
     local = {str(link.target): link.is_local for link in made.links if link.source.tier == "lb"}
-    assert local == {"web/a:http": True, "web/b:http": False}
+    assert local == {"behind/a:http": False, "behind/b:http": False}
 
 
 def test_database_is_reached_through_the_router_on_the_callers_host() -> None:

@@ -92,13 +92,14 @@ class OpenSsh:
 
     # --- one command -------------------------------------------------------------------------------------------------
     def _run(self, host: str, argv: Sequence[str], stdin: bytes, timeout_s: float, options: Sequence[str]) -> Outcome:
-        outcome = self._try(host, argv, stdin, timeout_s, options)
-        if isinstance(outcome, Unreachable) and outcome.reason == SUDO_ASKS and host not in self._needs_password:
+        if host not in self._needs_password:
+            outcome = self._try(host, argv, stdin, timeout_s, options)
+            if not isinstance(outcome, Unreachable) or outcome.reason != SUDO_ASKS:
+                return outcome
             self._needs_password.add(host)
-            if not self._password.known():
-                return Unreachable(NOBODY_TO_ASK)
-            return self._try(host, argv, stdin, timeout_s, options)
-        return outcome
+        if not self._password.known():
+            return Unreachable(NOBODY_TO_ASK)
+        return self._try(host, argv, stdin, timeout_s, options)
 
     def _try(self, host: str, argv: Sequence[str], stdin: bytes, timeout_s: float, options: Sequence[str]) -> Outcome:
         mark = secrets.token_hex(8)

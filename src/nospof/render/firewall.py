@@ -103,7 +103,7 @@ def _sources(topology: Topology, sources: set[InstanceId]) -> str:
 
 
 def _output_chain(topology: Topology, host: str) -> str:
-    ours = [link for link in topology.links if link.source.host == host and not link.is_local]
+    ours = [link for link in topology.links if link.source.host == host and link.crosses]
     rules = {
         f"ip daddr {topology.host(link.target.owner.host).address} {_port(wire, link.target)} accept"
         for link in ours

@@ -23,7 +23,7 @@ def nospof(*words: str, folder: Path = EXAMPLE, before: str = "") -> subprocess.
     [
         ((), "Usage: nospof"),
         (("lab",), "Usage: nospof lab"),
-        (("statsu",), "no such command 'statsu'. Did you mean 'status'?"),
+        (("statsu",), "no such command 'statsu'. Did you mean 'status', 'state'?"),
         (("up", "--foo"), "no such option: --foo"),
         (("up", "one", "two"), "got unexpected extra argument"),
         (("shell",), "fix: nospof shell [STACK] HOST [-- COMMAND]"),

@@ -95,7 +95,7 @@ class Haproxy(c.Component[HaproxySettings]):
     )
     when_lost = "The VIP moves to another load balancer. Connections that were open to the lost one end."
     packages = ("haproxy", "curl", "socat")
-    connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True),)
+    connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True, spreads=True),)
 
     @property
     def listens(self) -> tuple[c.Listen, ...]:
