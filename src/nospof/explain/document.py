@@ -25,6 +25,10 @@ from nospof.stack.words import listed
 from nospof.topology import Link, Rank, Tls, Topology
 
 
+# The finding of nospof.analysis.codes that names paths between hosts.
+CUT = "F216"
+
+
 def document(
     topology: Topology,
     findings: Sequence[Problem],
@@ -179,8 +183,7 @@ class _Design:
             yield Paragraph(
                 "Only what is gone counts as lost here: a zone, a host, a program that does not run. A program that is there "
                 "but frozen or too slow counts as living; health checks find many of these, not all. A cut between two hosts "
-                f"that both live is no loss of either: {code('F216')}, below, names those that do harm. What no stack file can "
-                f"double: {code('F213')}."
+                f"that both live is no loss of either: {self._cuts()}. What no stack file can double: {code('F213')}, below."
             )
         else:
             yield Paragraph(
@@ -188,6 +191,11 @@ class _Design:
                 "switch, a power line inside one zone, a person, DNS) and what software does wrong is not in it. Proof is "
                 "taking things away."
             )
+
+    def _cuts(self) -> str:
+        if any(one.code == CUT for one in self.findings):
+            return f"{code(CUT)}, below, names those that do harm"
+        return "none does more harm than the loss of one of the two"
 
     def _spared(self) -> Iterator[Paragraph]:
         """Which hosts may be switched off, where an analysis says so."""

@@ -77,6 +77,15 @@ def test_stack_without_copies_is_told_nothing_of_them(capsys: pytest.CaptureFixt
     assert all(word in text for word in ("`durability`", "`timers`", "switchover", "the others wait"))
 
 
+def test_document_speaks_of_cuts_between_hosts_as_check_does(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"simple": "none does more harm than the loss of one of the two", "distributed": "`F216`, below, names those"}
+    for name, words in said.items():
+        explain.run(EXAMPLES / name, form="markdown", output=None)
+        text = " ".join(capsys.readouterr().out.split())
+        assert words in text
+        assert ("| `F216` |" in text) == (name == "distributed")
+
+
 def test_check_says_in_words_what_fails(capsys: pytest.CaptureFixture[str]) -> None:
     """Incident: "of serve: 19.5 h", and nothing on the page said what serve is."""
     for name in ("simple", "distributed"):
