@@ -24,7 +24,7 @@ from functools import cached_property
 from nospof.analysis.structure import Goal, Kind, Part, Structure
 from nospof.component import Consensus, OnePrimary, TcpRoute
 from nospof.resolve import component_of
-from nospof.topology import OUTSIDE, Instance, InstanceId, Link, Protocol, Rank, Topology
+from nospof.topology import OUTSIDE, Instance, InstanceId, Link, Rank, Topology
 
 
 @dataclass(frozen=True, order=True)
@@ -115,14 +115,14 @@ class _Judge:
     # --- one target is enough ----------------------------------------------------------------------------------------
     def _without(self, caller: Instance, there: str) -> Iterator[Harm]:
         """It has none left of several of which one is enough."""
-        for tier, host, is_http in self._only.get(caller.id, ()):
+        for tier, host, has_pages in self._only.get(caller.id, ()):
             if host == there:
                 lacks = f"{caller.component} on {caller.id.host} does not reach {tier} on {there}, and there is no other"
-                yield from self._noticed(caller, lacks, is_http=is_http)
+                yield from self._noticed(caller, lacks, has_pages=has_pages)
 
     @cached_property
     def _only(self) -> dict[InstanceId, list[tuple[str, str, bool]]]:
-        """By caller the tiers that it has on one other host alone: tier, host, whether it is asked over HTTP."""
+        """By caller the tiers that it has on one other host alone: tier, host, whether it gives pages."""
         found: dict[InstanceId, list[tuple[str, str, bool]]] = defaultdict(list)
         for caller in sorted(self._needed - {one.id for one in self.topology.instances if _routes(one)}):
             groups: dict[tuple[str, str], list[Link]] = defaultdict(list)
@@ -132,14 +132,14 @@ class _Judge:
             for (_, tier), links in sorted(groups.items()):
                 (host, *more) = {link.target.owner.host for link in links}
                 if not more and _crosses(links[0]):
-                    found[caller].append((tier, host, links[0].target.listen.speaks is Protocol.HTTP))
+                    found[caller].append((tier, host, links[0].target.listen.speaks.carries_pages))
         return found
 
-    def _noticed(self, caller: Instance, lacks: str, *, is_http: bool) -> Iterator[Harm]:
+    def _noticed(self, caller: Instance, lacks: str, *, has_pages: bool) -> Iterator[Harm]:
         """What follows when `caller` cannot do its work: those who ask it for health through it leave it out."""
         asked_by = {link.source for link in self.topology.links_to(caller.id)} - {OUTSIDE}
         checking = [one for one in sorted(asked_by) if _checks(self.topology.instance(one))]
-        if is_http and checking and len(checking) == len(asked_by):
+        if has_pages and checking and len(checking) == len(asked_by):
             part = Part(Kind.PROCESS, str(caller.id))
             if part in self.made.single(self.goal):
                 yield Harm((lacks, f"its callers leave {caller.id} out", self.goal.fails))
@@ -240,5 +240,5 @@ def _crosses(link: Link) -> bool:
 
 
 def _checks(caller: Instance) -> bool:
-    """Whether it asks those it calls over HTTP for their health, through them."""
-    return any(connect.checks and connect.speaks is Protocol.HTTP for connect in component_of(caller).connects)
+    """Whether it asks those from whom it has pages for their health, through them."""
+    return any(connect.checks and connect.speaks.carries_pages for connect in component_of(caller).connects)

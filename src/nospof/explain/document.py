@@ -24,7 +24,6 @@ from nospof.stack.problems import Problem
 from nospof.stack.words import listed
 from nospof.topology import Link, Rank, Tls, Topology
 
-
 # The finding of nospof.analysis.codes that names paths between hosts.
 CUT = "F216"
 
