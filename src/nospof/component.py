@@ -41,6 +41,7 @@ __all__ = [
     "ADMIN",
     "ONHOST",
     "OUTSIDE",
+    "Agreement",
     "AmongSeveral",
     "Bind",
     "Component",
@@ -132,9 +133,14 @@ class TcpRoute(Need):
     tier: str
     port: int
     role_path: str
+    speaks: Protocol
     or_else: str | None = None
     writes: bool = False
     """Whether what is called here changes data; else it only reads."""
+    is_for_pages: bool = False
+    """Whether showing a page takes a write here, as with sessions; what is written is no data of its own then."""
+    hold_s: float | None = None
+    """Seconds that new connections wait for a primary when there is none; None: as long as the provider is set to."""
 
     @property
     def routed_tier(self) -> str:
@@ -142,7 +148,12 @@ class TcpRoute(Need):
 
 
 @dataclass(frozen=True)
-class Consensus(Need):
+class Agreement(Need):
+    """Voters in three zones, a majority of whom decides; what on, a subclass says. A component may bring one of its own."""
+
+
+@dataclass(frozen=True)
+class Consensus(Agreement):
     """A key-value store that a majority of three zones agrees on."""
 
 
@@ -182,7 +193,8 @@ class Majority:
 class OnePrimary:
     """One instance takes writes, the others follow it; what takes its place, and what it waits for.
 
-    `most_voters`: so many others acknowledge each write, 0: nobody; all of them must be heard before one is promoted.
+    `most_voters`: so many others acknowledge each write, 0: nobody. `hears_all`: all of them must be heard before one is
+    promoted, so that nothing that was acknowledged is lost; False: any one of them is enough.
     `takes_over`: one of them is promoted by itself, while those who agree on it have a majority.
     `goes_alone`: without any of them the primary goes on taking writes; False: writes wait. None: only where there are fewer
     than `most_voters` others.
@@ -191,6 +203,7 @@ class OnePrimary:
     most_voters: int
     takes_over: bool
     goes_alone: bool | None
+    hears_all: bool = True
 
 
 Redundancy = Each | Majority | OnePrimary
@@ -205,6 +218,8 @@ class Who(Enum):
     """The other instances of its tier; for a provider, those that serve an equal need."""
     DEMANDED = "demanded"
     """What those who need this provider would call."""
+    DEMANDING = "demanding"
+    """Those who need this provider."""
     ALL = "all"
     """Every endpoint of that protocol."""
 

@@ -459,6 +459,9 @@ class _Graph:
                 is_peer = not instance.demands or _needs(instance) & _needs(other)
                 if other.id != instance.id and is_peer:
                     yield other
+        elif connect.to is Who.DEMANDING:
+            demanding = {demand.by for demand in instance.demands}
+            yield from (other for other in self.instances if other.id in demanding)
         else:
             yield from (other for other in self.instances if other.id != instance.id)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from itertools import combinations
 
-from nospof.component import Consensus, Majority, OnePrimary, TcpRoute
+from nospof.component import Agreement, Majority, OnePrimary, TcpRoute
 from nospof.resolve import component_of
 from nospof.topology import OUTSIDE, Endpoint, Instance, InstanceId, Link, Rank, Site, Topology
 
@@ -164,7 +164,9 @@ class _Builder:
         """Whether the application of `site` has a way to change data."""
         members = self.topology.of_tier(site.tier)
         return any(
-            isinstance(link.target.listen.answers, TcpRoute) and link.target.listen.answers.writes
+            isinstance(link.target.listen.answers, TcpRoute)
+            and link.target.listen.answers.writes
+            and not link.target.listen.answers.is_for_pages
             for member in members
             for link in self.topology.links_from(member.id)
         )
@@ -197,7 +199,7 @@ class _Builder:
         groups: dict[tuple[str, str, str], list[Link]] = defaultdict(list)
         for link in self.topology.links_from(instance):
             answers = link.target.listen.answers
-            is_for_writing = isinstance(answers, TcpRoute) and answers.writes
+            is_for_writing = isinstance(answers, TcpRoute) and answers.writes and not answers.is_for_pages
             leads = self._sites_of(link.target)
             if not link.is_required or link.asks_health or (leads and site not in leads):
                 continue
@@ -248,13 +250,18 @@ class _Builder:
         others = sorted((one for one in members if one.id != primary.id), key=lambda one: (one.rank is Rank.WITNESS, one.id))
         if not others:
             return self._is_dead(primary.id)
-        voters = [self._is_dead(one.id) for one in others[: how.most_voters]]
+        voters = [self._is_dead(one.id) for one in (others[: how.most_voters] if how.hears_all else others)]
         goes_alone = len(others) < how.most_voters if how.goes_alone is None else how.goes_alone
         no_majority = self._no_majority(self._agreeing(primary))
         stops = [self._is_dead(primary.id)]
         if goal is Goal.WRITE and voters:
             alone = Condition("no copy acknowledges", Gate.ALL, tuple(voters))
-            stops.append(_all("the primary may not go on alone", (alone, no_majority)) if goes_alone else alone)
+            # Where any copy may be promoted, one that is not heard may have been: only a majority can tell.
+            unheard = alone if how.hears_all else _any("a copy does not answer the primary", voters)
+            if goes_alone or not how.hears_all:
+                stops.append(_all("the primary may not go on alone", (unheard, no_majority)))
+            if not goes_alone:
+                stops.append(alone)
         return _all(f"{primary.id.host}, if it is primary, is not replaced", (
             _any(f"the primary {primary.id.host} does not go on", stops),
             self._nobody_promoted(how, voters, no_majority, goes_alone=goes_alone),
@@ -266,12 +273,16 @@ class _Builder:
         # A promoted copy needs another one to acknowledge its writes, unless it may go on alone.
         if not how.takes_over or not voters or (len(voters) < 2 and not goes_alone):
             return ALWAYS
-        missing = _any("a copy that may have acknowledged the last writes cannot be heard", voters)
+        if how.hears_all:
+            missing = _any("a copy that may have acknowledged the last writes cannot be heard", voters)
+        else:
+            least = len(voters) if goes_alone else len(voters) - 1
+            missing = Condition("too few copies are left to be promoted", Gate.AT_LEAST, tuple(voters), least)
         return _any("nobody can be promoted", (no_majority, missing))
 
     def _agreeing(self, member: Instance) -> tuple[InstanceId, ...]:
         """Those who agree on who is primary, for the tier of `member`."""
-        wanted = {want.need for want in component_of(member).wants if isinstance(want.need, Consensus)}
+        wanted = {want.need for want in component_of(member).wants if isinstance(want.need, Agreement)}
         return tuple(one.id for one in self.topology.instances if any(demand.need in wanted for demand in one.demands))
 
     def _peers(self, instance: InstanceId) -> tuple[InstanceId, ...]:

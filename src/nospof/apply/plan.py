@@ -53,11 +53,15 @@ class Plan:
 def activation_order(topology: Topology) -> tuple[str, ...]:
     """The tiers, callees before callers; providers that nobody calls come after those who need them.
 
+    A provider that calls those who need it watches them: it is there first, and they are no callees of its.
+
     Tiers that call each other in a circle come in the order of their names.
     """
     after: dict[str, set[str]] = defaultdict(set)
+    watched = {(instance.id, demand.by) for instance in topology.instances for demand in instance.demands}
     for link in topology.links:
-        if link.source.host and link.source.tier != link.target.owner.tier:
+        is_watching = (link.source, link.target.owner) in watched
+        if link.source.host and link.source.tier != link.target.owner.tier and not is_watching:
             after[link.source.tier].add(link.target.owner.tier)
     for instance in topology.instances:
         for demand in instance.demands:

@@ -142,7 +142,8 @@ def writing_application(ground: Ground, spared: Collection[str]) -> InstanceId |
     """An application that writes to a database, on one of the hosts `spared`."""
     for link in ground.topology.links:
         route = link.target.listen.answers
-        if isinstance(route, TcpRoute) and route.writes and link.source.host in spared and not link.asks_health:
+        is_for_data = isinstance(route, TcpRoute) and route.writes and not route.is_for_pages
+        if is_for_data and link.source.host in spared and not link.asks_health:
             return link.source
     return None
 
