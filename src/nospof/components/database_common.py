@@ -127,8 +127,8 @@ class Database(c.Component[S]):
     @property
     def listens(self) -> tuple[c.Listen, ...]:
         """One port for applications and replicas. Tls.SERVER is what it demands of all; replicas also show a certificate."""
-        write = c.TcpRoute(self.id.tier, WRITE_PORT, "/primary", writes=True)
-        read = c.TcpRoute(self.id.tier, READ_PORT, "/replica", or_else="/primary")
+        write = c.TcpRoute(self.id.tier, WRITE_PORT, "/primary", c.Protocol.MYSQL, writes=True)
+        read = c.TcpRoute(self.id.tier, READ_PORT, "/replica", c.Protocol.MYSQL, or_else="/primary")
         sql = c.Listen(
             "sql", c.Protocol.MYSQL, self.settings.port, tls=c.Tls.SERVER, checked_at="role", reached_by=(write, read)
         )
@@ -214,6 +214,7 @@ class Database(c.Component[S]):
             "tier": tier,
             "server": self._server_unit,
             "agent_program": here.program("database_agent"),
+            "user": "mysql",
             "roles_program": here.program("database_roles"),
         }
         parts = (

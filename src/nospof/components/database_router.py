@@ -31,7 +31,8 @@ class DatabaseRouterSettings(c.Settings):
         10,
         ge=0,
         le=60,
-        description="Seconds that new connections wait for a primary when there is none; then they are refused.",
+        description="Seconds that new connections wait for a primary when there is none; then they are refused. "
+        "A tier may say otherwise.",
     )
     max_connections: int = c.Field(2000, ge=10, description="Connections this host's callers may have open at once.")
 
@@ -67,15 +68,19 @@ class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     )
     packages = ("haproxy",)
     provides = (c.TcpRoute,)
-    connects = (c.Connect(c.Who.DEMANDED, c.Protocol.MYSQL, checks=True),)
+
+    @property
+    def connects(self) -> tuple[c.Connect, ...]:
+        spoken = sorted({route.speaks for route in self.needs(c.TcpRoute)}, key=lambda protocol: protocol.value)
+        return tuple(c.Connect(c.Who.DEMANDED, protocol, checks=True) for protocol in spoken)
 
     @property
     def listens(self) -> tuple[c.Listen, ...]:
-        """One port per route. Tls.SERVER: what answers there is the database with its own certificate."""
+        """One port per route. Tls.SERVER: what answers there is the server behind it, with its own certificate."""
         return tuple(
             c.Listen(
                 _route_name(route),
-                c.Protocol.MYSQL,
+                route.speaks,
                 route.port,
                 bind=c.Bind.ROUTE,
                 tls=c.Tls.SERVER,
@@ -127,7 +132,6 @@ class DatabaseRouter(c.Component[DatabaseRouterSettings]):
             "admin_socket": f"{PLACE}/admin.sock",
             "pid_file": f"{PLACE}/pid",
             "memory_file": f"{PROGRAM_PLACE}/memory.json",
-            "hold_s": self.settings.hold_s,
             "tiers": [self._led_tier(tier, routes, groups) for tier in sorted({route.tier for route in routes})],
         }
         return json.dumps(told, indent=1) + "\n"
@@ -141,7 +145,14 @@ class DatabaseRouter(c.Component[DatabaseRouterSettings]):
             return {"backend": paths[path].name, "frontends": frontends} if path in paths else None
 
         servers = [asdict(server) for server in next(iter(paths.values())).servers]
-        return {"name": tier, "servers": servers, "write": led("/primary"), "read": led("/replica")}
+        holds = [route.hold_s for route in routes if route.tier == tier and route.hold_s is not None]
+        return {
+            "name": tier,
+            "hold_s": min(holds, default=self.settings.hold_s),
+            "servers": servers,
+            "write": led("/primary"),
+            "read": led("/replica"),
+        }
 
 
 def _group_name(tier: str, role_path: str) -> str:

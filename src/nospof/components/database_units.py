@@ -53,13 +53,13 @@ WantedBy=multi-user.target
 ROLES_UNIT = """\
 # Written by nospof.
 [Unit]
-Description=Tells the role of the database server of tier {{ tier }}
+Description=Tells the role of the server of tier {{ tier }}
 After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-User=mysql
+User={{ user }}
 ExecStart={{ roles_program }} --config /etc/nospof/{{ tier }}/roles.json
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always

@@ -88,9 +88,13 @@ class Server:
 
 @dataclass(frozen=True)
 class Tier:
-    """A tier that is reached through this host's HAProxy. `read`: None where only writes are routed."""
+    """A tier that is reached through this host's HAProxy. `read`: None where only writes are routed.
+
+    `hold_s`: new connections wait at most so long for a primary.
+    """
 
     name: str
+    hold_s: float
     servers: tuple[Server, ...]
     write: Group
     read: Group | None
@@ -108,7 +112,6 @@ class Config:
     admin_socket: str
     pid_file: str
     memory_file: str
-    hold_s: float
     tiers: tuple[Tier, ...]
 
 
@@ -123,7 +126,11 @@ def _tier(told: Mapping[str, object]) -> Tier:
     if not isinstance(servers, list) or not isinstance(write, dict) or not isinstance(read, dict | None):
         raise TypeError("a tier has servers, write and read")
     return Tier(
-        str(told["name"]), tuple(Server(**server) for server in servers), Group(**write), Group(**read) if read else None
+        str(told["name"]),
+        float(str(told["hold_s"])),
+        tuple(Server(**server) for server in servers),
+        Group(**write),
+        Group(**read) if read else None,
     )
 
 
@@ -367,7 +374,7 @@ class Lead:
         if now_s < self._waits_until_s and len(heard) < len(hosts):
             return actual, self._waits_until_s
         self._waits_until_s = 0.0
-        wanted, self.remembered = routing.decide(hosts, heard, self.remembered, now_s, hold_s=self._config.hold_s)
+        wanted, self.remembered = routing.decide(hosts, heard, self.remembered, now_s, hold_s=self.tier.hold_s)
         self._explain(wanted)
         lines, changed = routing.commands(wanted, actual, self.tier.write, self.tier.read)
         if lines:

@@ -94,7 +94,7 @@ def test_the_program_knows_whom_to_hear_and_what_to_lead(tmp_path: Path) -> None
     file = tmp_path / "routes.json"
     file.write_text(text_of("database-router.json"))
     config = read_config(file)
-    assert (config.ca, config.hold_s) == ("/etc/nospof/tls/ca.pem", 10)
+    assert (config.ca, config.tiers[0].hold_s) == ("/etc/nospof/tls/ca.pem", 10)
     [led] = config.tiers
     assert led.servers == tuple(Server(host, f"198.18.1.{n}", 3306, 8008) for host, n in (("db1", 4), ("db2", 5), ("w1", 6)))
     assert led.write == Group("database-primary", {"database-3306": 2000})

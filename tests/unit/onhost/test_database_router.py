@@ -20,6 +20,7 @@ from nospof.onhost.database_routing import Document, Give, Group
 
 TIER = Tier(
     "database",
+    10.0,
     (Server("db1", "127.0.0.1", 3306, 8008), Server("db2", "127.0.0.2", 3306, 8008)),
     Group("database-primary", {"database-3306": 2000}),
     Group("database-replica", {"database-3307": 2000}),
@@ -85,7 +86,7 @@ class Haproxy(threading.Thread):
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     # A socket's path has 107 characters at most, and pytest's folders are long.
     monkeypatch.chdir(tmp_path)
-    return Config("ca.pem", "admin.sock", "pid", "memory.json", 10, (TIER,))
+    return Config("ca.pem", "admin.sock", "pid", "memory.json", (TIER,))
 
 
 @pytest.fixture
