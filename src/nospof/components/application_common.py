@@ -40,6 +40,9 @@ class ApplicationSettings(c.Settings):
     path: str = c.Field("/", pattern=SITE_PATH, description="Path under which it is visited, with / at both ends.")
     health: str = c.Field("/health", pattern=URL_PATH, description="Path in the application that answers 200 for itself alone.")
     ready: str = c.Field("/ready", pattern=URL_PATH, description="Path in the application that tells of its dependencies.")
+    needs_cache: c.Switch = c.Field(
+        False, description="on: it shows no page without its caches, as with sessions in them; off: it does without them."
+    )
     timeout_s: int = c.Field(30, ge=1, le=3600, description="A process that does not react for so long is replaced.")
     trial_write: TrialWrite | None = c.Field(None, description="A write that drills may make to see whether writes are kept.")
     environment: Annotated[
@@ -60,10 +63,14 @@ class Application(c.Component[S]):
     missed_s = 0.0
     when_lost = "The web servers get no answer from it, so that its health checks fail and its work goes to the others."
     runs_per_host = 0
-    connects = (
-        c.Connect(c.Who.NAMED, c.Protocol.MYSQL, "database"),
-        c.Connect(c.Who.NAMED, c.Protocol.REDIS, "cache", is_required=False),
-    )
+
+    @property
+    def connects(self) -> tuple[c.Connect, ...]:
+        return (
+            c.Connect(c.Who.NAMED, c.Protocol.MYSQL, "database"),
+            c.Connect(c.Who.NAMED, c.Protocol.REDIS, "cache", is_required=self.settings.needs_cache),
+            c.Connect(c.Who.NAMED, c.Protocol.MEMCACHED, "cache", is_required=self.settings.needs_cache),
+        )
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         if self.settings.health != self.settings.ready:
@@ -192,6 +199,8 @@ class _Reached:
 
 
 SCHEME = {c.Protocol.MYSQL: "mysql", c.Protocol.REDIS: "rediss"}
+# A page that asks a cache whose host is dark must not wait for long: it has the database.
+MORE_PARAMETERS = {c.Protocol.REDIS: "&socket_connect_timeout=0.5&socket_timeout=1"}
 CA_PARAMETER = {c.Protocol.MYSQL: "ssl_ca", c.Protocol.REDIS: "ssl_ca_certs"}
 
 
@@ -216,12 +225,15 @@ def _route_to(tier: str, endpoint: c.Endpoint) -> c.TcpRoute | None:
 
 
 def _variables(here: c.Context, service: _Reached, prefix: str) -> dict[str, str]:
+    if service.protocol is c.Protocol.MEMCACHED:  # without users, and encrypted only beyond this host
+        reached = f"memcached://{service.host}:{service.port}"
+        return {f"{prefix}_URL": reached, f"{prefix}_HOST": service.host, f"{prefix}_PORT": str(service.port)}
     user, password = here.me.id.tier.replace("-", "_"), here.secret(f"{service.tier}/{here.me.id.tier}")
     ca = here.tls().ca
     name = user if service.protocol is c.Protocol.MYSQL else "0"
 
     def url(port: int) -> str:
-        query = f"{CA_PARAMETER[service.protocol]}={ca}"
+        query = f"{CA_PARAMETER[service.protocol]}={ca}{MORE_PARAMETERS.get(service.protocol, '')}"
         return f"{SCHEME[service.protocol]}://{user}:{password}@{service.host}:{port}/{name}?{query}"
 
     return {

@@ -84,6 +84,7 @@ tiers:
 """
 TWO_ZONES = (", witness: w1", ""), ("  w1: {zone: c}\n", "")
 LAST = "  database: {component: mariadb, hosts: [db1, db2], witness: w1}\n"
+VALKEY = "  sessions: {component: valkey, hosts: [db1, db2]}\n"
 CACHE = "  cache: {component: test-cache, hosts: [db1, db2]}\n"
 
 
@@ -160,6 +161,7 @@ ROWS: dict[str, Row] = {
         ONE_PAGE,
         stays="which cables and switches there are is not in the file",
     ),
+    "F217": Row((GOOD + VALKEY, GOOD + VALKEY.replace("valkey", "redis")), stays="a cache is fast because it does so"),
     "F220": Row((CAPABLE.replace("to: app, qps_per_instance: 150", "to: app, qps_per_instance: 100"),), CAPABLE),
     "F221": Row((THREE_SERVERS,), CAPABLE),
     "F223": Row((GOOD,), CAPABLE, stays="what visitors ask for and what hosts carry is known outside of the file"),

@@ -1,0 +1,131 @@
+"""Configuration and units of Valkey's and Redis' servers, as Jinja templates."""
+
+# A server begins with no role of its own: the included file is written before each start, from what the Sentinels say.
+CONFIG = """\
+# Written by nospof from the stack file: changes made here are overwritten.
+include /run/nospof/{{ tier }}/start.conf
+
+# Reached over TLS only; the socket is for the agent beside it
+bind {{ here.host.address }}
+port 0
+tls-port {{ set.port }}
+tls-cert-file {{ tls.certificate }}
+tls-key-file {{ tls.key }}
+tls-ca-cert-file {{ tls.ca }}
+tls-protocols "TLSv1.2 TLSv1.3"
+# Applications have passwords and no certificates; copies and Sentinels show theirs.
+tls-auth-clients optional
+tls-replication yes
+unixsocket /run/nospof/{{ tier }}/server.sock
+unixsocketperm 700
+tcp-keepalive 10
+tcp-backlog 511
+maxclients {{ set.max_connections }}
+
+# Who may do what
+user default off
+user nospof_agent on >{{ passwords.agent }} resetkeys resetchannels &nospof:* -@all +info +config|get +config|set +replicaof \
++publish +wait +ping
+user nospof_replication on >{{ passwords.replication }} resetkeys resetchannels -@all +psync +replconf +ping
+user nospof_sentinel on >{{ passwords.sentinel }} resetkeys allchannels -@all +multi +exec +replicaof +slaveof +ping +info \
++role +subscribe +publish +config|rewrite +client|setname +client|kill +script|kill
+{% for name, password in applications %}
+user {{ name }} on >{{ password }} ~* allchannels +@all -@admin -migrate -restore -swapdb
+{% endfor %}
+
+# Copies. Writes are refused from the start; the agent allows them where it knows that this server is the primary.
+masteruser nospof_replication
+masterauth {{ passwords.replication }}
+replica-announce-ip {{ here.host.address }}
+replica-read-only yes
+replica-serve-stale-data yes
+min-replicas-to-write 1000
+min-replicas-max-lag 3
+repl-ping-replica-period 1
+# Without a word for so long the link is dead.
+repl-timeout 5
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+repl-backlog-size 16mb
+
+# Memory
+maxmemory {{ set.memory_mib }}mb
+maxmemory-policy {{ policy }}
+lazyfree-lazy-eviction yes
+lazyfree-lazy-user-del yes
+
+# Disk
+dir /var/lib/{{ product }}
+save ""
+appendonly {{ "yes" if set.keeps == "disk" else "no" }}
+appendfsync everysec
+# Somebody who is told to end waits no longer for its copies.
+shutdown-timeout 2
+logfile ""
+loglevel notice
+"""
+
+# Not `notify`: a copy would be ready only once it has a primary, and is to be up before.
+SERVER_UNIT = """\
+# Written by nospof; in the place of Debian's.
+[Unit]
+Description=Cache server of tier {{ tier }}
+After=network-online.target nospof-{{ tier }}-agent.service
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+User={{ product }}
+Group={{ product }}
+RuntimeDirectory=nospof/{{ tier }}
+RuntimeDirectoryPreserve=yes
+StateDirectory={{ product }}
+StateDirectoryMode=0750
+# Waits until a majority says who is primary. Who was primary itself waits to be replaced: it would come back empty, and the
+# copies would throw away what they have.
+ExecStartPre=/usr/bin/python3 {{ onhost }} cache_agent --config {{ folder }}/agent.json start
+ExecStart=/usr/bin/{{ product }}-server {{ folder }}/server.conf --daemonize no
+# Stopped on purpose, a primary hands over first.
+ExecStop=-/usr/bin/python3 {{ onhost }} cache_agent --config {{ folder }}/agent.json leave
+Restart=always
+RestartSec=100ms
+TimeoutStartSec=90
+TimeoutStopSec=12
+LimitNOFILE=65536
+Nice=-5
+OOMScoreAdjust=-500
+{{ hardening }}
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+AGENT_UNIT = """\
+# Written by nospof.
+[Unit]
+Description=Agent of the cache server of tier {{ tier }}: has it refuse writes where it may have been replaced
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+User={{ product }}
+Group={{ product }}
+RuntimeDirectory=nospof/{{ tier }}
+RuntimeDirectoryPreserve=yes
+ExecStart={{ program }} --config {{ folder }}/agent.json run
+Restart=always
+RestartSec=100ms
+TimeoutStopSec=2
+NotifyAccess=main
+WatchdogSec=3
+WatchdogSignal=SIGKILL
+# Late looks end the trust in a primary that is well, so these come first when the processor is busy.
+Nice=-10
+OOMScoreAdjust=-900
+{{ hardening }}
+
+[Install]
+WantedBy=multi-user.target
+"""

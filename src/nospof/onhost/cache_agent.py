@@ -1,0 +1,488 @@
+"""The agent beside a cache server: it asks the Sentinels who is primary; its server refuses writes where that is not known.
+
+    cache_agent --config FILE run      look, tell, refuse or allow writes; until SIGTERM
+    cache_agent --config FILE start    before the server starts: write how it is to begin, once that is known
+    cache_agent --config FILE leave    before the server stops: hand the role over, if it has it and somebody can take it
+
+Sentinel replaces a primary; what Sentinel cannot do is done here: a server that was cut off refuses writes before another one
+is promoted, one that died does not come back empty as primary, and one that is stopped on purpose hands over first, so that
+nothing is lost. What follows from what is seen is decided in nospof.onhost.cache_roles; what is told to the routers is
+told by nospof.onhost.database_roles, from the note this program writes.
+Source: https://valkey.io/commands/wait/, https://valkey.io/topics/sentinel/ (SENTINEL MASTER, SENTINEL FAILOVER); both products
+answer to the older names of these commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from nospof.onhost import cache_roles as roles
+from nospof.onhost.cache_roles import Beginning, Concluded, Remembered, Rules, Seen, ServerSeen, Watch
+from nospof.onhost.resp import Connection, Place, Refused, client_context, pairs
+from nospof.onhost.watchdog import tell_systemd
+
+# A note is written at each change and this often; it holds for as long as the agent may need to start again.
+TELL_EVERY_S, VALID_S = 0.25, 1.5
+ASK_S = 0.5
+PAUSE_S = 0.1
+START_S, LEAVE_S, SAME_S = 85.0, 6.0, 1.5
+
+log = logging.getLogger("nospof")
+T = TypeVar("T")
+TROUBLE = (OSError, ValueError, Refused)
+
+
+def main(argv: list[str]) -> int:
+    """Do what is asked; 1 when it cannot be done, with the reason as a line of the log."""
+    parser = argparse.ArgumentParser(prog="cache_agent")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("question", choices=("run", "start", "leave"))
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        config = read_config(arguments.config)
+        if arguments.question == "start":
+            return start(config)
+        if arguments.question == "leave":
+            leave(config)
+            return 0
+        run(config)
+    except TROUBLE as error:
+        log.error("%s: %s: %s", arguments.question, type(error).__name__, error)
+    return 1
+
+
+# --- what it is told -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Config:
+    """`members`, `watchers`: by host, the address. `name`: how the watchers call the tier. Passwords are of this file only."""
+
+    tier: str
+    host: str
+    members: Mapping[str, str]
+    watchers: Mapping[str, str]
+    port: int
+    watch_port: int
+    watch_password: str
+    socket: str
+    password: str
+    needs: int
+    trust_s: float
+    look_every_s: float
+    replaced_s: float
+    read_lag_limit_s: float
+    note_file: str
+    start_file: str
+    leaving_file: str
+    ca: str
+    certificate: str
+    key: str
+
+    @property
+    def address(self) -> str:
+        return self.members[self.host]
+
+    @property
+    def server(self) -> Place:
+        return Place(path=self.socket, user="nospof_agent", password=self.password)
+
+    def watcher(self, host: str) -> Place:
+        return Place(host, self.watchers[host], self.watch_port, password=self.watch_password)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.address, len(self.members), len(self.watchers), self.trust_s, self.needs, self.read_lag_limit_s)
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        return client_context(self.ca, self.certificate, self.key)
+
+
+def read_config(path: Path) -> Config:
+    """Read what the component wrote. Raises OSError, TypeError or ValueError if it is missing or wrong."""
+    return Config(**json.loads(path.read_text()))
+
+
+# --- asking --------------------------------------------------------------------------------------------------------------
+class Line:
+    """A connection that is made when it is needed, and again after an error. For one thread."""
+
+    def __init__(self, place: Place, context: ssl.SSLContext | None, timeout_s: float = ASK_S) -> None:
+        self._place, self._context, self._timeout_s = place, context, timeout_s
+        self._connection: Connection | None = None
+
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """Ask. Raises OSError, ValueError or Refused, after which the next call connects anew."""
+        try:
+            if self._connection is None:
+                self._connection = Connection(self._place, self._context, self._timeout_s)
+            return question(self._connection)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def watch_seen(fields: Mapping[str, str], asked_s: float) -> Watch:
+    """Read a watcher's answer to SENTINEL MASTER. Raises ValueError if it is none. Pure."""
+    flags = set(fields.get("flags", "").split(","))
+    if "ip" not in fields or not fields.get("config-epoch", "").isdigit():
+        raise ValueError("the watcher does not tell of its primary")
+    return Watch(
+        fields["ip"],
+        int(fields["config-epoch"]),
+        is_down=bool(flags & {"s_down", "o_down"}),
+        is_replacing="failover_in_progress" in flags,
+        asked_s=asked_s,
+    )
+
+
+def ask_watcher(connection: Connection, name: str) -> Watch:
+    """Ask one watcher. Raises as `Connection.ask`."""
+    asked_s = time.monotonic()
+    return watch_seen(pairs(connection.ask("SENTINEL", "MASTER", name)), asked_s)
+
+
+def living_replicas(connection: Connection, name: str) -> int:
+    """How many replicas this watcher thinks alive and fit. Raises as `Connection.ask`."""
+    told = connection.ask("SENTINEL", "REPLICAS", name)
+    flags = [pairs(one).get("flags", "") for one in told] if isinstance(told, list) else []
+    return sum(not set(flag.split(",")) & {"s_down", "o_down", "disconnected"} for flag in flags)
+
+
+def server_seen(text: str, min_replicas: int) -> ServerSeen:
+    """Read the server's own answer to INFO. Raises ValueError if it is none. Pure."""
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if fields.get("role") not in ("master", "slave"):
+        raise ValueError("the server does not tell its role")
+    return ServerSeen(
+        is_primary=fields["role"] == "master",
+        min_replicas=min_replicas,
+        primary_address=fields.get("master_host", ""),
+        is_linked=fields.get("master_link_status") == "up",
+        is_loading=fields.get("loading", "0") != "0",
+        silent_s=_silent_s(fields),
+        offset=int(fields.get("slave_repl_offset", fields.get("master_repl_offset", "0"))),
+    )
+
+
+def _silent_s(fields: Mapping[str, str]) -> float:
+    """How long a replica hears nothing; forever, where it never heard anything."""
+    since = [int(fields.get(name, "-1")) for name in ("master_last_io_seconds_ago", "master_link_down_since_seconds")]
+    return float(max(since)) if max(since) >= 0 else float("inf")
+
+
+def ask_server(connection: Connection) -> ServerSeen:
+    """Ask this host's server. Raises as `Connection.ask`."""
+    text = f"{connection.ask('INFO', 'replication')}\n{connection.ask('INFO', 'persistence')}"
+    told = pairs(connection.ask("CONFIG", "GET", "min-slaves-to-write"))
+    return server_seen(text, int(told.get("min-slaves-to-write", "-1")))
+
+
+class Watcher(threading.Thread):
+    """Asks one watcher again and again; `last` is what it said last."""
+
+    def __init__(self, config: Config, host: str, context: ssl.SSLContext) -> None:
+        super().__init__(daemon=True, name=host)
+        self.last: Watch | None = None
+        self._config, self._line = config, Line(config.watcher(host), context)
+        self._said = ""
+
+    def run(self) -> None:
+        while True:
+            began_s = time.monotonic()
+            try:
+                self.last = self._line.ask(lambda connection: ask_watcher(connection, self._config.tier))
+                self._say("")
+            except TROUBLE as error:
+                self._say(f"{type(error).__name__}: {error}")
+            time.sleep(max(0.02, began_s + self._config.look_every_s - time.monotonic()))
+
+    def _say(self, problem: str) -> None:
+        if problem != self._said:
+            self._said = problem
+            log.info("watcher %s: %s", self.name, f"not heard: {problem}" if problem else "is heard")
+
+
+class Followers(threading.Thread):
+    """Finds out, while it is told to, whether all other servers of the tier follow this one: `followed_s` is since when."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(daemon=True)
+        self.followed_s = roles.NEVER
+        self.is_wanted = threading.Event()
+        self._others = len(config.members) - 1
+        self._line = Line(config.server, None, timeout_s=2 * ASK_S)
+
+    def run(self) -> None:
+        while True:
+            self.is_wanted.wait()
+            asked_s = time.monotonic()
+            with contextlib.suppress(*TROUBLE):
+                if self._line.ask(self._all_follow):
+                    self.followed_s = asked_s
+            time.sleep(PAUSE_S)
+
+    def _all_follow(self, connection: Connection) -> bool:
+        """Something that every replica receives is sent, and their word for it awaited."""
+        connection.ask("PUBLISH", "nospof:pulse", "")
+        heard = connection.ask("WAIT", self._others, int(1000 * ASK_S))
+        return isinstance(heard, int) and heard >= self._others
+
+
+# --- run -----------------------------------------------------------------------------------------------------------------
+class Teller:
+    """Writes notes: at each change, and again before the last one is too old."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._version = time.time_ns() // 1_000_000 * 2
+        self._told: dict[str, object] = {}
+        self._at_s = roles.NEVER
+
+    def tell(self, concluded: Concluded, term: int) -> None:
+        now_s = time.monotonic()
+        told: dict[str, object] = {
+            "term": term,
+            "revision": term,
+            "role": concluded.role.value,
+            "takes_writes": concluded.takes_writes,
+            "fit_for_reads": concluded.fit_for_reads,
+            "is_moving": concluded.is_moving,
+            "is_healthy": concluded.is_healthy,
+            "says": concluded.says,
+        }
+        if told == self._told and now_s - self._at_s < TELL_EVERY_S:
+            return
+        if told != self._told:
+            self._version += 2  # the role server takes the number after it for a note that is too old
+            if told["says"] != self._told.get("says"):
+                log.info("%s: %s", concluded.role.value, concluded.says)
+        self._told, self._at_s = told, now_s
+        same = {"version": self._version, "host": self._config.host, "tier": self._config.tier}
+        whole = {**told, **same, "details": dict(concluded.details), "written_at": now_s, "valid_for_s": VALID_S}
+        replace_file(Path(self._config.note_file), json.dumps(whole) + "\n")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, told from a later one with the same number by when it began (clock ticks since the start of the host)."""
+
+    pid: int
+    began: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process | None:
+        """The process that has this number now; None where there is none."""
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return None
+        # Counted from the state, which comes after the name: proc_pid_stat(5) has the time as field 22. A zombie is gone.
+        return cls(pid, fields[19]) if fields[:1] != ["Z"] else None
+
+    def is_there(self) -> bool:
+        return Process.of(self.pid) == self
+
+
+@dataclass
+class Agent:
+    """Looks, decides, acts."""
+
+    config: Config
+    line: Line
+    watchers: tuple[Watcher, ...]
+    followers: Followers
+    teller: Teller
+    remembered: Remembered = field(default_factory=Remembered)
+    process: Process | None = None
+
+    def step(self) -> Concluded:
+        """One look and what follows from it."""
+        server = self._server()
+        watches = [watcher.last for watcher in self.watchers if watcher.last is not None]
+        seen = Seen(server, watches, self.followers.followed_s, time.monotonic())
+        is_leaving = Path(self.config.leaving_file).exists()
+        concluded, self.remembered = roles.conclude(seen, self.remembered, self.config.rules, is_leaving=is_leaving)
+        # Not while it hands over: what is sent after the last write makes it copy everything anew.
+        self._ask_followers(seen, may_ask=not is_leaving)
+        # Writes end before it is told that they do, and begin before it is told.
+        self._obey(server, concluded)
+        self.teller.tell(concluded, self.remembered.term)
+        return concluded
+
+    def _server(self) -> ServerSeen | None:
+        try:
+            seen = self.line.ask(ask_server)
+        except ConnectionError:
+            # A server that gets another role ends its clients' connections: that is no reason not to ask it.
+            with contextlib.suppress(*TROUBLE):
+                return self.line.ask(ask_server)
+            return None
+        except TROUBLE:
+            return None
+        if self.process is None or not self.process.is_there():
+            with contextlib.suppress(*TROUBLE):
+                told = str(self.line.ask(lambda connection: connection.ask("INFO", "server")))
+                pids = [int(line.partition(":")[2]) for line in told.splitlines() if line.startswith("process_id:")]
+                self.process = Process.of(pids[0]) if pids else None
+        return seen
+
+    def _ask_followers(self, seen: Seen, *, may_ask: bool) -> None:
+        """Only where the watchers do not tell: it costs a write to all replicas each time."""
+        is_alone = seen.server is not None and seen.server.is_primary and len(self.config.members) > 1
+        trusted = seen.now_s - self.remembered.trusted_s < self.config.trust_s / 2 and self.followers.followed_s == roles.NEVER
+        (self.followers.is_wanted.set if is_alone and may_ask and not trusted else self.followers.is_wanted.clear)()
+        if seen.now_s - self.followers.followed_s > 2 * self.config.trust_s:
+            self.followers.followed_s = roles.NEVER
+
+    def _obey(self, server: ServerSeen | None, concluded: Concluded) -> None:
+        if concluded.kill and self.process is not None and self.process.is_there():
+            log.info("kills the server, which is frozen and was replaced: it must not go on as primary")
+            os.kill(self.process.pid, signal.SIGKILL)
+            self.process = None
+        if server is None:
+            return
+        with contextlib.suppress(*TROUBLE):
+            if server.min_replicas != concluded.min_replicas:
+                self.line.ask(lambda connection: connection.ask("CONFIG", "SET", "min-slaves-to-write", concluded.min_replicas))
+            if concluded.follow:
+                log.info("follows %s, as a majority of the watchers says", concluded.follow)
+                self.line.ask(lambda connection: connection.ask("REPLICAOF", concluded.follow, self.config.port))
+
+
+def run(config: Config) -> NoReturn:
+    """Be the agent until SIGTERM."""
+    context = config.context
+    threading.stack_size(256 * 1024)
+    watchers = tuple(Watcher(config, host, context) for host in sorted(config.watchers))
+    followers = Followers(config)
+    for thread in (*watchers, followers):
+        thread.start()
+    agent = Agent(config, Line(config.server, None), watchers, followers, Teller(config))
+    while True:
+        began_s = time.monotonic()
+        agent.step()
+        tell_systemd("WATCHDOG=1")
+        time.sleep(max(0.01, began_s + PAUSE_S - time.monotonic()))
+
+
+# --- start ---------------------------------------------------------------------------------------------------------------
+def start(config: Config) -> int:
+    """Wait until it is known how the server is to begin, and write that; 1 where it was not known for long."""
+    context = config.context
+    began_s, said = time.monotonic(), ""
+    Path(config.leaving_file).unlink(missing_ok=True)
+    while (waited_s := time.monotonic() - began_s) < START_S:
+        asked = [found for host in sorted(config.watchers) if (found := _ask_once(config, host, context))]
+        watches = [watch for watch, _ in asked]
+        living = max((living for _, living in asked), default=0)
+        how, whom = roles.beginning(
+            watches, config.rules, living_replicas=living, waited_s=waited_s, replaced_s=config.replaced_s
+        )
+        if how is not Beginning.WAIT:
+            log.info("begins as %s", f"replica of {whom}" if whom else "primary")
+            replace_file(Path(config.start_file), f"replicaof {whom} {config.port}\n" if whom else "# primary\n")
+            return 0
+        says = "waits to be replaced" if watches else "waits for a majority of the watchers"
+        if says != said:
+            said = says
+            log.info("%s", says)
+        time.sleep(PAUSE_S)
+    log.error("no majority of the watchers says who is primary")
+    return 1
+
+
+def _ask_once(config: Config, host: str, context: ssl.SSLContext) -> tuple[Watch, int] | None:
+    try:
+        with Connection(config.watcher(host), context, ASK_S) as connection:
+            return ask_watcher(connection, config.tier), living_replicas(connection, config.tier)
+    except TROUBLE:
+        return None
+
+
+# --- leave ---------------------------------------------------------------------------------------------------------------
+def leave(config: Config) -> None:
+    """Have another server take the role of this one, if it is primary; without success it is only stopped."""
+    with Connection(config.server, None, ASK_S) as server:
+        if len(config.members) < 2 or not ask_server(server).is_primary:
+            return
+        leaving = Path(config.leaving_file)
+        leaving.touch()
+        try:
+            # The agent would do it within a moment, if it runs.
+            server.ask("CONFIG", "SET", "min-slaves-to-write", roles.NO_WRITES)
+            if not _until(lambda: _has_equal_replica(server), SAME_S):
+                log.error("no replica has everything: nobody takes over before the server stops")
+                return
+            _hand_over(config)
+        finally:
+            leaving.unlink(missing_ok=True)
+
+
+def _has_equal_replica(server: Connection) -> bool:
+    """Whether some replica has acknowledged all that was written."""
+    server.ask("PUBLISH", "nospof:pulse", "")
+    heard = server.ask("WAIT", 1, 200)
+    return isinstance(heard, int) and heard >= 1
+
+
+def _hand_over(config: Config) -> None:
+    context = config.context
+    for host in sorted(config.watchers, key=lambda host: host == config.host):
+        try:
+            with Connection(config.watcher(host), context, ASK_S) as watcher:
+                # Without a majority it would be the word of one, which is none.
+                if not str(watcher.ask("SENTINEL", "CKQUORUM", config.tier)).startswith("OK"):
+                    continue
+                watcher.ask("SENTINEL", "FAILOVER", config.tier)
+                break
+        except TROUBLE as error:
+            log.info("watcher %s: %s", host, error)
+    else:
+        log.error("no watcher can have another server take over")
+        return
+    began_s = time.monotonic()
+    if _until(lambda: _is_replaced(config, context), LEAVE_S):
+        log.info("another server is primary after %.1f s", time.monotonic() - began_s)
+    else:
+        log.error("nobody took over within %g s", LEAVE_S)
+
+
+def _is_replaced(config: Config, context: ssl.SSLContext) -> bool:
+    asked = [found[0] for host in sorted(config.watchers) if (found := _ask_once(config, host, context))]
+    agreed = roles.named(asked, config.rules.majority)
+    return agreed is not None and agreed.primary_address != config.address
+
+
+def _until(is_so: Callable[[], bool], limit_s: float) -> bool:
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        if is_so():
+            return True
+        time.sleep(PAUSE_S)
+    return False
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write it whole or not at all."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.replace(path)
