@@ -29,6 +29,7 @@ class Protocol(Enum):
     FILES = "files"
     MYSQL = "mysql"
     REDIS = "redis"
+    MEMCACHED = "memcached"
     METRICS = "metrics"
     CONTROL = "control"
     PEER = "peer"
@@ -46,7 +47,8 @@ class Protocol(Enum):
     @property
     def carries_data(self) -> bool:
         """Whether users' data crosses it, so that it must be encrypted between hosts."""
-        return self.carries_pages or self in (Protocol.MYSQL, Protocol.REDIS, Protocol.CONTROL, Protocol.PEER)
+        stores = (Protocol.MYSQL, Protocol.REDIS, Protocol.MEMCACHED)
+        return self.carries_pages or self in (*stores, Protocol.CONTROL, Protocol.PEER)
 
     @property
     def carries_pages(self) -> bool:

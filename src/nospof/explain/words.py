@@ -11,6 +11,7 @@ PROTOCOLS = {
     Protocol.FASTCGI: "FastCGI",
     Protocol.MYSQL: "MySQL",
     Protocol.REDIS: "Redis",
+    Protocol.MEMCACHED: "Memcached",
     Protocol.SSH: "SSH",
     Protocol.VRRP: "VRRP",
 }
