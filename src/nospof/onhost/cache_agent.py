@@ -37,7 +37,7 @@ from nospof.onhost.watchdog import tell_systemd
 # A note is written at each change and this often; it holds for as long as the agent may need to start again.
 TELL_EVERY_S, VALID_S = 0.25, 1.5
 ASK_S = 0.5
-PAUSE_S = 0.1
+PAUSE_S, FORGETS_EVERY_S = 0.1, 15.0
 START_S, LEAVE_S, SAME_S = 85.0, 6.0, 1.5
 
 log = logging.getLogger("nospof")
@@ -151,6 +151,8 @@ def watch_seen(fields: Mapping[str, str], asked_s: float) -> Watch:
         is_down=bool(flags & {"s_down", "o_down"}),
         is_replacing="failover_in_progress" in flags,
         asked_s=asked_s,
+        other_watchers=int(fields.get("num-other-sentinels", "0")),
+        copies=int(fields.get("num-slaves", "0")),
     )
 
 
@@ -204,16 +206,31 @@ class Watcher(threading.Thread):
         self.last: Watch | None = None
         self._config, self._line = config, Line(config.watcher(host), context)
         self._said = ""
+        self._forgets = threading.Event()
+        self._forgot_s = time.monotonic()
 
     def run(self) -> None:
         while True:
             began_s = time.monotonic()
             try:
                 self.last = self._line.ask(lambda connection: ask_watcher(connection, self._config.tier))
+                if self._forgets.is_set():
+                    self._forget()
                 self._say("")
             except TROUBLE as error:
                 self._say(f"{type(error).__name__}: {error}")
             time.sleep(max(0.02, began_s + self._config.look_every_s - time.monotonic()))
+
+    def ask_to_forget(self) -> None:
+        """Have it begin anew with whom it knows, now and then; who is still there it meets again within two seconds."""
+        if time.monotonic() - self._forgot_s > FORGETS_EVERY_S:
+            self._forgets.set()
+
+    def _forget(self) -> None:
+        self._forgets.clear()
+        self._forgot_s = time.monotonic()
+        log.info("watcher %s: forgets those that left", self.name)
+        self._line.ask(lambda connection: connection.ask("SENTINEL", "RESET", self._config.tier))
 
     def _say(self, problem: str) -> None:
         if problem != self._said:
@@ -323,6 +340,11 @@ class Agent:
         concluded, self.remembered = roles.conclude(seen, self.remembered, self.config.rules, is_leaving=is_leaving)
         # Not while it hands over: what is sent after the last write makes it copy everything anew.
         self._ask_followers(seen, may_ask=not is_leaving)
+        # The primary's agent alone, and one watcher at a time: the others must be able to replace it meanwhile.
+        if concluded.takes_writes:
+            strangers = [one for one in self.watchers if one.last and roles.knows_strangers(one.last, self.config.rules)]
+            for watcher in strangers[:1]:
+                watcher.ask_to_forget()
         # Writes end before it is told that they do, and begin before it is told.
         self._obey(server, concluded)
         self.teller.tell(concluded, self.remembered.term)

@@ -56,6 +56,9 @@ class Watch:
     is_down: bool
     is_replacing: bool
     asked_s: float
+    other_watchers: int = 0
+    copies: int = 0
+    """How many of each it knows, those that are gone included."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +216,12 @@ def _is_to_follow(seen: Seen, agreed: Watch, now: Remembered, rules: Rules, *, i
     if now.named_epoch is not None:
         return agreed.epoch > now.named_epoch
     return not is_moving and seen.now_s - (now.primary_since_s or seen.now_s) > PROMOTED_S
+
+
+def knows_strangers(watch: Watch, rules: Rules) -> bool:
+    """Whether a watcher counts with some that left the stack: it needs a majority of all that it ever met. Pure."""
+    is_calm = not watch.is_down and not watch.is_replacing
+    return is_calm and (watch.other_watchers >= rules.watchers or watch.copies >= rules.members)
 
 
 # --- how a server begins --------------------------------------------------------------------------------------------------

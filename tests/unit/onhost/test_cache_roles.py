@@ -155,6 +155,13 @@ def test_frozen_primary_that_was_replaced_is_killed_and_another_frozen_one_is_no
     assert not roles.conclude(seen(None, [watch(), watch()]), was_primary, RULES)[0].kill
 
 
+def test_watcher_that_counts_with_more_than_there_are_knows_strangers() -> None:
+    assert not roles.knows_strangers(replace(watch(), other_watchers=2, copies=1), RULES)
+    assert roles.knows_strangers(replace(watch(), other_watchers=3, copies=1), RULES)
+    assert roles.knows_strangers(replace(watch(), other_watchers=2, copies=2), RULES)
+    assert not roles.knows_strangers(replace(watch(), other_watchers=3, copies=2, is_replacing=True), RULES)
+
+
 # --- reads, health --------------------------------------------------------------------------------------------------------
 def test_copy_that_was_cut_off_for_long_serves_no_reads() -> None:
     cut = replace(REPLICA, is_linked=False, silent_s=9.0)
