@@ -148,7 +148,7 @@ class _Run:
             with shown(running, self.stage.show):
                 time.sleep(STEADY_S)
                 self._break_and_heal(running)
-            seen, writes = self._finished(running)
+            seen, writes, cached = self._finished(running)
         if not self.not_healed:
             wellness.wait_until_well(self.ground, WELL_BEFORE_S)
         now = time.monotonic()
@@ -164,16 +164,18 @@ class _Run:
             running.writes is not None,
             sum(self._terms().values()) - sum(self.terms.values()),
             copies(self.ground, running.token_pattern),
+            cached,
+            running.cached is not None,
             {name: (before[name], checker().look(self.ground)) for name, checker in Checker.kinds.items()},
         )
         return self._result(record)
 
-    def _finished(self, running: Load) -> tuple[tuple[Visits, ...], sql_write.History | None]:
+    def _finished(self, running: Load) -> tuple[tuple[Visits, ...], sql_write.History | None, sql_write.History | None]:
         try:
             return running.finish()
         except ValueError as error:
             self.invalid = self.invalid or f"what visitors saw is not known: {error}"
-            return (), None
+            return (), None, None
 
     def _break_and_heal(self, running: Load) -> None:
         """From here on whatever happens ends in healing."""

@@ -44,6 +44,10 @@ class Record:
     """How often the primary changed, as those say who change it."""
     copies: Mapping[str, Copies] = field(default_factory=dict)
     """By tier, what each of its instances holds of what was written in this drill; read after healing."""
+    cached: sql_write.History | None = None
+    """Of the client that wrote into a cache; None where there was none, or it was lost."""
+    had_cache_writer: bool = True
+    """As `had_writer`, for a cache."""
     collected: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """By checker, what it looked up before the fault and after healing."""
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from nospof.analysis.structure import Goal
-from nospof.component import TcpRoute
+from nospof.component import OnePrimary, TcpRoute
 from nospof.drills.ground import Ground
 from nospof.drills.record import Visits
-from nospof.drills.workloads import http_get, sql_write
+from nospof.drills.workloads import cache_write, http_get, sql_write
 from nospof.errors import Failed
 from nospof.lab.places import CLIENT
-from nospof.topology import OUTSIDE, InstanceId, Site
+from nospof.resolve import component_of
+from nospof.topology import OUTSIDE, InstanceId, Protocol, Site, Topology
 
 Run = TypeVar("Run")
 TABLE = "nospof_drill"
@@ -67,6 +68,8 @@ class Load:
     writes: sql_write.Running | None
     tokens: str
     """What the visitors' tokens begin with."""
+    cached: sql_write.Running | None = None
+    """Who writes into a cache."""
 
     @property
     def token_pattern(self) -> str:
@@ -74,17 +77,13 @@ class Load:
         beside = f"|{self.writes.token_prefix}[0-9]+-[0-9]+" if self.writes else ""
         return f"{self.tokens}[0-9]+{beside}"
 
-    def finish(self) -> tuple[tuple[Visits, ...], sql_write.History | None]:
-        """End it and return what was seen. The clients' history is None where they were lost with their host.
+    def finish(self) -> tuple[tuple[Visits, ...], sql_write.History | None, sql_write.History | None]:
+        """End it and return what was seen. The clients' histories, of a database and of a cache, are None where they were lost.
 
         Raises ValueError where a load did not come to its end.
         """
         seen = tuple(Visits(visitor.goal, visitor.site.tier, visitor.run.finish()) for visitor in self.visitors)
-        writes = None
-        if self.writes is not None:
-            with suppress(ValueError):
-                writes = self.writes.finish()
-        return seen, writes
+        return seen, _finished(self.writes), _finished(self.cached)
 
 
 @contextmanager
@@ -106,7 +105,15 @@ def load(ground: Ground, folder: Path, tokens: str, seconds: float, rates: Rates
             )
             on_host = partial(ground.run, writer.host)
             writes = _begun(stack, sql_write.running(planned_sql, on_host))
-        yield Load(tuple(visitors), writes, tokens)
+        cached = None
+        if (found := caching_application(ground, spared)) is not None:
+            caller, tier = found
+            prefix = tier.upper().replace("-", "_")
+            planned_cache = cache_write.Load(seconds=seconds, environment=f"/etc/nospof/{caller.tier}.env", prefix=prefix)
+            # A stack whose cache does not answer is drilled all the same: it is then not watched who acknowledges there.
+            with suppress(Failed):
+                cached = _begun(stack, sql_write.running(planned_cache, partial(ground.run, caller.host)))
+        yield Load(tuple(visitors), writes, tokens, cached)
 
 
 @contextmanager
@@ -145,6 +152,33 @@ def writing_application(ground: Ground, spared: Collection[str]) -> InstanceId |
         is_for_data = isinstance(route, TcpRoute) and route.writes and not route.is_for_pages
         if is_for_data and link.source.host in spared and not link.asks_health:
             return link.source
+    return None
+
+
+def caching_application(ground: Ground, spared: Collection[str]) -> tuple[InstanceId, str] | None:
+    """An application on one of the hosts `spared` that writes to a cache whose servers have roles, and the cache's tier."""
+    for link in ground.topology.links:
+        route = link.target.listen.answers
+        if isinstance(route, TcpRoute) and _is_cache(route) and link.source.host in spared and not link.asks_health:
+            return link.source, route.tier
+    return None
+
+
+def cached_tiers(topology: Topology) -> tuple[str, ...]:
+    """Caches one of whose servers alone takes writes, and is replaced when it is lost."""
+    answers = (link.target.listen.answers for link in topology.links)
+    routed = {route.tier for route in answers if isinstance(route, TcpRoute) and _is_cache(route)}
+    members = {tier: component_of(topology.of_tier(tier)[0]).redundancy for tier in routed}
+    return tuple(sorted(tier for tier, how in members.items() if isinstance(how, OnePrimary) and how.takes_over))
+
+
+def _is_cache(route: TcpRoute) -> bool:
+    return route.writes and route.is_for_pages and route.speaks is Protocol.REDIS
+
+
+def _finished(running: sql_write.Running | None) -> sql_write.History | None:
+    with suppress(ValueError):
+        return running.finish() if running is not None else None
     return None
 
 

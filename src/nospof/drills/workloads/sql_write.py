@@ -172,6 +172,10 @@ class Load:
         arguments = [f"--{name}={value}" for name, value in options.items()] + ["--fresh"] * self.is_fresh
         return ["python3", "-I", "-", self.kind, *arguments]
 
+    def program(self) -> bytes:
+        """What the host's Python runs."""
+        return program()
+
 
 OnHost = Callable[[Sequence[str], bytes, float], Ended]
 """Runs a command with standard input and a limit in seconds on the host: `partial(lab.run, "web1")`."""
@@ -201,7 +205,7 @@ class Running:
 
     def _run(self) -> None:
         limit_s = STARTS_WITHIN_S + self.load.seconds + self.load.answer_timeout_s + ENDS_WITHIN_S
-        self.ended = self.on_host(self.load.argv(self.folder), program(), limit_s)
+        self.ended = self.on_host(self.load.argv(self.folder), self.load.program(), limit_s)
 
     @property
     def token_prefix(self) -> str:

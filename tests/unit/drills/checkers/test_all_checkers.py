@@ -25,6 +25,7 @@ LOOKED: dict[str, Any] = {
     "leftovers": {"db1": ["mount: / rw"], "lb1": ["firewall: table inet nospof"]},
     "log patterns": {"db1": [], "lb1": ["1.0 old trouble: segfault"]},
     "one holder": {"load-balancer": ["lb1"]},
+    "one primary of the cache": {"sessions": 3},
 }
 
 
@@ -54,10 +55,16 @@ def good(seed: int) -> Record:
     record = Record(
         (Visits(Goal.WRITE, "app", History.of(requests)),), 5, 5, 19, 18, 20,
         writes=sql_write.History.of(writes), changes=changes, collected={name: (seen, seen) for name, seen in LOOKED.items()},
+        cached=sql_write.History.of(turns(2)[:1]),
     )  # fmt: skip
     kept = [write.token for write in record.all_writes.writes if write.is_good]
     kept += [write.token for write in record.all_writes.writes if write.outcome is Outcome.UNKNOWN and chance.random() < 0.5]
     return replace(record, copies={"database": {host: Copy(tuple(sorted(kept)), {"content": "x"}) for host in HOSTS}})
+
+
+def turns(count: int) -> list[sql_write.Write]:
+    """Writes that two servers acknowledge one after the other."""
+    return [sql_write.Write(9, f"aa-9-{n}", 30 + n, 30.5 + n, Outcome.OK, 1 + n % 2) for n in range(count)]
 
 
 def verdicts(record: Record) -> dict[str, Result]:
@@ -120,14 +127,19 @@ def content_differs(record: Record) -> Record:
 
 def two_take_turns(record: Record) -> Record:
     """Split brain: two servers acknowledge one after the other, more often than the role moved."""
-    turns = [sql_write.Write(9, f"aa-9-{n}", 30 + n, 30.5 + n, Outcome.OK, 1 + n % 2) for n in range(record.changes + 4)]
-    kept = (*tokens(record), *(write.token for write in turns))
+    more = turns(record.changes + 4)
+    kept = (*tokens(record), *(write.token for write in more))
     assert record.writes is not None
     return replace(
         record,
-        writes=sql_write.History.of((*record.writes.writes, *turns)),
+        writes=sql_write.History.of((*record.writes.writes, *more)),
         copies={"database": dict.fromkeys(HOSTS, Copy(kept, {"content": "x"}))},
     )
+
+
+def two_of_the_cache_take_turns(record: Record) -> Record:
+    """An old primary that was cut off goes on with those who reach it, after another has begun."""
+    return replace(record, cached=sql_write.History.of(turns(2)))
 
 
 def one_stale(record: Record) -> Record:
@@ -153,6 +165,7 @@ WRONG: list[tuple[Callable[[Record], Record], str]] = [
     (one_that_failed_is_there, "phantoms"),
     (content_differs, "copies equal"),
     (two_take_turns, "one primary"),
+    (two_of_the_cache_take_turns, "one primary of the cache"),
     (one_stale, "stale reads"),
     (not_redundant, "redundant again"),
     (after("leftovers", {"db1": ["mount: / rw", "failed: x.service"], "lb1": ["firewall: table inet nospof"]}), "leftovers"),
@@ -177,6 +190,17 @@ def test_copy_that_could_not_be_read_is_unknown_and_never_passes(seed: int) -> N
 def test_with_no_application_left_nobody_can_write_and_nobody_watches() -> None:
     assert "one primary" not in verdicts(replace(good(1), writes=None, had_writer=False))
     assert verdicts(replace(good(1), writes=None))["one primary"] is Result.UNKNOWN
+
+
+def test_each_change_of_a_caches_primary_explains_one_turn() -> None:
+    record = replace(good(1), cached=sql_write.History.of(turns(2)))
+
+    assert verdicts(after("one primary of the cache", {"sessions": 4})(record))["one primary of the cache"] is Result.PASS
+
+
+def test_with_no_cache_written_nobody_watches_it() -> None:
+    assert "one primary of the cache" not in verdicts(replace(good(1), cached=None, had_cache_writer=False))
+    assert verdicts(replace(good(1), cached=None))["one primary of the cache"] is Result.UNKNOWN
 
 
 @pytest.mark.parametrize("name", sorted(LOOKED))
