@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nospof.analysis.codes import finding
-from nospof.component import Component
+from nospof.component import Component, TcpRoute
+from nospof.resolve import component_of
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
@@ -15,7 +16,7 @@ from nospof.topology import Topology
 def backup_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
     """Find tiers that keep data: copies of it are no backup."""
     for tier in stack.tiers:
-        if not topology.keeps_data(tier.name):
+        if not topology.keeps_data(tier.name) or _is_for_pages_only(topology, tier.name):
             continue
         first, *others = (member.id.host for member in topology.of_tier(tier.name))
         why = (
@@ -33,3 +34,10 @@ def backup_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             why=why,
             fix=f"nothing to do in this file yet; by a timer, on a machine outside: {by_hand}; load it elsewhere now and then",
         )
+
+
+def _is_for_pages_only(topology: Topology, tier: str) -> bool:
+    """Whether what callers write there is no data of its own, as in a cache."""
+    needs = [need for listen in component_of(topology.of_tier(tier)[0]).listens for need in listen.reached_by]
+    writes = [need for need in needs if isinstance(need, TcpRoute) and need.writes]
+    return bool(writes) and all(need.is_for_pages for need in writes)

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.stacks import NOTHING_ALLOTTED, stack
 
 from nospof import component as c
+from nospof.analysis.backup import backup_findings
 from nospof.analysis.redundancy import redundancy_findings
 from nospof.analysis.structure import Goal, Kind, Part, structure
 from nospof.apply.plan import activation_order
@@ -253,6 +254,10 @@ def test_two_zones_of_copies_are_enough_since_any_copy_takes_over() -> None:
     found = [problem.code for problem in redundancy_findings(shop(), made().topology, made().allotment)]
 
     assert "F203" not in found
+
+
+def test_nobody_is_asked_to_back_a_cache_up() -> None:
+    assert list(backup_findings(shop(), made().topology)) == []
 
 
 def test_it_is_told_that_the_last_writes_can_be_lost() -> None:
