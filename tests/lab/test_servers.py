@@ -18,6 +18,7 @@ from nospof.lab.machine import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 HOSTS = (("one", "a"), ("two", "b"), ("three", "c"))
+COMPONENTS = ("haproxy", "keepalived", "gunicorn", "mariadb", "database-router", "etcd")
 STACK = """\
 name: small
 domain: small.example.com
@@ -36,7 +37,7 @@ tiers:
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServers]:
-    with plain_servers(tmp_path_factory.mktemp("ssh"), HOSTS) as made:
+    with plain_servers(tmp_path_factory.mktemp("ssh"), HOSTS, COMPONENTS) as made:
         os.environ["NOSPOF_SSH"] = made.ssh
         try:
             yield made

@@ -15,10 +15,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import nospof.components  # noqa: F401 - registers them
 from nospof.apply.transport import Finished
+from nospof.component import Component
 from nospof.lab.lab import Lab, LabHost, LabPlan
 from nospof.render.base import BASE_PACKAGES
-from nospof.render.host import all_packages
 
 USER, WORD = "debian", "correct horse"
 # Both ways of a TCP connection; ends when the server's side does.
@@ -60,11 +61,12 @@ class PlainServers:
 
 
 @contextmanager
-def plain_servers(folder: Path, hosts: Sequence[tuple[str, str]], *, has_packages: bool = True) -> Iterator[PlainServers]:
-    """Servers by (name, zone), the first at 198.18.1.1, with everything at hand that stacks need."""
+def plain_servers(folder: Path, hosts: Sequence[tuple[str, str]], components: Sequence[str]) -> Iterator[PlainServers]:
+    """Servers by (name, zone), the first at 198.18.1.1, with the packages of `components` at hand."""
     name = f"t{secrets.token_hex(3)}"
     made = tuple(LabHost(host, zone, f"198.18.1.{number}") for number, (host, zone) in enumerate(hosts, 1))
-    at_hand = tuple(sorted({*all_packages(), *BASE_PACKAGES})) if has_packages else ()
+    packages = [package for name in components for package in Component.kinds[name].packages]
+    at_hand = tuple(sorted({*packages, *BASE_PACKAGES}))
     lab = Lab.open(name)
     servers = PlainServers(lab, folder)
     try:
