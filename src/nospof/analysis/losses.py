@@ -167,7 +167,8 @@ def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:
         f"single, and not to be doubled by a stack file: {'; '.join(singles)}",
         why=f"everything else was looked at as if it were gone: {_counted(topology)}; what is there but frozen, or too slow, "
         "counts as living",
-        fix="two name servers at different providers; doubled switches and cables; a copy of .nospof in a safe place; "
+        fix="two name servers at different providers; doubled switches and cables; "
+        "a copy of .nospof in a safe place (nospof state export); "
         "each release tried elsewhere first",
     )
 
