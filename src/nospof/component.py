@@ -8,8 +8,8 @@ the finished topology. A subclass registers itself under its `name`; nothing els
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
 from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 
@@ -42,6 +42,8 @@ __all__ = [
     "ONHOST",
     "OUTSIDE",
     "Agreement",
+    "Alert",
+    "AlertDelivery",
     "AmongSeveral",
     "Bind",
     "Component",
@@ -89,6 +91,7 @@ __all__ = [
     "Topology",
     "Tree",
     "Unit",
+    "Urgency",
     "Vip",
     "VipNeed",
     "Wants",
@@ -159,7 +162,28 @@ class Consensus(Agreement):
 
 @dataclass(frozen=True)
 class HostMetrics(Need):
-    """Measurements of every host."""
+    """Measurements of every host: what its kernel counts, and of each instance on it whether it is healthy.
+
+    The figures beside the kernel's, which the expressions of alerts may use, are listed in nospof.onhost.measures.
+    """
+
+
+@dataclass(frozen=True)
+class AlertDelivery(Need):
+    """Somebody who tells people of an alert once, however many instances notice it, and again when it is over.
+
+    `emails` get a mail through the server at `smtp` ("host:port"), `webhooks` a JSON document. `heartbeats` are URLs outside
+    that hear every few minutes that alerts would still arrive. Passwords and URLs are secret.
+    """
+
+    emails: tuple[str, ...] = ()
+    smtp: str = ""
+    sender: str = ""
+    smtp_user: str = ""
+    smtp_password: str = field(default="", repr=False)
+    smtp_tls: bool = True
+    webhooks: tuple[str, ...] = field(default=(), repr=False)
+    heartbeats: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Place(Enum):
@@ -255,6 +279,41 @@ class Connect:
     is_required: bool = True
     checks: bool = False
     spreads: bool = False
+
+
+# --- what people are told ------------------------------------------------------------------------------------------------
+class Urgency(StrEnum):
+    """How soon somebody must act on an alert."""
+
+    CRITICAL = "critical"
+    """At once, at night too: a goal fails, or nobody would notice if it did."""
+    WARNING = "warning"
+    """Before the next failure, which would not be outlived, or before what is growing is full."""
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that must not stay as it is. It fires for each series of `expression` (PromQL) after `for_s` seconds.
+
+    Every series has the labels `host`, `zone`, `tier` and `component` of whom it was measured from. `says` is one line for
+    the mail's subject, `means` what it is that happened, `do` what to look at and to do first; all three may use Prometheus'
+    templates, e.g. {{ $labels.host }}. `every_s`: how often it is looked at; 0 = as often as everything is measured.
+    `labels`: more of them, e.g. the tier where the expression has none; alerts of one name must differ in them.
+    `hides`: names of alerts that say no more than this one, which are not sent where `hides_by` labels are equal.
+    Source: https://prometheus.io/docs/prometheus/2.53/configuration/alerting_rules/.
+    """
+
+    name: str
+    expression: str
+    says: str
+    means: str
+    do: str
+    urgency: Urgency = Urgency.WARNING
+    for_s: int = 10
+    every_s: int = 0
+    labels: tuple[tuple[str, str], ...] = ()
+    hides: tuple[str, ...] = ()
+    hides_by: tuple[str, ...] = ()
 
 
 # --- what a host must have -----------------------------------------------------------------------------------------------
@@ -509,6 +568,12 @@ class Context:
         """Whether anybody does, and so whether it is to be opened at all."""
         return bool(self.callers(listen))
 
+    def alerts(self) -> tuple[Alert, ...]:
+        """What the components of the whole stack want people to be told of; each once, sorted by name."""
+        instances = self.topology.instances
+        found = {alert for one in instances for alert in Component.kinds[one.component](one).alerts(self.topology)}
+        return tuple(sorted(found, key=lambda alert: (alert.name, alert.expression)))
+
     def choice(self, name: str) -> str:
         """A host of this tier that was chosen once, for `name` in the component's `chooses_once`."""
         return self.choices[f"{self.me.id.tier}/{name}"]
@@ -653,6 +718,10 @@ class Component(Generic[S]):
 
     def cautions(self, topology: Topology) -> tuple[Objection, ...]:
         """What `check` warns of in the tier's settings, with an F-code: allowed, and less safe than without. Pure."""
+        return ()
+
+    def alerts(self, topology: Topology) -> tuple[Alert, ...]:
+        """What people are to be told of in a stack that is watched; instances of a tier may say the same. Pure."""
         return ()
 
     def parts(self, here: Context) -> Parts:

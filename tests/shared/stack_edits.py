@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 # What a fix leaves to the reader, since only the reader knows it.
-BLANKS = {"ADDRESS": "192.0.2.99"}
+BLANKS = {"ADDRESS": "192.0.2.99", "URL": "https://outside.example.net/beat"}
 
 
 class NotToBeDone(Exception):
@@ -34,6 +34,11 @@ def _carry_out(told: dict[str, Any], clause: str) -> None:
     if found := re.fullmatch(r"add ([a-z0-9-]+): (\{.*\}) to hosts", clause):
         assert found[1] not in told["hosts"]
         told["hosts"][found[1]] = YAML().load(found[2])
+    elif found := re.fullmatch(r"add ([a-z0-9-]+): (\{.*\}) to tiers", clause):
+        assert found[1] not in told["tiers"]
+        told["tiers"][found[1]] = YAML().load(found[2])
+    elif found := re.fullmatch(r"in tier ([a-z0-9-]+) under (\w+) (\w+: .+)", clause):
+        told["tiers"][found[1]].setdefault(found[2], {}).update(YAML().load(f"{{{found[3]}}}"))
     elif found := re.fullmatch(r"move ([a-z0-9-]+) to zone (\S+)", clause):
         told["hosts"][found[1]]["zone"] = found[2]
     elif found := re.fullmatch(r"in tier ([a-z0-9-]+) (\w+: .+)", clause):

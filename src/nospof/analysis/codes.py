@@ -30,6 +30,8 @@ CODES: dict[str, Code] = {
     "F106": Code(Severity.WARNING, "Users' data crosses the network unencrypted."),
     "F107": Code(Severity.WARNING, "A protection that is on by default is switched off."),
     "F108": Code(Severity.NOTE, "Visitors' browsers do not trust the certificate."),
+    "F110": Code(Severity.WARNING, "Alerts go nowhere."),
+    "F111": Code(Severity.NOTE, "Nobody outside would notice that alerts do not arrive any more."),
     "F201": Code(Severity.WARNING, "A tier has a single host."),
     "F202": Code(Severity.WARNING, "All hosts of a tier are in one zone."),
     "F203": Code(Severity.WARNING, "The copies of the data are not in three zones."),

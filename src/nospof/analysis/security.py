@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from nospof.analysis.codes import finding
+from nospof.component import Component, Connect, Who
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.topology import OUTSIDE, Protocol, Tls, Topology
@@ -42,8 +44,7 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             "nothing watches the stack",
             why="a failure that others make up for is noticed by nobody, and the next one takes the site down; of one that "
             "nothing makes up for the visitors are the first to know",
-            fix=f"nothing to do in this file yet: have a service outside ask https://{stack.domain}/ every minute, and "
-            "nospof status run by a timer: it ends with 0 only while all is well",
+            fix=_watching(stack),
         )
     yield from _unknown_authority(stack, topology)
     yield finding(
@@ -69,6 +70,20 @@ def _unknown_authority(stack: Stack, topology: Topology) -> Iterator[Problem]:
             "own imports it (docs/how-to/trust-the-ca.md); for everybody else something in front that has a public "
             "certificate, and trusts that CA, must hand the visitors on",
         )
+
+
+def _watching(stack: Stack) -> str:
+    """A tier of a component that measures everything, on two hosts of different zones where there are such."""
+    name = next(name for name, kind in sorted(Component.kinds.items()) if _measures_all(kind))
+    zones = {host.zone: host.name for host in reversed(stack.hosts)}
+    hosts = ", ".join(sorted(zones.values())[:2])
+    return f"add monitoring: {{component: {name}, hosts: [{hosts}]}} to tiers   (its alert: says who is told)"
+
+
+def _measures_all(kind: type[Component[Any]]) -> bool:
+    # Where it depends on settings whom a component calls, it is no constant of the class.
+    calls: tuple[Connect, ...] = kind.connects if isinstance(kind.connects, tuple) else ()
+    return any(call.to is Who.ALL and call.speaks is Protocol.METRICS for call in calls)
 
 
 def _without_https(stack: Stack, topology: Topology) -> Iterator[Problem]:

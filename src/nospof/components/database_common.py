@@ -175,6 +175,42 @@ class Database(c.Component[S]):
             ),
         )
 
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        tier, at = self.id.tier, f'{{tier="{self.id.tier}"}}'
+
+        found = [
+            c.Alert(
+                "NotOnePrimary",
+                f"(sum(nospof_database_takes_writes{at}) or vector(0)) != 1",
+                f"tier {tier}: {{{{ $value }}}} servers take writes",
+                "Exactly one server must take writes. With none, every write waits or fails.",
+                "nospof status tells of each server why it is not primary. If none can take over by itself: nospof promote.",
+                c.Urgency.CRITICAL,
+                labels=(("tier", tier),),
+            )
+        ]
+        if not self.is_single:
+            found += [
+                c.Alert(
+                    "NobodyToPromote",
+                    f"(sum(nospof_database_fit_for_promotion{at}) or vector(0)) == 0",
+                    f"tier {tier}: no replica could take over",
+                    "No replica that serves is a voter and up to date: if the primary is lost now, writes stop.",
+                    "nospof status tells of each replica what it lacks. One that was away catches up by itself.",
+                    for_s=30,
+                    labels=(("tier", tier),),
+                ),
+                c.Alert(
+                    "ReplicaBehind",
+                    f"nospof_database_lag_seconds{at} > {self.settings.read_lag_limit_s}",
+                    "{{ $labels.host }}: the copy is {{ $value | humanizeDuration }} behind",
+                    "It serves no reads, and if it had to take over, it would have to catch up first.",
+                    "On {{ $labels.host }}: is its disk or processor at its limit? Is one large change being copied?",
+                    for_s=60,
+                ),
+            ]
+        return tuple(found)
+
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         return () if self.is_single else tuple(self._losable(topology))
 

@@ -22,6 +22,7 @@ START_FILE = "/run/nospof-etcd/start.env"
 class EtcdSettings(c.Settings):
     port: int = c.Field(2379, ge=1024, le=65535, description="Port for those who ask and write.")
     peer_port: int = c.Field(2380, ge=1024, le=65535, description="Port for the other voters.")
+    metrics_port: int = c.Field(2381, ge=1024, le=65535, description="Port for those who watch the stack; shut if nobody does.")
     heartbeat_ms: int = c.Field(50, ge=10, le=1000, description="Milliseconds between two signs of life of the leader.")
     election_ms: int = c.Field(
         500, ge=100, le=50_000, description="Milliseconds without a sign of life until another leader is elected."
@@ -56,6 +57,8 @@ class Etcd(c.Component[EtcdSettings]):
         return (
             c.Listen("client", c.Protocol.CONTROL, self.settings.port, tls=c.Tls.MUTUAL),
             c.Listen("peer", c.Protocol.PEER, self.settings.peer_port, tls=c.Tls.MUTUAL),
+            # A port of its own, since no port of its tells figures to those without a certificate and nothing else to them.
+            c.Listen("metrics", c.Protocol.METRICS, self.settings.metrics_port),
         )
 
     @property
@@ -63,6 +66,47 @@ class Etcd(c.Component[EtcdSettings]):
         """The leader last: one election, not two. The answer has the member's own number first, the leader's after it."""
         asked = f"{self._curl('/v3/maintenance/status')} -d '{{}}'"
         return ("/bin/sh", "-c", f"""{asked} | grep -Eq '"member_id":"([0-9]+)".*"leader":"\\1"'""")
+
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        voters = len(topology.of_tier(self.id.tier))
+        at = f'{{tier="{self.id.tier}"}}'
+        log = "journalctl -u etcd on the voters tells what they miss"
+        return (
+            c.Alert(
+                "NoMajority",
+                f"(count(etcd_server_has_leader{at} == 1) or vector(0)) <= {voters // 2}",
+                f"{self.id.tier}: {{{{ $value }}}} of {voters} voters agree, no majority",
+                "Nothing can be agreed on: a database whose primary is lost now gets no other one.",
+                f"nospof status tells which hosts are away; bring one of them back. {log}.",
+                c.Urgency.CRITICAL,
+                labels=(("tier", self.id.tier),),
+            ),
+            c.Alert(
+                "LeaderChangesOften",
+                f"max by (tier) (increase(etcd_server_leader_changes_seen_total{at}[15m])) > 4",
+                f"{self.id.tier}: its leader changes again and again",
+                "The voters lose each other for moments: a slow disk, a busy host or a bad network. Each time nothing can be "
+                "agreed on for half a second.",
+                f"{log}; look for pressure on processor and disk there (node_pressure_*).",
+                for_s=60,
+            ),
+            c.Alert(
+                "AgreementSlow",
+                f"histogram_quantile(0.99, rate(etcd_disk_wal_fsync_duration_seconds_bucket{at}[5m])) > 0.25",
+                "{{ $labels.host }}: its disk takes {{ $value | humanizeDuration }} to write",
+                "A voter must write to disk before it agrees. As slow as this it is soon taken for dead.",
+                "On {{ $labels.host }}: who writes so much? iostat -x 1, or node_disk_io_time_seconds_total.",
+                for_s=300,
+            ),
+            c.Alert(
+                "AgreementFull",
+                f"etcd_mvcc_db_total_size_in_bytes{at} / etcd_server_quota_backend_bytes > 0.8",
+                "{{ $labels.host }}: etcd's database is nearly full",
+                "When it is full nothing can be written there any more, and nobody can become primary.",
+                "It compacts itself: who writes so many keys? In the stack file options: {etcd: {quota_mib: 128}} is more.",
+                for_s=60,
+            ),
+        )
 
     def parts(self, here: c.Context) -> c.Parts:
         # Certificates and keys are read at each connection; only the CA's is read once.
@@ -118,6 +162,10 @@ ETCD_CERT_FILE={{ tls.certificate }}
 ETCD_KEY_FILE={{ tls.key }}
 ETCD_CLIENT_CERT_AUTH=true
 ETCD_TLS_MIN_VERSION=TLS1.2
+{% if here.is_called("metrics") %}
+# Figures, and whether it is well: read-only, for those whom the firewall lets in.
+ETCD_LISTEN_METRICS_URLS=http://{{ here.host.address }}:{{ set.metrics_port }}
+{% endif %}
 
 ETCD_LISTEN_PEER_URLS=https://{{ here.host.address }}:{{ set.peer_port }}
 ETCD_INITIAL_ADVERTISE_PEER_URLS=https://{{ here.host.address }}:{{ set.peer_port }}

@@ -61,6 +61,10 @@ class Keepalived(c.Component[KeepalivedSettings]):
     connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers", is_required=False),)
     touch_last_if = (HOLDS_ADDRESS,)
 
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        addresses = {vip.name: vip.address for vip in topology.vips}
+        return tuple(_not_one_holder(need.name, addresses[need.name]) for need in self.needs(c.VipNeed))
+
     def parts(self, here: c.Context) -> c.Parts:
         addresses = [self._address(here, need) for need in self.needs(c.VipNeed)]
         text = here.template(TEXT, addresses=addresses, advert_s=f"{self.settings.advert_ms / 1000:g}")
@@ -77,6 +81,20 @@ class Keepalived(c.Component[KeepalivedSettings]):
         # Steps as wide as there is room for: the wider, the less often two hosts start to take over at the same moment.
         priority = HIGHEST_PRIORITY - order.index(me) * (HIGHEST_PRIORITY // len(order))
         return Address(need, here.vip(need.name), priority, tuple(here.address(host) for host in sorted(others)))
+
+
+def _not_one_holder(name: str, address: str) -> c.Alert:
+    return c.Alert(
+        "VipNotHeldByOne",
+        f'(sum(nospof_vip_held{{name="{name}"}}) or vector(0)) != 1',
+        f"{address} ({name}) is held by {{{{ $value }}}} hosts",
+        "Visitors come in at this address. With no holder nobody answers them; with two, each of them answers some, and a "
+        "connection may change from one to the other.",
+        "nospof status names the holders. None: is HAProxy up on any of these hosts, or its alive file -1? Two: the hosts do "
+        "not hear each other (VRRP, IP protocol 112); the address must go from one: systemctl restart keepalived there.",
+        c.Urgency.CRITICAL,
+        labels=(("tier", name),),
+    )
 
 
 def _rank(here: c.Context, provider: c.InstanceId, need: c.Need) -> c.Rank | None:

@@ -37,6 +37,10 @@ tiers:
   web: {component: nginx, hosts: [web1, web2], to: app}
   app: {component: gunicorn, hosts: [web1, web2], source: ./app, module: "shop:app", to: database}
   database: {component: mariadb, hosts: [db1, db2], witness: w1}
+  monitoring:
+    component: prometheus
+    hosts: [lb1, web2]
+    alert: {email: a@example.com, smtp: "mail.example.com:587", heartbeat: https://outside.example.net/x}
 """
 
 
@@ -85,6 +89,8 @@ tiers:
 TWO_ZONES = (", witness: w1", ""), ("  w1: {zone: c}\n", "")
 LAST = "  database: {component: mariadb, hosts: [db1, db2], witness: w1}\n"
 VALKEY = "  sessions: {component: valkey, hosts: [db1, db2]}\n"
+WATCH = GOOD[GOOD.index("  monitoring:") :]
+NOBODY_WATCHES = GOOD.replace(WATCH, "")
 CACHE = "  cache: {component: test-cache, hosts: [db1, db2]}\n"
 
 
@@ -113,9 +119,8 @@ ROWS: dict[str, Row] = {
     "F101": Row((good(("tiers:", "firewall: off\ntiers:")),)),
     "F102": Row((good(("to: web}", "to: web, https: off}")),)),
     "F103": Row(
-        (GOOD,),
-        good((LAST, LAST + "  monitoring: {component: test-watcher, hosts: [db1, db2]}\n")),
-        stays="no component of nospof measures yet; somebody outside must",
+        (NOBODY_WATCHES,),
+        good((WATCH, "  monitoring: {component: test-watcher, hosts: [db1, db2]}\n")),
     ),
     "F104": Row((GOOD,), "", stays="nospof does not configure IPv6 yet"),
     "F105": Row((SERVERS, SERVERS.replace("hosts:\n", "admin: 0.0.0.0/0\nhosts:\n", 1))),
@@ -125,6 +130,8 @@ ROWS: dict[str, Row] = {
     ),
     "F107": Row((good(("to: web}", "to: web, security_headers: off}")),)),
     "F108": Row((GOOD,), good(("to: web}", "to: web, https: off}")), stays="nospof gets no public certificate yet"),
+    "F110": Row((good((WATCH, "  monitoring: {component: prometheus, hosts: [lb1, web2]}\n")),)),
+    "F111": Row((good((", heartbeat: https://outside.example.net/x", "")),)),
     "F201": Row((
         good(("hosts: [lb1, lb2]", "hosts: [lb1], spare: [lb2]")),
         good(('to: database}', 'to: database}\n  batch: {component: gunicorn, hosts: [w1], source: ./app, module: "a:b"}')),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from nospof import component as c
-from nospof.components.haproxy import texts
+from nospof.components.haproxy import alerts, texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 ERROR_PAGE = "/etc/haproxy/nospof-unavailable.html"
@@ -63,6 +63,9 @@ class HaproxySettings(c.Settings):
     check_every_ms: int = c.Field(250, ge=50, le=60_000, description="Milliseconds between two health checks of one server.")
     check_answer_ms: int = c.Field(
         1000, ge=50, le=60_000, description="Milliseconds a server that accepted may take to answer its health check."
+    )
+    promised_percent: float = c.Field(
+        99.9, gt=0, lt=100, description="Share of requests that is to be answered well; alerts tell when it cannot be kept."
     )
     drain_s: int = c.Field(
         30, ge=1, le=3600, description="Seconds that requests in progress may take to end after the configuration was reloaded."
@@ -119,6 +122,9 @@ class Haproxy(c.Component[HaproxySettings]):
         what = "security_headers: off: browsers are not told how to guard the pages"
         why = "where the application says nothing, other sites may frame its pages, and uploads may run as scripts"
         return (c.Objection("F107", "security_headers", what, why, f"in tier {self.id.tier} security_headers: on"),)
+
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        return alerts.of_tier(self.id.tier, 100 - self.settings.promised_percent, self.settings.max_connections_per_server)
 
     @property
     def most_at_once_per_target(self) -> int:
