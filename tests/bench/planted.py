@@ -64,7 +64,7 @@ class Spoiled:
         """Break these at once, and say what came of it, or why it was not even begun."""
         ground = self.ground()
         folder = self.site.folder / "drills" / secrets.token_hex(3)
-        stage = Stage(ground, structure(ground.topology), folder, lambda _: None, RATES)
+        stage = Stage(ground, structure(ground.topology).of_visitors(), folder, lambda _: None, RATES)
         plain = tuple({"fault": fault, "target": target} for fault, target in faults)
         try:
             with guarded(ground):

@@ -82,17 +82,20 @@ def _single(
 
 def _pairs(stack: Stack, made: Structure, spofs: Collection[Part]) -> Iterator[Problem]:
     """Pairs of hosts: what zones and processes add to them is the same, said larger or smaller."""
-    cuts = {cut for goal in made.goals for cut in made.cut_sets(goal, 2) if {part.kind for part in cut} == {Kind.HOST}}
-    both = sorted(" + ".join(sorted(part.name for part in cut)) for cut in cuts if len(cut) == 2)
-    if not both:
+    both = _host_pairs(made, [goal for goal in made.goals if goal.is_visited])
+    unseen = [goal for goal in made.goals if not goal.is_visited and _host_pairs(made, [goal])]
+    if not both and not unseen:
         return
-    shown = _few(both)
+    may = f"{'one of each pair' if spofs else 'any one host or zone'} may be away"
+    said = [f"{may}, but not both at once: {_few(both)}"] if both else []
+    said += [f"{goal.fails} without both of {_few(_host_pairs(made, [goal]))}" for goal in unseen]
     yield finding(
         stack,
         "F212",
         "hosts",
-        f"{'one of each pair' if spofs else 'any one host or zone'} may be away, but not both at once: {shown}",
-        why="either alone is outlived; both together take the site down, as when the second fails before the first is mended",
+        "; ".join(said),
+        why="either alone is outlived; both together "
+        f"{'take the site down' if both else 'are not noticed'}, as when the second fails before the first is mended",
         fix="mend the first loss before the second: nospof status tells of it, and says when all is well again",
     )
 
@@ -152,6 +155,11 @@ def _some(names: Sequence[str]) -> str:
 def _few(names: list[str]) -> str:
     more = f" and {len(names) - MOST_PAIRS} more" if len(names) > MOST_PAIRS else ""
     return ", ".join(names[:MOST_PAIRS]) + more
+
+
+def _host_pairs(made: Structure, goals: Iterable[Goal]) -> list[str]:
+    cuts = {cut for goal in goals for cut in made.cut_sets(goal, 2) if {part.kind for part in cut} == {Kind.HOST}}
+    return sorted(" + ".join(sorted(part.name for part in cut)) for cut in cuts if len(cut) == 2)
 
 
 def _outside(stack: Stack, topology: Topology, made: Structure) -> Problem:

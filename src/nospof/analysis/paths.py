@@ -65,7 +65,7 @@ def harms(topology: Topology, made: Structure, path: HostPath, goal: Goal) -> tu
 
 def harmful(topology: Topology, made: Structure) -> dict[HostPath, dict[Goal, tuple[Harm, ...]]]:
     """All paths that a cut does harm on, but for those of hosts of which one alone is a single point of failure."""
-    judges = {goal: _Judge(topology, made, goal) for goal in made.goals}
+    judges = {goal: _Judge(topology, made, goal) for goal in made.goals if goal.is_visited}
     found: dict[HostPath, dict[Goal, tuple[Harm, ...]]] = defaultdict(dict)
     for path in paths(topology):
         for goal, judge in judges.items():

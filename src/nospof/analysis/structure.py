@@ -7,6 +7,8 @@ evaluated, explained, and turned into minimal cut sets. It is monotone: one loss
 What is assumed, and tried by drills: instances that lose what they need on their own host are asked nothing any more; a primary
 may be any host that can be one, so a goal holds only if it holds with each of them; several losses come at once. How a tier
 outlives the loss of instances is said by its component (Each, Majority, OnePrimary in nospof.component).
+An alert arrives while somebody who needs its delivery lives together with somebody who delivers for them; whether whoever takes
+alerts outside takes them is no part.
 Paths between two hosts that are cut while both live are no parts here: nospof.analysis.paths looks at them.
 """
 
@@ -14,11 +16,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from itertools import combinations
 
-from nospof.component import Agreement, Majority, OnePrimary, TcpRoute
+from nospof.component import Agreement, AlertDelivery, Majority, OnePrimary, TcpRoute
 from nospof.resolve import component_of
 from nospof.topology import OUTSIDE, Endpoint, Instance, InstanceId, Link, Rank, Site, Topology
 
@@ -28,10 +30,16 @@ class Goal(Enum):
 
     SERVE = "serve"
     WRITE = "write"
+    OBSERVE = "observe"
 
     @property
     def fails(self) -> str:
-        return {"serve": "pages are not answered", "write": "writes fail"}[self.value]
+        return {"serve": "pages are not answered", "write": "writes fail", "observe": "alerts do not arrive"}[self.value]
+
+    @property
+    def is_visited(self) -> bool:
+        """Whether visitors notice when it fails, so that drills can ask as they do."""
+        return self is not Goal.OBSERVE
 
 
 class Kind(StrEnum):
@@ -107,6 +115,10 @@ class Structure:
             self._found[(goal, most)] = tuple(sorted(found, key=lambda cut: (len(cut), sorted(cut))))
         return self._found[(goal, most)]
 
+    def of_visitors(self) -> Structure:
+        """The same with the goals that visitors can try, and no others."""
+        return replace(self, goals={goal: top for goal, top in self.goals.items() if goal.is_visited}, _found={})
+
     def single(self, goal: Goal) -> frozenset[Part]:
         """The parts that alone make `goal` fail."""
         return frozenset(part for cut in self.cut_sets(goal, 1) for part in cut)
@@ -135,6 +147,8 @@ class _Builder:
 
     def goal(self, goal: Goal) -> Condition | None:
         """What makes `goal` fail; None where the stack has nothing of the kind."""
+        if goal is Goal.OBSERVE:
+            return self._observe()
         entries = sorted({link.target for link in self.topology.links if link.source == OUTSIDE}, key=str)
         sites = sorted({site for entry in entries for site in self._sites_of(entry)}, key=lambda site: (site.tier, site.path))
         if goal is Goal.WRITE:
@@ -145,6 +159,17 @@ class _Builder:
             site: [entry for entry in entries if site in self._sites_of(entry)] for site in sites
         }
         return Condition(goal.fails, Gate.ANY, tuple(self._site(goal, site, found) for site, found in by_port.items()))
+
+    def _observe(self) -> Condition | None:
+        """Nobody who watches has somebody left who tells people."""
+        ways = []
+        for one in self.topology.instances:
+            needs = {want.need for want in component_of(one).wants if isinstance(want.need, AlertDelivery)}
+            delivering = sorted(other.id for other in self.topology.instances if any(d.need in needs for d in other.demands))
+            if delivering:
+                nobody = Condition(f"nobody delivers what {one.id} notices", Gate.ALL, tuple(map(self._is_dead, delivering)))
+                ways.append(_any("", (self._is_dead(one.id), nobody)))
+        return Condition(Goal.OBSERVE.fails, Gate.ANY, (Condition("nobody watches", Gate.ALL, tuple(ways)),)) if ways else None
 
     def _site(self, goal: Goal, site: Site, entries: list[Endpoint]) -> Condition:
         owners = sorted({entry.owner for entry in entries})

@@ -146,7 +146,7 @@ def _stage(ground: Ground, wishes: Wishes, say: Callable[[str], None], show: Cal
     """Where the drills of this run happen, with a new folder named after the time."""
     made = folder(ground.deployment.state) / "runs" / time.strftime("%Y%m%d-%H%M%S")
     made.mkdir(parents=True, exist_ok=True)
-    return Stage(ground, structure(ground.topology), made, say, Rates(wishes.reads, wishes.writes), show)
+    return Stage(ground, structure(ground.topology).of_visitors(), made, say, Rates(wishes.reads, wishes.writes), show)
 
 
 def _split(words: Sequence[str]) -> tuple[Path, list[str]]:

@@ -123,6 +123,10 @@ def drawn(folder: Path, seed: int) -> Topology:
     hosts = sorted(set(re.findall(r"\b(?:x?lb|x?web|x?db|n|w)[0-9]\b", tiers)))
     if not is_small:
         hosts = sorted({*hosts, "w1"})
+    watching = chance.sample(hosts, min(len(hosts), chance.randint(0, 2)))
+    if watching:
+        told = 'alert: {email: a@example.com, smtp: "mail.example.com:25"}'
+        tiers += f"  monitoring: {{component: prometheus, hosts: [{', '.join(watching)}], {told}}}\n"
     placed = "".join(f"  {name}: {{zone: {chance.choice(zones)}}}\n" for name in hosts)
     (folder / "app").mkdir(exist_ok=True)
     path = folder / "stack.yaml"
@@ -150,6 +154,9 @@ class Said:
             zone = self.topology.host(name).zone
             return not {Part("process", f"{tier}/{name}"), Part("host", name), Part("zone", zone)} & lost
 
+        if goal is Goal.OBSERVE:
+            watching = [name for name in self.hosts["monitoring"] if lives("monitoring", name)]
+            return bool(watching) and any(lives("alertmanager", name) for name in self.hosts["alertmanager"])
         enters = any(lives("load-balancer", name) and lives("keepalived", name) for name in self.hosts["load-balancer"])
         serves = any(all(lives(tier, name) for tier in ("web", "app", "database-router")) for name in self.hosts["web"])
         return enters and serves and all(self.database(goal, first, lives) for first in self.servers)
@@ -182,7 +189,8 @@ def test_structure_says_what_is_said_by_hand(tmp_path: Path, seed: int) -> None:
     made, said, chance = structure(topology), Said(topology), random.Random(seed)
     few = [frozenset(lost) for size in (0, 1, 2) for lost in combinations(made.parts, size)]
     many = [frozenset(chance.sample(made.parts, min(len(made.parts), chance.randint(3, 8)))) for _ in range(100)]
-    for goal in Goal:
+    assert set(made.goals) == {goal for goal in Goal if goal.is_visited or "monitoring" in said.hosts}
+    for goal in made.goals:
         failing = [lost for lost in few if not said.holds(goal, lost)]
         assert set(made.cut_sets(goal, 2)) == {lost for lost in failing if not any(other < lost for other in failing)}
         for lost in [*chance.sample(few, min(len(few), 100)), *many]:
@@ -201,15 +209,27 @@ def test_drawn_stacks_have_quorums_spares_and_zones_of_every_kind(tmp_path: Path
 
 
 # --- the examples --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("goal", Goal)
-def test_distributed_has_no_single_point_of_failure(goal: Goal) -> None:
+PAIRS = {("lb1", "lb2"), ("web1", "web2"), ("db1", "db2"), ("db1", "w1"), ("db2", "w1")}
+
+
+@pytest.mark.parametrize(("goal", "pairs"), [(Goal.SERVE, PAIRS), (Goal.WRITE, PAIRS), (Goal.OBSERVE, {("lb1", "web2")})])
+def test_distributed_has_no_single_point_of_failure(goal: Goal, pairs: set[tuple[str, ...]]) -> None:
     made = example("distributed")
     assert singles(made, goal) == set()
-    pairs = {tuple(sorted(part.name for part in cut)) for cut in made.cut_sets(goal, 2) if {p.kind for p in cut} == {"host"}}
-    assert pairs == {("lb1", "lb2"), ("web1", "web2"), ("db1", "db2"), ("db1", "w1"), ("db2", "w1")}
+    cuts = [cut for cut in made.cut_sets(goal, 2) if {part.kind for part in cut} == {"host"}]
+    assert {tuple(sorted(part.name for part in cut)) for cut in cuts} == pairs
 
 
-@pytest.mark.parametrize("goal", Goal)
+def test_alerts_need_one_who_watches_and_one_who_delivers_on_whichever_hosts() -> None:
+    made = example("distributed")
+    watcher, teller = Part("process", "monitoring/lb1"), Part("process", "alertmanager/web2")
+    assert not made.fails(Goal.OBSERVE, [watcher, teller])
+    assert made.fails(Goal.OBSERVE, [watcher, Part("process", "monitoring/web2")])
+    assert made.reason(Goal.OBSERVE, [teller, Part("process", "alertmanager/lb1")])[-1] == "alerts do not arrive"
+    assert set(made.of_visitors().goals) == {Goal.SERVE, Goal.WRITE}
+
+
+@pytest.mark.parametrize("goal", [Goal.SERVE, Goal.WRITE])
 def test_simple_has_exactly_its_single_points_of_failure(goal: Goal) -> None:
     assert singles(example("simple"), goal) == {
         "host lb1", "process load-balancer/lb1", "process keepalived/lb1",

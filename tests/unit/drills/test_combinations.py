@@ -89,11 +89,11 @@ def test_stack_that_contradicts_itself_settles_nothing_there() -> None:
 
 def test_distributed_is_settled_by_few_drills_and_each_host_is_lost_as_primary_and_as_replica() -> None:
     topology = topology_of("distributed")
-    made = structure(topology)
+    made = structure(topology).of_visitors()
     found = extent(topology, made, 2, has_all_hosts=False)
-    assert len(found) == 64
+    assert len(found) == 75
     drilled = boundary(found)
-    assert len(drilled) < 45
+    assert len(drilled) < 55
     (db1,) = (one for one in drilled if one.name == "host db1")
     assert list(roles(topology, db1)) == [(("database", "db1"),), (("database", "db2"),)]
     (pair,) = (one for one in drilled if one.name == "host db1 + host lb2")

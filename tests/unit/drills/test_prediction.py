@@ -12,7 +12,7 @@ from nospof.drills.prediction import State, forecasts
 from nospof.resolve import resolve
 
 TOPOLOGY = resolve(example(), NOTHING_ALLOTTED).topology
-MADE = structure(TOPOLOGY)
+MADE = structure(TOPOLOGY).of_visitors()
 
 
 @pytest.mark.parametrize(
