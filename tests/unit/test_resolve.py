@@ -538,4 +538,6 @@ def test_example_of_the_design_resolves_without_problems() -> None:
 
     assert found.problems == ()
     assert {link.target.owner.tier for link in found.topology.links if link.source == OUTSIDE} == {"load-balancer"}
-    assert [link for link in found.topology.links if link.target.listen.speaks is Protocol.METRICS] == []
+    measured = [link for link in found.topology.links if link.target.listen.speaks is Protocol.METRICS]
+    assert {link.source.tier for link in measured} == {"monitoring"}
+    assert {link.target.owner.host for link in measured} == {host.name for host in found.topology.hosts}

@@ -69,8 +69,8 @@ def test_database_hosts_differ_in_name_address_number_keys_and_firewall_only(sho
     for path in set(first) - {"/etc/nospof/firewall.nft"}:
         assert neutral(shop, "db1", first[path]) == neutral(shop, "db2", second[path]), path
     # A host asks itself under its own name, which is the one in its certificate.
-    addresses = {host: f"ListenStream={shop.host(host).address}:" for host in ("db1", "db2")}
-    of_first = repr(units(manifest(shop, "db1"))).replace("//db1:", "//db2:").replace(addresses["db1"], addresses["db2"])
+    of_first = repr(units(manifest(shop, "db1"))).replace("//db1:", "//db2:")
+    of_first = of_first.replace(f"{shop.host('db1').address}:", f"{shop.host('db2').address}:")
     assert of_first == repr(units(manifest(shop, "db2")))
 
 
@@ -83,10 +83,11 @@ def neutral(made: Topology, host: str, file: File) -> File:
         (rf"(?m)^(report_host) = {me.name}$", r"\1 = NAME"),
         (rf"(?m)^(bind_address) = {me.address}$", r"\1 = ADDRESS"),
         (rf'"host": "{me.name}"', '"host": "NAME"'),
+        (rf'"([a-z-]+)/{me.name}"', r'"\1/NAME"'),
         (rf'"address": "{me.address}"', '"address": "ADDRESS"'),
         (rf'"number": {me.number}', '"number": NUMBER'),
         (rf"(?m)^(ETCD_NAME)={me.name}$", r"\1=NAME"),
-        (rf"(?m)^(ETCD_\w+_URLS)=https://{me.address}:", r"\1=https://ADDRESS:"),
+        (rf"(?m)^(ETCD_\w+_URLS)=(https?)://{me.address}:", r"\1=\2://ADDRESS:"),
         (rf"\x02(certificate|key):([a-z-]+)/{me.name}\x03", r"\1 of \2"),
     ):
         text = re.sub(pattern, word, text)
