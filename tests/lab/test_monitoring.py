@@ -1,0 +1,189 @@
+"""A stack that is watched, for real: figures come from everything, a fault is one mail in time, and so is its end.
+
+Two hosts watch, so that each mail could come twice; they send to a mail server and to URLs on the lab's client.
+"""
+
+from __future__ import annotations
+
+import base64
+import email
+import email.policy
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import alert_sink
+import pytest
+from alert_cases import as_files
+from live_site import EXAMPLE, LiveSite
+
+from nospof.deployment import Deployment
+from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
+from nospof.drills.fault import fault_of
+from nospof.drills.ground import Ground
+from nospof.lab.machine import wait_until
+from nospof.lab.places import CLIENT, CLIENT_ADDRESS
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+
+TOLD_WITHIN_S, OVER_WITHIN_S, WATCHED_WITHIN_S = 60.0, 60.0, 120.0
+RULES = "/etc/nospof/prometheus/rules.yml"
+WEB = f"http://{CLIENT_ADDRESS}:{alert_sink.WEB_PORT}"
+STACK = f"""\
+name: watched
+domain: watched.example.com
+hosts:
+  one: {{zone: a}}
+  two: {{zone: b}}
+  three: {{zone: c}}
+tiers:
+  load-balancer: {{component: haproxy, hosts: [one, two], to: web}}
+  web: {{component: nginx, hosts: [two, three], to: app}}
+  app: {{component: gunicorn, hosts: [two, three], source: ./app, module: "shop:app", to: database}}
+  database: {{component: mariadb, hosts: [one, two], witness: three}}
+  monitoring:
+    component: prometheus
+    hosts: [one, two]
+    alert:
+      email: ops@example.com
+      smtp: "{CLIENT_ADDRESS}:{alert_sink.MAIL_PORT}"
+      smtp_tls: off
+      webhook: {WEB}/alert
+      heartbeat: {WEB}/heartbeat
+options:
+  alertmanager: {{more_after_s: 10, heartbeat_s: 10}}
+"""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One that came, with the clock's seconds at which it was there."""
+
+    at: float
+    subject: str
+    text: str
+
+
+class Watched:
+    """The stack, and what it has told people."""
+
+    def __init__(self, live: LiveSite) -> None:
+        self.live = live
+        self.ground = Ground(Deployment.load(live.file))
+
+    def sink(self) -> None:
+        """Start what takes mails and documents."""
+        program = Path(alert_sink.__file__).read_text().encode()
+        self.ground.sh(CLIENT, f"echo {base64.b64encode(program).decode()} | base64 -d > /root/alert_sink.py")
+        self.ground.sh(CLIENT, f"systemd-run --quiet --unit={alert_sink.UNIT} python3 /root/alert_sink.py /root/told")
+
+    def told(self, kind: str, since: float = 0.0) -> list[tuple[float, str]]:
+        """What came of this kind since then, the first first."""
+        script = f"cd /root/told && for one in $(ls | grep ^{kind}-); do echo $one $(base64 -w0 $one); done"
+        lines = [line.split() for line in self.ground.sh(CLIENT, script).splitlines()]
+        found = [(float(name.removeprefix(f"{kind}-")), base64.b64decode(content).decode()) for name, content in lines]
+        return sorted(one for one in found if one[0] >= since)
+
+    def mails(self, since: float = 0.0) -> list[Mail]:
+        parsed = [(at, email.message_from_string(text, policy=email.policy.default)) for at, text in self.told("mail", since)]
+        return [Mail(at, one["Subject"], one.get_body().get_content()) for at, one in parsed]
+
+    def ask(self, query: str, host: str = "one") -> dict[str, float]:
+        """The values of a PromQL query by the host they are of."""
+        address = self.ground.topology.host(host).address
+        said = self.ground.sh(host, f"curl -fsSG http://{address}:9090/api/v1/query --data-urlencode 'query={query}'")
+        result: list[dict[str, Any]] = json.loads(said)["data"]["result"]
+        return {one["metric"].get("host", ""): float(one["value"][1]) for one in result}
+
+    def firing(self) -> set[str]:
+        names = {host: self.ground.sh(host, FIRING.format(self.ground.topology.host(host).address)) for host in ("one", "two")}
+        return {name for said in names.values() for name in said.split()}
+
+
+FIRING = (
+    "curl -fsS http://{}:9090/api/v1/alerts | "
+    'python3 -c \'import json, sys; [print(a["labels"]["alertname"]) for a in json.load(sys.stdin)["data"]["alerts"]]\''
+)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    example = tmp_path_factory.mktemp("example")
+    shutil.copytree(EXAMPLE / "app", example / "app")
+    (example / "stack.yaml").write_text(STACK)
+    live = LiveSite(tmp_path_factory.mktemp("watched") / "watched", example=example)
+    try:
+        live.nospof("up")
+        made = Watched(live)
+        made.sink()
+        yield made
+    finally:
+        live.down()
+
+
+def test_every_rule_fires_when_it_must_and_not_when_it_must_not(watched: Watched) -> None:
+    files = as_files(watched.ground.sh("one", f"cat {RULES}"))
+    write = [f"echo {base64.b64encode(text.encode()).decode()} | base64 -d > {name}" for name, text in files.items()]
+    script = ["mkdir -p /tmp/rules && cd /tmp/rules", *write, "promtool test rules *-test.yml 2>&1 || true"]
+    said = watched.ground.sh("one", "\n".join(script), timeout_s=120)
+    assert said.count("SUCCESS") == len(files) // 2, said
+
+
+def test_everything_is_measured_and_nothing_is_wrong(watched: Watched) -> None:
+    hosts = len(watched.ground.topology.hosts)
+    for host in ("one", "two"):
+        assert wait_until(lambda host=host: set(watched.ask("up", host).values()) == {1.0}, WATCHED_WITHIN_S, step_s=1.0)
+        assert len(watched.ask("nospof_measured_at_seconds", host)) == hosts
+        assert watched.ask("count(up)", host) == {"": 3 + 3 + 2 + 2 + 2}  # hosts, voters, load balancers, watchers, tellers
+    assert sum(watched.ask("nospof_address_held").values()) == 1
+    assert watched.ask("min(nospof_instance_up)") == {"": 1}
+    assert wait_until(lambda: watched.firing() == {"Watchdog"}, WATCHED_WITHIN_S, step_s=2.0), watched.firing()
+
+
+def test_sign_of_life_arrives_outside_and_nobody_gets_a_mail_of_it(watched: Watched) -> None:
+    assert wait_until(lambda: len(watched.told("heartbeat")) > 1, WATCHED_WITHIN_S, step_s=1.0)
+    assert not [mail for mail in watched.mails() if "Watchdog" in mail.text]
+
+
+def test_fault_is_one_mail_in_time_and_so_is_its_end(watched: Watched) -> None:
+    fault = fault_of({"fault": "process-stop", "target": "web/three"}, watched.ground.topology)
+    begun = time.time()
+    try:
+        fault.inject(watched.ground)
+        assert wait_until(lambda: watched.mails(begun), TOLD_WITHIN_S, step_s=0.5), f"no mail, but {watched.firing()} fires"
+        time_left = begun + 25 - time.time()
+        # The one that waits its turn would have sent its own by then.
+        wait_until(lambda: len(watched.mails(begun)) > 1, max(12.0, time_left), step_s=1.0)
+        (mail,) = watched.mails(begun)
+    finally:
+        fault.heal(watched.ground)
+    healed = time.time()
+    sys.stdout.write(f"mail {mail.at - begun:.1f} s after the fault: {mail.subject}\n{mail.text}")
+    assert mail.at - begun <= TOLD_WITHIN_S
+    assert "web has 1 of 2 healthy, without three" in mail.subject
+    assert "What to do:" in mail.text
+    assert "error" not in mail.text.lower()
+    (document,) = watched.told("alert", begun)
+    assert "RedundancyLost" in document[1]
+    assert wait_until(lambda: watched.mails(healed), OVER_WITHIN_S, step_s=0.5), "the end is not told"
+    wait_until(lambda: len(watched.mails(healed)) > 1, 12.0, step_s=1.0)
+    (over,) = watched.mails(healed)
+    sys.stdout.write(f"mail {over.at - healed:.1f} s after the healing: {over.subject}\n{over.text}")
+    assert "over: " in over.subject
+
+
+def test_host_that_watches_and_goes_dark_is_told_of_by_the_other(watched: Watched) -> None:
+    begun = time.time()
+    watched.ground.lab.power_off("two")
+    assert wait_until(lambda: watched.mails(begun), TOLD_WITHIN_S, step_s=0.5), "no mail"
+    mail = watched.mails(begun)[0]
+    sys.stdout.write(f"mail {mail.at - begun:.1f} s after the host went dark: {mail.subject}\n{mail.text}")
+    assert mail.at - begun <= TOLD_WITHIN_S
+    assert "two does not answer" in mail.text
+    assert "nobody to promote" in mail.text.lower() or "RedundancyLost" in mail.text

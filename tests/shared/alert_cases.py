@@ -1,0 +1,271 @@
+"""Of every alert that a component can raise: figures with which it fires, and figures close to them with which it does not.
+
+Figures are written as Prometheus' own tests have them: "1x9" is ten times 1, "0+5x9" grows by 5, one value a minute.
+Source: https://prometheus.io/docs/prometheus/2.53/configuration/unit_testing_rules/.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import StringIO
+
+from ruamel.yaml import YAML
+
+Series = dict[str, str]
+GIB = 1 << 30
+LONG = 150
+"""Minutes. Longer windows say the same of figures that do not change: a rate needs no full window."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """`bad` makes it fire after `minutes`, `good` does not; both are all the figures there are."""
+
+    bad: Series
+    good: Series
+    minutes: int = 20
+    labels: str = ""
+    """Of which of several alerts of this name it is told: the others have no figures here."""
+
+
+def host(figure: str, *labels: str, name: str = "db1", tier: str = "node-exporter", component: str = "node-exporter") -> str:
+    told = ",".join((f'host="{name}"', f'tier="{tier}"', f'component="{component}"', *labels))
+    return f"{figure}{{{told}}}"
+
+
+def up(*tiers_and_hosts: str, value: str = "1x99") -> Series:
+    """`nospof_instance_up` of "web/web1"."""
+    pairs = [one.partition("/") for one in tiers_and_hosts]
+    return {host("nospof_instance_up", name=name, tier=tier): value for tier, _, name in pairs}
+
+
+def disk(figure: str) -> str:
+    return host(figure, 'fstype="ext4"', 'mountpoint="/"')
+
+
+def answers(code: str, proxy: str = "app") -> str:
+    return host(
+        "haproxy_backend_http_responses_total",
+        f'proxy="{proxy}"',
+        f'code="{code}"',
+        name="lb1",
+        tier="load-balancer",
+        component="haproxy",
+    )
+
+
+def balancer(figure: str, *labels: str, name: str = "lb1") -> str:
+    return host(figure, *labels, name=name, tier="load-balancer", component="haproxy")
+
+
+def voter(figure: str, *labels: str, name: str = "db1") -> str:
+    return host(figure, *labels, name=name, tier="etcd", component="etcd")
+
+
+def watcher(figure: str, *labels: str, name: str = "lb1") -> str:
+    return host(figure, *labels, name=name, tier="monitoring", component="prometheus")
+
+
+def teller(figure: str, *labels: str, name: str = "lb1") -> str:
+    return host(figure, *labels, name=name, tier="alertmanager", component="alertmanager")
+
+
+def burning(proxy: str, bad: str, good: str = "0+600x") -> Series:
+    """A growing number of answers ten a second, `bad` of them each minute."""
+    return {answers("5xx", proxy): f"0+{bad}x{LONG}", answers("2xx", proxy): f"{good}{LONG}"}
+
+
+CASES: dict[str, Case] = {
+    "Watchdog": Case({}, {}),
+    "HostSilent": Case({host("up"): "1x5 0x20"}, {host("up"): "1x99"}),
+    "FiguresMissing": Case(
+        {host("up"): "1x99", voter("up"): "0x99"},
+        {host("up"): "0x99", voter("up"): "0x99"},
+    ),
+    "RedundancyLost": Case(up("web/web1") | up("web/web2", value="1x5 0x20"), up("web/web1", "web/web2"), labels='tier="web"'),
+    "TierDown": Case(
+        up("web/web1", "web/web2", value="1x5 0x20"), up("web/web1") | up("web/web2", value="0x99"), labels='tier="web"'
+    ),
+    "AddressNotHeldByOne": Case(
+        {host("nospof_address_held", 'name="load-balancer"', name=name): "1x99" for name in ("lb1", "lb2")},
+        {
+            host("nospof_address_held", 'name="load-balancer"', name="lb1"): "1x99",
+            host("nospof_address_held", 'name="load-balancer"', name="lb2"): "0x99",
+        },
+    ),
+    "FirewallMissing": Case({host("nospof_firewall_in_force"): "0x99"}, {host("nospof_firewall_in_force"): "1x99"}),
+    "NotMeasured": Case(
+        {host("up"): "1x99", host("nospof_measured_at_seconds"): "0x99"},
+        {host("up"): "1x99", host("nospof_measured_at_seconds"): "0+60x99"},
+    ),
+    "CertificateEnds": Case(
+        {host("nospof_certificate_ends_seconds", 'path="/a.crt"'): f"{29 * 86400}x99"},
+        {host("nospof_certificate_ends_seconds", 'path="/a.crt"'): f"{31 * 86400}x99"},
+    ),
+    "CertificateEnded": Case(
+        {host("nospof_certificate_ends_seconds", 'path="/a.crt"'): f"{86400}x99"},
+        {host("nospof_certificate_ends_seconds", 'path="/a.crt"'): f"{3 * 86400}x99"},
+    ),
+    "DiskFills": Case(
+        {disk("node_filesystem_avail_bytes"): f"{GIB}x99", disk("node_filesystem_size_bytes"): f"{20 * GIB}x99"},
+        {disk("node_filesystem_avail_bytes"): f"{3 * GIB}x99", disk("node_filesystem_size_bytes"): f"{20 * GIB}x99"},
+    ),
+    "DiskFullSoon": Case(
+        {
+            disk("node_filesystem_avail_bytes"): f"{8 * GIB}-{GIB // 20}x99",
+            disk("node_filesystem_size_bytes"): f"{20 * GIB}x99",
+        },
+        {disk("node_filesystem_avail_bytes"): f"{7 * GIB}-1000x99", disk("node_filesystem_size_bytes"): f"{20 * GIB}x99"},
+        minutes=60,
+    ),
+    "FewFilesLeft": Case(
+        {disk("node_filesystem_files_free"): "4x99", disk("node_filesystem_files"): "100x99"},
+        {disk("node_filesystem_files_free"): "6x99", disk("node_filesystem_files"): "100x99"},
+    ),
+    "MemoryShort": Case(
+        {host("node_memory_MemAvailable_bytes"): "4x99", host("node_memory_MemTotal_bytes"): "100x99"},
+        {host("node_memory_MemAvailable_bytes"): "6x99", host("node_memory_MemTotal_bytes"): "100x99"},
+    ),
+    "ProcessKilledForMemory": Case(
+        {host("node_vmstat_oom_kill"): "0x15 1x20"},
+        {host("node_vmstat_oom_kill"): "1x99"},
+    ),
+    "ConnectionTableFills": Case(
+        {host("node_nf_conntrack_entries"): "81x99", host("node_nf_conntrack_entries_limit"): "100x99"},
+        {host("node_nf_conntrack_entries"): "79x99", host("node_nf_conntrack_entries_limit"): "100x99"},
+    ),
+    "ClockNotSynchronised": Case(
+        {host("node_timex_sync_status"): "0x99", host("node_timex_maxerror_seconds"): "16x99"},
+        {host("node_timex_sync_status"): "0x99", host("node_timex_maxerror_seconds"): "2x99"},
+    ),
+    "ClockWrong": Case({host("node_time_seconds"): "3+60x99"}, {host("node_time_seconds"): "1+60x99"}),
+    "NotOnePrimary": Case(
+        {host("nospof_database_takes_writes", name=name, tier="database"): "1x99" for name in ("db1", "db2")},
+        {
+            host("nospof_database_takes_writes", name="db1", tier="database"): "1x99",
+            host("nospof_database_takes_writes", name="db2", tier="database"): "0x99",
+        },
+    ),
+    "NobodyToPromote": Case(
+        {host("nospof_database_fit_for_promotion", tier="database"): "0x99"},
+        {host("nospof_database_fit_for_promotion", tier="database"): "1x99"},
+    ),
+    "ReplicaBehind": Case(
+        {host("nospof_database_lag_seconds", tier="database"): "11x99"},
+        {host("nospof_database_lag_seconds", tier="database"): "9x99"},
+    ),
+    "NoMajority": Case(
+        {voter("etcd_server_has_leader", name="db1"): "1x99", voter("etcd_server_has_leader", name="db2"): "0x99"},
+        {voter("etcd_server_has_leader", name=name): "1x99" for name in ("db1", "db2")},
+    ),
+    "LeaderChangesOften": Case(
+        {voter("etcd_server_leader_changes_seen_total"): "1+1x99"},
+        {voter("etcd_server_leader_changes_seen_total"): "1x10 2x99"},
+    ),
+    "AgreementSlow": Case(
+        {
+            voter("etcd_disk_wal_fsync_duration_seconds_bucket", 'le="0.256"'): "0x99",
+            voter("etcd_disk_wal_fsync_duration_seconds_bucket", 'le="0.512"'): "0+60x99",
+            voter("etcd_disk_wal_fsync_duration_seconds_bucket", 'le="+Inf"'): "0+60x99",
+        },
+        {
+            voter("etcd_disk_wal_fsync_duration_seconds_bucket", 'le="0.128"'): "0+60x99",
+            voter("etcd_disk_wal_fsync_duration_seconds_bucket", 'le="0.512"'): "0+60x99",
+            voter("etcd_disk_wal_fsync_duration_seconds_bucket", 'le="+Inf"'): "0+60x99",
+        },
+    ),
+    "AgreementFull": Case(
+        {voter("etcd_mvcc_db_total_size_in_bytes"): "81x99", voter("etcd_server_quota_backend_bytes"): "100x99"},
+        {voter("etcd_mvcc_db_total_size_in_bytes"): "79x99", voter("etcd_server_quota_backend_bytes"): "100x99"},
+    ),
+    "NoServerLeft": Case(
+        {
+            balancer("haproxy_backend_active_servers", 'proxy="app"'): "0x99",
+            balancer("haproxy_backend_backup_servers", 'proxy="app"'): "0x99",
+        },
+        {
+            balancer("haproxy_backend_active_servers", 'proxy="app"'): "0x99",
+            balancer("haproxy_backend_backup_servers", 'proxy="app"'): "1x99",
+            balancer("haproxy_backend_active_servers", 'proxy="app.any"'): "0x99",
+            balancer("haproxy_backend_backup_servers", 'proxy="app.any"'): "0x99",
+        },
+    ),
+    "RequestsWait": Case(
+        {balancer("haproxy_backend_current_queue", 'proxy="app"'): "3x99"},
+        {balancer("haproxy_backend_current_queue", 'proxy="app"'): "0x99"},
+    ),
+    "ConnectionsNearLimit": Case(
+        {balancer("haproxy_process_current_connections"): "81x99", balancer("haproxy_process_max_connections"): "100x99"},
+        {balancer("haproxy_process_current_connections"): "79x99", balancer("haproxy_process_max_connections"): "100x99"},
+    ),
+    "ServerFlaps": Case(
+        {
+            balancer("haproxy_server_check_status", 'proxy="app"', 'server="web1"', 'state="L7OK"'): " ".join(["0", "1"] * 20),
+        },
+        {balancer("haproxy_server_check_status", 'proxy="app"', 'server="web1"', 'state="L7OK"'): "1x9 0x2 1x30"},
+    ),
+    "RulesFail": Case(
+        {watcher("prometheus_rule_evaluation_failures_total"): "0+1x99"},
+        {watcher("prometheus_rule_evaluation_failures_total"): "7x99"},
+    ),
+    "AlertsNotPassedOn": Case(
+        {watcher("prometheus_notifications_errors_total", 'alertmanager="a"'): "0+1x99"},
+        {watcher("prometheus_notifications_errors_total", 'alertmanager="a"'): "7x99"},
+    ),
+    "OldConfigurationInForce": Case(
+        {watcher("prometheus_config_last_reload_successful"): "0x99"},
+        {watcher("prometheus_config_last_reload_successful"): "1x99"},
+    ),
+    "AlertsNotDelivered": Case(
+        {teller("alertmanager_notifications_failed_total", 'integration="email"'): "0+1x99"},
+        {teller("alertmanager_notifications_failed_total", 'integration="email"'): "7x99"},
+    ),
+    "AlertsSentTwice": Case(
+        {teller("up", name=name): "1x99" for name in ("lb1", "web2")}
+        | {teller("alertmanager_cluster_members", name=name): "1x99" for name in ("lb1", "web2")},
+        {teller("up", name="lb1"): "1x99", teller("up", name="web2"): "0x99"}
+        | {teller("alertmanager_cluster_members", name="lb1"): "1x99"},
+    ),
+    # One in a hundred fails, of which one in a thousand may: ten times too many. Too few for the fastest window (14.4 times).
+    "PagesFail": Case(burning("app", "40"), burning("app", "0.5"), minutes=120),
+    "WritesFail": Case(burning("app.once", "40"), burning("app", "40"), minutes=120),
+}
+
+
+def as_files(rules: str) -> dict[str, str]:
+    """Files for `promtool test rules *-test.yml`, from Prometheus' file of rules: each alert by itself, which is fast.
+
+    Each case fires with its bad figures and not with its good ones. Raises AssertionError for a rule without a case, or a
+    case without a rule.
+    """
+    by_name: dict[str, list[object]] = {}
+    for group in YAML(typ="safe").load(rules)["groups"]:
+        for rule in group["rules"]:
+            by_name.setdefault(rule["alert"], []).append(rule)
+    assert set(CASES) == set(by_name), set(CASES) ^ set(by_name)
+    files = {f"{name}.yml": _yaml({"groups": [{"name": name, "rules": found}]}) for name, found in by_name.items()}
+    return files | {f"{name}-test.yml": _yaml(_tests(name, CASES[name])) for name in by_name}
+
+
+def _tests(name: str, case: Case) -> dict[str, object]:
+    fires = {"bad": (case.bad, True), "good": (case.good, name == "Watchdog")}
+    labels = ",".join(filter(None, (f'alertname="{name}"', 'alertstate="firing"', case.labels)))
+    count = f"min(count(ALERTS{{{labels}}}) > bool 0) or vector(0)"
+    tests = [
+        {
+            "name": f"{name} with {kind} figures",
+            "interval": "1m",
+            "input_series": [{"series": one, "values": values} for one, values in series.items()],
+            "promql_expr_test": [
+                {"expr": count, "eval_time": f"{case.minutes}m", "exp_samples": [{"labels": "{}", "value": int(is_firing)}]}
+            ],
+        }
+        for kind, (series, is_firing) in fires.items()
+    ]
+    return {"rule_files": [f"{name}.yml"], "evaluation_interval": "1m", "tests": tests}
+
+
+def _yaml(value: object) -> str:
+    text = StringIO()
+    YAML(typ="safe").dump(value, text)
+    return text.getvalue()
