@@ -141,7 +141,7 @@ def test_everything_is_measured_and_nothing_is_wrong(watched: Watched) -> None:
         assert wait_until(lambda host=host: set(watched.ask("up", host).values()) == {1.0}, WATCHED_WITHIN_S, step_s=1.0)
         assert len(watched.ask("nospof_measured_at_seconds", host)) == hosts
         assert watched.ask("count(up)", host) == {"": 3 + 3 + 2 + 2 + 2}  # hosts, voters, load balancers, watchers, tellers
-    assert sum(watched.ask("nospof_address_held").values()) == 1
+    assert sum(watched.ask("nospof_vip_held").values()) == 1
     assert watched.ask("min(nospof_instance_up)") == {"": 1}
     assert wait_until(lambda: watched.firing() == {"Watchdog"}, WATCHED_WITHIN_S, step_s=2.0), watched.firing()
 

@@ -86,11 +86,11 @@ CASES: dict[str, Case] = {
     "TierDown": Case(
         up("web/web1", "web/web2", value="1x5 0x20"), up("web/web1") | up("web/web2", value="0x99"), labels='tier="web"'
     ),
-    "AddressNotHeldByOne": Case(
-        {host("nospof_address_held", 'name="load-balancer"', name=name): "1x99" for name in ("lb1", "lb2")},
+    "VipNotHeldByOne": Case(
+        {host("nospof_vip_held", 'name="load-balancer"', name=name): "1x99" for name in ("lb1", "lb2")},
         {
-            host("nospof_address_held", 'name="load-balancer"', name="lb1"): "1x99",
-            host("nospof_address_held", 'name="load-balancer"', name="lb2"): "0x99",
+            host("nospof_vip_held", 'name="load-balancer"', name="lb1"): "1x99",
+            host("nospof_vip_held", 'name="load-balancer"', name="lb2"): "0x99",
         },
     ),
     "FirewallMissing": Case({host("nospof_firewall_in_force"): "0x99"}, {host("nospof_firewall_in_force"): "1x99"}),

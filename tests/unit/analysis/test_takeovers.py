@@ -87,7 +87,7 @@ def test_drills_of_long_ago_are_dropped() -> None:
 
 
 # --- the year ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("goal", Goal)
+@pytest.mark.parametrize("goal", [Goal.SERVE, Goal.WRITE])
 def test_year_at_the_worse_end_is_what_the_formula_gives_by_hand(goal: Goal) -> None:
     topology = topology_of(EXAMPLE / "stack.yaml")
     made, assumed = structure(topology), Assumptions()

@@ -118,12 +118,12 @@ def test_agent_that_says_nothing_any_more_is_fit_for_nothing() -> None:
 def test_file_says_of_each_figure_what_it_means_once() -> None:
     figures = [m.Figure("nospof_vip_held", 1, (("name", 'a"b'),)), m.Figure("nospof_measured_at_seconds", 1795962237.5)]
     assert m.text(figures).splitlines() == [
-        "# HELP nospof_vip_held Whether this host holds the VIP.",
-        "# TYPE nospof_vip_held gauge",
-        'nospof_vip_held{name="a\\"b"} 1',
         "# HELP nospof_measured_at_seconds When all of this was last looked at, in seconds since the epoch.",
         "# TYPE nospof_measured_at_seconds gauge",
         "nospof_measured_at_seconds 1795962237.5",
+        "# HELP nospof_vip_held Whether this host holds the VIP.",
+        "# TYPE nospof_vip_held gauge",
+        'nospof_vip_held{name="a\\"b"} 1',
     ]
 
 
