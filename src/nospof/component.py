@@ -7,7 +7,7 @@ the finished topology. A subclass registers itself under its `name`; nothing els
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from functools import cache
@@ -96,6 +96,8 @@ __all__ = [
     "VipNeed",
     "Wants",
     "Who",
+    "fewer",
+    "measured",
     "token",
 ]
 
@@ -314,6 +316,22 @@ class Alert:
     labels: tuple[tuple[str, str], ...] = ()
     hides: tuple[str, ...] = ()
     hides_by: tuple[str, ...] = ()
+
+
+def measured(topology: Topology, hosts: Iterable[str]) -> str:
+    """The series (PromQL) that tell of `hosts` whether their figures could be read: 1 or 0."""
+    tiers = {one.id.tier for one in topology.instances if any(isinstance(d.need, HostMetrics) for d in one.demands)}
+    return f'up{{tier=~"{"|".join(sorted(tiers))}",host=~"{"|".join(sorted(set(hosts)))}"}}'
+
+
+def fewer(count: str, than: str, topology: Topology, hosts: Iterable[str]) -> str:
+    """`count` (PromQL), or 0 where it has no series, where that is as `than` says, e.g. "< 2".
+
+    Only once the figures of all `hosts` have been asked for: whoever has just been started knows of nobody, and must not take
+    that for a loss.
+    """
+    hosts = sorted(set(hosts))
+    return f"({count} or vector(0)) {than} and on () count({measured(topology, hosts)}) == {len(hosts)}"
 
 
 # --- what a host must have -----------------------------------------------------------------------------------------------

@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import StringIO
 
+from live_site import EXAMPLE
 from ruamel.yaml import YAML
+
+from nospof.component import Component, Context, Facts
+from nospof.components.prometheus import rules_of
+from nospof.resolve import Allotment, resolve
+from nospof.stack.load import load
 
 Series = dict[str, str]
 GIB = 1 << 30
+HOSTS = ("lb1", "lb2", "web1", "web2", "db1", "db2", "w1")
+"""Of the stack whose rules are tried: examples/distributed."""
 LONG = 150
 """Minutes. Longer windows say the same of figures that do not change: a rate needs no full window."""
 
@@ -24,6 +32,8 @@ class Case:
     bad: Series
     good: Series
     minutes: int = 20
+    just_started: Series | None = None
+    """What whoever has just begun to look knows, which must not be taken for a loss."""
     labels: str = ""
     """Of which of several alerts of this name it is told: the others have no figures here."""
 
@@ -37,6 +47,21 @@ def up(*tiers_and_hosts: str, value: str = "1x99") -> Series:
     """`nospof_instance_up` of "web/web1"."""
     pairs = [one.partition("/") for one in tiers_and_hosts]
     return {host("nospof_instance_up", name=name, tier=tier): value for tier, _, name in pairs}
+
+
+def asked(*hosts: str) -> Series:
+    """The figures of these hosts have been read."""
+    return {host("up", name=name): "1x99" for name in hosts}
+
+
+def held(name: str, value: str = "1x99") -> Series:
+    """Whether this host holds the VIP."""
+    return {host("nospof_vip_held", 'name="load-balancer"', name=name): value}
+
+
+def database(figure: str, name: str, value: str = "1x99") -> Series:
+    """What this host's agent says."""
+    return {host(f"nospof_database_{figure}", name=name, tier="database"): value}
 
 
 def disk(figure: str) -> str:
@@ -82,16 +107,22 @@ CASES: dict[str, Case] = {
         {host("up"): "1x99", voter("up"): "0x99"},
         {host("up"): "0x99", voter("up"): "0x99"},
     ),
-    "RedundancyLost": Case(up("web/web1") | up("web/web2", value="1x5 0x20"), up("web/web1", "web/web2"), labels='tier="web"'),
+    "RedundancyLost": Case(
+        asked("web1", "web2") | up("web/web1") | up("web/web2", value="1x5 0x20"),
+        asked("web1", "web2") | up("web/web1", "web/web2"),
+        just_started=asked("web1") | up("web/web1"),
+        labels='tier="web"',
+    ),
     "TierDown": Case(
-        up("web/web1", "web/web2", value="1x5 0x20"), up("web/web1") | up("web/web2", value="0x99"), labels='tier="web"'
+        asked("web1", "web2") | up("web/web1", "web/web2", value="1x5 0x20"),
+        asked("web1", "web2") | up("web/web1") | up("web/web2", value="0x99"),
+        just_started=asked("web1"),
+        labels='tier="web"',
     ),
     "VipNotHeldByOne": Case(
-        {host("nospof_vip_held", 'name="load-balancer"', name=name): "1x99" for name in ("lb1", "lb2")},
-        {
-            host("nospof_vip_held", 'name="load-balancer"', name="lb1"): "1x99",
-            host("nospof_vip_held", 'name="load-balancer"', name="lb2"): "0x99",
-        },
+        asked(*HOSTS) | held("lb1") | held("lb2"),
+        asked(*HOSTS) | held("lb1") | held("lb2", value="0x99"),
+        just_started=asked("web1"),
     ),
     "FirewallMissing": Case({host("nospof_firewall_in_force"): "0x99"}, {host("nospof_firewall_in_force"): "1x99"}),
     "NotMeasured": Case(
@@ -140,23 +171,25 @@ CASES: dict[str, Case] = {
     ),
     "ClockWrong": Case({host("node_time_seconds"): "3+60x99"}, {host("node_time_seconds"): "1+60x99"}),
     "NotOnePrimary": Case(
-        {host("nospof_database_takes_writes", name=name, tier="database"): "1x99" for name in ("db1", "db2")},
-        {
-            host("nospof_database_takes_writes", name="db1", tier="database"): "1x99",
-            host("nospof_database_takes_writes", name="db2", tier="database"): "0x99",
-        },
+        asked("db1", "db2", "w1") | database("takes_writes", "db1") | database("takes_writes", "db2"),
+        asked("db1", "db2", "w1") | database("takes_writes", "db1") | database("takes_writes", "db2", value="0x99"),
+        just_started=asked("db2") | database("takes_writes", "db2", value="0x99"),
     ),
     "NobodyToPromote": Case(
-        {host("nospof_database_fit_for_promotion", tier="database"): "0x99"},
-        {host("nospof_database_fit_for_promotion", tier="database"): "1x99"},
+        asked("db1", "db2", "w1") | database("fit_for_promotion", "db1", value="0x99"),
+        asked("db1", "db2", "w1") | database("fit_for_promotion", "db2"),
+        just_started=asked("db1") | database("fit_for_promotion", "db1", value="0x99"),
     ),
     "ReplicaBehind": Case(
         {host("nospof_database_lag_seconds", tier="database"): "11x99"},
         {host("nospof_database_lag_seconds", tier="database"): "9x99"},
     ),
     "NoMajority": Case(
-        {voter("etcd_server_has_leader", name="db1"): "1x99", voter("etcd_server_has_leader", name="db2"): "0x99"},
-        {voter("etcd_server_has_leader", name=name): "1x99" for name in ("db1", "db2")},
+        {voter("up", name=name): "1x99" for name in ("db1", "db2", "w1")}
+        | {voter("etcd_server_has_leader", name="db1"): "1x99", voter("etcd_server_has_leader", name="db2"): "0x99"},
+        {voter("up", name=name): "1x99" for name in ("db1", "db2", "w1")}
+        | {voter("etcd_server_has_leader", name=name): "1x99" for name in ("db1", "db2")},
+        just_started={voter("up"): "1x99", voter("etcd_server_has_leader"): "1x99"},
     ),
     "LeaderChangesOften": Case(
         {voter("etcd_server_leader_changes_seen_total"): "1+1x99"},
@@ -232,6 +265,14 @@ CASES: dict[str, Case] = {
 }
 
 
+def example_rules() -> str:
+    """The rules that hosts of examples/distributed get."""
+    kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
+    topology = resolve(load(EXAMPLE / "stack.yaml", kinds), Allotment()).topology
+    facts = Facts("3.13", "13.1", "x86_64", "host0", 16, 524288, 4096, 4)
+    return rules_of(Context(topology, topology.of_tier("monitoring")[0], facts, {}, {}))
+
+
 def as_files(rules: str) -> dict[str, str]:
     """Files for `promtool test rules *-test.yml`, from Prometheus' file of rules: each alert by itself, which is fast.
 
@@ -249,6 +290,8 @@ def as_files(rules: str) -> dict[str, str]:
 
 def _tests(name: str, case: Case) -> dict[str, object]:
     fires = {"bad": (case.bad, True), "good": (case.good, name == "Watchdog")}
+    if case.just_started is not None:
+        fires["few"] = (case.just_started, False)
     labels = ",".join(filter(None, (f'alertname="{name}"', 'alertstate="firing"', case.labels)))
     count = f"min(count(ALERTS{{{labels}}}) > bool 0) or vector(0)"
     tests = [

@@ -177,11 +177,12 @@ class Database(c.Component[S]):
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
         tier, at = self.id.tier, f'{{tier="{self.id.tier}"}}'
+        hosts = [one.id.host for one in topology.of_tier(tier)]
 
         found = [
             c.Alert(
                 "NotOnePrimary",
-                f"(sum(nospof_database_takes_writes{at}) or vector(0)) != 1",
+                c.fewer(f"sum(nospof_database_takes_writes{at})", "!= 1", topology, hosts),
                 f"tier {tier}: {{{{ $value }}}} servers take writes",
                 "Exactly one server must take writes. With none, every write waits or fails.",
                 "nospof status tells of each server why it is not primary. If none can take over by itself: nospof promote.",
@@ -193,11 +194,10 @@ class Database(c.Component[S]):
             found += [
                 c.Alert(
                     "NobodyToPromote",
-                    f"(sum(nospof_database_fit_for_promotion{at}) or vector(0)) == 0",
+                    c.fewer(f"sum(nospof_database_fit_for_promotion{at})", "== 0", topology, hosts),
                     f"tier {tier}: no replica could take over",
                     "No replica that serves is a voter and up to date: if the primary is lost now, writes stop.",
                     "nospof status tells of each replica what it lacks. One that was away catches up by itself.",
-                    for_s=30,
                     labels=(("tier", tier),),
                 ),
                 c.Alert(

@@ -74,7 +74,7 @@ class Etcd(c.Component[EtcdSettings]):
         return (
             c.Alert(
                 "NoMajority",
-                f"(count(etcd_server_has_leader{at} == 1) or vector(0)) <= {voters // 2}",
+                f"(count(etcd_server_has_leader{at} == 1) or vector(0)) <= {voters // 2} and on () count(up{at}) == {voters}",
                 f"{self.id.tier}: {{{{ $value }}}} of {voters} voters agree, no majority",
                 "Nothing can be agreed on: a database whose primary is lost now gets no other one.",
                 f"nospof status tells which hosts are away; bring one of them back. {log}.",

@@ -63,7 +63,7 @@ class Keepalived(c.Component[KeepalivedSettings]):
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
         addresses = {vip.name: vip.address for vip in topology.vips}
-        return tuple(_not_one_holder(need.name, addresses[need.name]) for need in self.needs(c.VipNeed))
+        return tuple(_not_one_holder(topology, need.name, addresses[need.name]) for need in self.needs(c.VipNeed))
 
     def parts(self, here: c.Context) -> c.Parts:
         addresses = [self._address(here, need) for need in self.needs(c.VipNeed)]
@@ -83,10 +83,11 @@ class Keepalived(c.Component[KeepalivedSettings]):
         return Address(need, here.vip(need.name), priority, tuple(here.address(host) for host in sorted(others)))
 
 
-def _not_one_holder(name: str, address: str) -> c.Alert:
+def _not_one_holder(topology: c.Topology, name: str, address: str) -> c.Alert:
+    hosts = [host.name for host in topology.hosts]
     return c.Alert(
         "VipNotHeldByOne",
-        f'(sum(nospof_vip_held{{name="{name}"}}) or vector(0)) != 1',
+        c.fewer(f'sum(nospof_vip_held{{name="{name}"}})', "!= 1", topology, hosts),
         f"{address} ({name}) is held by {{{{ $value }}}} hosts",
         "Visitors come in at this address. With no holder nobody answers them; with two, each of them answers some, and a "
         "connection may change from one to the other.",

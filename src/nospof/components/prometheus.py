@@ -14,7 +14,7 @@ docs/decisions/0017-monitoring.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -123,7 +123,7 @@ class Prometheus(c.Component[PrometheusSettings]):
 
     # --- what is noticed -------------------------------------------------------------------------------------------------
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
-        measured = _measured_by(topology)
+        measured = c.measured(topology, [host.name for host in topology.hosts])
         return (*self._own_alerts(measured), *_tier_alerts(topology, measured))
 
     def _own_alerts(self, measured: str) -> Iterator[c.Alert]:
@@ -239,11 +239,6 @@ def rules_of(here: c.Context) -> str:
 
 
 # --- what follows from the stack file alone ------------------------------------------------------------------------------
-def _measured_by(topology: c.Topology) -> str:
-    """The series that tell of each host whether its figures could be read."""
-    return f'up{{tier=~"{"|".join(sorted(_measuring(topology)))}"}}'
-
-
 def _measuring(topology: c.Topology) -> set[str]:
     return {one.id.tier for one in topology.instances if any(isinstance(d.need, c.HostMetrics) for d in one.demands)}
 
@@ -260,17 +255,17 @@ def _tier_alerts(topology: c.Topology, measured: str) -> Iterator[c.Alert]:
     for tier in sorted({one.id.tier for one in topology.instances} - _measuring(topology)):
         members = topology.of_tier(tier)
         if len(members) > 1:
-            yield _fewer(tier, members, measured)
-        yield _none(tier, members)
+            yield _fewer(topology, tier, members)
+        yield _none(topology, tier, members)
 
 
-def _fewer(tier: str, members: tuple[c.Instance, ...], measured: str) -> c.Alert:
-    silent = measured.replace("}", f',host=~"{_hosts(members)}"}}')
-    lost = f'nospof_instance_up{{tier="{tier}"}} == 0 or {silent} == 0'
+def _fewer(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
+    hosts = [one.id.host for one in members]
+    lost = f'nospof_instance_up{{tier="{tier}"}} == 0 or {c.measured(topology, hosts)} == 0'
     named = f"{{{{ range query `{lost}` }}}} {{{{ .Labels.host }}}}{{{{ end }}}}"
     return c.Alert(
         "RedundancyLost",
-        f"{_healthy(tier)} < {len(members)}",
+        c.fewer(_healthy(tier), f"< {len(members)}", topology, hosts),
         f"tier {tier} has {{{{ $value }}}} of {len(members)} healthy, without{named}",
         f"The stack file gives tier {tier} ({members[0].component}) {len(members)} hosts, and fewer are healthy now. "
         "Visitors may see nothing of it; the next failure may stop them.",
@@ -279,16 +274,12 @@ def _fewer(tier: str, members: tuple[c.Instance, ...], measured: str) -> c.Alert
     )
 
 
-def _hosts(members: Iterable[c.Instance]) -> str:
-    return "|".join(sorted(one.id.host for one in members))
-
-
-def _none(tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
+def _none(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
     one = "its only instance" if len(members) == 1 else f"none of its {len(members)} instances"
     is_not = "is not healthy" if len(members) == 1 else "is healthy"
     return c.Alert(
         "TierDown",
-        f"{_healthy(tier)} == 0",
+        c.fewer(_healthy(tier), "== 0", topology, [one.id.host for one in members]),
         f"tier {tier} is down",
         f"Of tier {tier} ({members[0].component}) {one} {is_not}.",
         "nospof status tells what is wrong, and journalctl on those hosts why. nospof up puts right what was changed by hand.",
@@ -300,8 +291,7 @@ def _none(tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
 
 
 def _healthy(tier: str) -> str:
-    """How many are healthy: a figure even when there is none."""
-    return f'(count(nospof_instance_up{{tier="{tier}"}} == 1) or vector(0))'
+    return f'count(nospof_instance_up{{tier="{tier}"}} == 1)'
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from alert_cases import CASES, as_files
+from alert_cases import CASES, as_files, example_rules
 from ruamel.yaml import YAML
 from tests.unit.stacks import NOTHING_ALLOTTED, example
 
@@ -189,6 +189,7 @@ def test_alerts_of_one_name_can_be_told_apart() -> None:
 
 def test_every_alert_is_tried_and_is_in_the_guide() -> None:
     rules = files("monitoring", "lb1")["rules.yml"].text
+    assert rules == example_rules()
     assert len(as_files(rules)) == 2 * len(CASES)
     guide = (ROOT / "docs/how-to/watch-the-stack.md").read_text()
     assert [name for name in CASES if name not in guide and name != "Watchdog"] == []
