@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nospof.onhost.agent import control
+from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.fence import Fence
 from nospof.onhost.agent.hooks import Hooks, Notify, Site
 from nospof.onhost.agent.mariadb import MariadbEngine, MariadbPlaces
@@ -28,6 +29,7 @@ from nospof.onhost.agent.mysql import MysqlEngine, MysqlPlaces
 from nospof.onhost.agent.run import Agent, Places
 from nospof.onhost.agent.store import EtcdStore, FileStore, Store
 from nospof.onhost.etcd import Etcd
+from nospof.onhost.threads import run_beside
 
 RUN, KEEP = Path("/run/nospof"), Path("/var/lib/nospof")
 
@@ -117,7 +119,7 @@ def run(config: Config, path: Path, socket: Path) -> int:
         store.start(agent.stop)
     agent.hooks.start(agent.stop)
     control.serve(agent, socket, agent.stop, _connect(config)().status if told["etcd"] else None)
-    threading.Thread(target=_reload_when_told, args=(agent, engine, path, config, reload), daemon=True).start()
+    run_beside(_reload_when_told, agent, engine, path, config, reload)
     agent.run()
     return 0
 
@@ -134,6 +136,8 @@ def _reload_when_told(agent: Agent, engine: MariadbEngine, path: Path, config: C
                 agent.end()
                 return
             engine.load_certificates()
+        except EngineError as error:
+            log.error("%s", error)
         except (OSError, KeyError, TypeError, ValueError) as error:
             log.error("the new settings cannot be read, the old ones stay: %s", error)
 

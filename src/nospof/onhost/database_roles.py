@@ -33,6 +33,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from nospof.onhost.file_watch import FileWatch
+from nospof.onhost.threads import run_beside
 
 # How long a replica's role is told without an agent, while the database lives.
 GRACE_S = 5.0
@@ -403,8 +404,8 @@ def run(path: Path) -> int:
     context.load_cert_chain(config.certificate, config.key)
     board = Board(config)
     door = Door(board, context)
-    threading.Thread(target=board.keep, daemon=True).start()
-    threading.Thread(target=door.serve, daemon=True).start()
+    run_beside(board.keep)
+    run_beside(door.serve)
     while signal.sigwait(told) == signal.SIGHUP and read_config(path) == config:
         context.load_cert_chain(config.certificate, config.key)
         log.info("%s: read its certificate again", config.host)

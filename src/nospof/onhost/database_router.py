@@ -37,6 +37,7 @@ from typing import NoReturn
 from nospof.onhost import database_routing as routing
 from nospof.onhost.database_routing import Actual, Document, Give, Group, Heard, Remembered, Wanted
 from nospof.onhost.file_watch import FileWatch
+from nospof.onhost.threads import run_beside
 from nospof.onhost.watchdog import tell_systemd
 
 # With FRESH_S: a host that went dark is noticed after this and half a second more.
@@ -280,15 +281,15 @@ class Inbox:
         self._changed.notify_all()
 
 
-class Ear(threading.Thread):
-    """Keeps one long poll to one database host, for ever."""
+class Ear:
+    """Keeps one long poll to one database host."""
 
     def __init__(self, tier: str, server: Server, context: ssl.SSLContext, inbox: Inbox) -> None:
-        super().__init__(daemon=True, name=server.host)
         self._tier, self._server, self._context, self._inbox = tier, server, context, inbox
         self._said = ""
 
-    def run(self) -> None:
+    def listen(self) -> None:
+        """Listen for ever."""
         pause_s = PAUSES_S[0]
         while True:
             try:
@@ -402,9 +403,9 @@ def run(config: Config) -> NoReturn:
     threading.stack_size(256 * 1024)
     for tier in config.tiers:
         for server in tier.servers:
-            Ear(tier.name, server, context, inbox).start()
+            run_beside(Ear(tier.name, server, context, inbox).listen, name=server.host)
     pulse = Pulse(config, inbox)
-    threading.Thread(target=pulse.watch, daemon=True).start()
+    run_beside(pulse.watch)
     leader = Leader(config, inbox, pulse)
     while True:
         inbox.wait(leader.step())

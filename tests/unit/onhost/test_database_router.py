@@ -17,6 +17,7 @@ from tls_files import TlsFiles, tls_files
 from nospof.onhost import database_router as router
 from nospof.onhost.database_router import Config, Ear, Inbox, Leader, Memory, Pulse, Server, Tier
 from nospof.onhost.database_routing import Document, Give, Group
+from nospof.onhost.threads import run_beside
 
 TIER = Tier(
     "database",
@@ -277,9 +278,8 @@ def listen(tls: TlsFiles) -> Iterator[Callable[..., tuple[Host, Inbox]]]:
     def begin(said: bytes, name: str = "db1", ca: str = tls.ca) -> tuple[Host, Inbox]:
         host, inbox = Host(tls, said), Inbox()
         made.append(host)
-        Ear(
-            "database", Server(name, "127.0.0.1", 3306, host.listener.getsockname()[1]), router.client_context(ca), inbox
-        ).start()
+        server = Server(name, "127.0.0.1", 3306, host.listener.getsockname()[1])
+        run_beside(Ear("database", server, router.client_context(ca), inbox).listen)
         return host, inbox
 
     yield begin

@@ -28,6 +28,7 @@ from nospof.onhost.agent.model import Cluster, Observation, Sync
 from nospof.onhost.agent.requests import NobodyFit, Refusal
 from nospof.onhost.agent.run import BEFORE, Agent, note_of
 from nospof.onhost.etcd import EtcdError, Status
+from nospof.onhost.threads import run_beside
 
 Json = dict[str, Any]
 Changing = Callable[[Json], Json]
@@ -52,9 +53,9 @@ def serve(agent: Agent, path: Path, stop: threading.Event, etcd: Callable[[], St
     control = Control(agent, etcd)
     logging.getLogger("nospof").addHandler(control.said)
     listener = _listen(path)
-    threading.Thread(target=_accept, args=(listener, control, stop), daemon=True).start()
+    run_beside(_accept, listener, control, stop)
     if etcd is not None:
-        threading.Thread(target=control.watch_etcd, args=(stop,), daemon=True).start()
+        run_beside(control.watch_etcd, stop)
 
 
 # --- the socket ----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from nospof.onhost.agent.hooks import Hooks
 from nospof.onhost.agent.query_rate import QueryRate
 from nospof.onhost.agent.remember import remember
 from nospof.onhost.agent.store import Store, View
+from nospof.onhost.threads import run_beside
 from nospof.onhost.watchdog import tell_systemd
 
 LOOK_EVERY_S, BEAT_EVERY_S, ROLES_EVERY_S = 0.2, 0.5, 1.0
@@ -168,7 +169,7 @@ class Agent:
             self._ask_roles,
             self._count_queries,
         ):
-            threading.Thread(target=work, daemon=True).start()
+            run_beside(work)
         while not self.stop.is_set():
             self.wake.clear()
             if not self.step():

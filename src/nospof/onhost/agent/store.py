@@ -18,6 +18,7 @@ from typing import Protocol
 from nospof.onhost.agent import documents
 from nospof.onhost.agent.model import BEGINNING, NEVER, Cause, Cluster, Promotion, Report, Sync, Vote
 from nospof.onhost.etcd import Done, Etcd, EtcdError, Refused, Value
+from nospof.onhost.threads import run_beside
 
 ASK_EVERY_S = 1.0
 # Of so many changes of the primary there is a record; `status` shows fewer. Nothing is ever decided by it.
@@ -77,8 +78,8 @@ class EtcdStore:
 
     def start(self, stop: threading.Event) -> None:
         """Begin to watch and to ask, in threads of their own, until `stop`."""
-        threading.Thread(target=self._watch, args=(stop,), daemon=True).start()
-        threading.Thread(target=self._ask, args=(stop,), daemon=True).start()
+        run_beside(self._watch, stop)
+        run_beside(self._ask, stop)
 
     # --- writing -----------------------------------------------------------------------------------------------------
     def change(self, cluster: Cluster) -> bool:
