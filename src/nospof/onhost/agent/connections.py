@@ -25,6 +25,8 @@ ANSWER_S = 0.5
 # The kernel sends at most so much at once.
 ANSWER_BYTES = 1 << 15
 ESTABLISHED = 1
+# What the kernel's timer for a connection is for: another one counts how often a peer was asked that has no room for more.
+REPEATS_SOON = 1
 HEADER, BODY = struct.Struct("=IHHII"), struct.Struct("=BBBBI")
 ANY_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 
@@ -33,7 +35,8 @@ ANY_COOKIE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 class Connection:
     """One connection of this host. `received`: bytes that came over it; `key` names it to the kernel, and no later one.
 
-    `unread`: bytes of these that its program has not taken yet.
+    `unread`: bytes of these that its program has not taken yet. `repeats`: how often in a row what was sent last was sent
+    again, as its peer confirms nothing; the kernel does so after 0.2 s, and after twice as long each time.
     """
 
     local_port: int
@@ -44,6 +47,7 @@ class Connection:
     key: bytes
     is_established: bool = True
     unread: int = 0
+    repeats: int = 0
 
 
 def connections(*, local_port: int = 0, peer_port: int = 0) -> tuple[Connection, ...]:
@@ -53,14 +57,16 @@ def connections(*, local_port: int = 0, peer_port: int = 0) -> tuple[Connection,
     return tuple(_connection(body) for body in _answers(SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, asked))
 
 
+def find(local: tuple[str, int], peer: tuple[str, int]) -> Connection | None:
+    """Look up the connection between two addresses and ports; None when there is none that is established. Raises OSError."""
+    ports = struct.pack("!HH", local[1], peer[1])
+    ends = b"".join(socket.inet_aton(address) + bytes(12) for address, _ in (local, peer))
+    return _one(ports + ends + ANY_COOKIE)
+
+
 def again(connection: Connection) -> Connection | None:
     """See this very connection as it is now; None when it is gone, or not established any more. Raises OSError."""
-    asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, ALL_STATES) + connection.key
-    try:
-        found = [_connection(body) for body in _answers(SOCK_DIAG_BY_FAMILY, REQUEST, asked)]
-    except FileNotFoundError:
-        return None
-    return next((one for one in found if one.is_established), None)
+    return _one(connection.key)
 
 
 def end(connection: Connection) -> bool:
@@ -71,6 +77,16 @@ def end(connection: Connection) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _one(key: bytes) -> Connection | None:
+    asked = BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, ALL_STATES) + key
+    try:
+        found = [_connection(body) for body in _answers(SOCK_DIAG_BY_FAMILY, REQUEST, asked)]
+    except FileNotFoundError:
+        return None
+    # Where there is none, the kernel may answer with who listens there.
+    return next((one for one in found if one.is_established), None)
 
 
 def _answers(kind: int, flags: int, asked: bytes) -> Iterator[bytes]:
@@ -115,7 +131,8 @@ def _connection(body: bytes) -> Connection:
     local_port, peer_port = struct.unpack_from("!HH", body, 4)
     unread, _, uid = struct.unpack_from("=III", body, 56)
     peer, received, key = socket.inet_ntoa(body[24:28]), _received(body[72:]), body[4:52]
-    return Connection(local_port, peer, peer_port, uid, received, key, body[1] == ESTABLISHED, unread)
+    repeats = body[3] if body[2] == REPEATS_SOON else 0
+    return Connection(local_port, peer, peer_port, uid, received, key, body[1] == ESTABLISHED, unread, repeats)
 
 
 def _received(attributes: bytes) -> int:

@@ -25,25 +25,25 @@ import pymysql
 import pymysql.cursors
 
 from nospof.onhost.agent import mariadb_copy
-from nospof.onhost.agent.connections import Connection, again, connections, end
+from nospof.onhost.agent.connections import Connection, again, connections, end, find
 from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb_reception import Donor
 from nospof.onhost.agent.mariadb_seen import (
     FEEDS,
+    MARIADB,
     QUESTIONS,
-    SEMI_SYNC,
     SOURCE,
     VARIABLES,
     WAITING,
     WAITS,
     Row,
     Settings,
-    dead_peers,
     feeds_of,
     furthest,
     position_of,
     received_of,
     source_of,
+    waits_of,
 )
 from nospof.onhost.agent.model import BEGINNING, Position, Role, Server
 from nospof.onhost.mariadb_server import SOCKET, quoted
@@ -56,12 +56,13 @@ COMES_TRIES = 4
 START_S, END_S = 900.0, 10.0
 DRAIN_S, BARRIER_S, READ_ONLY_S = 1.0, 1.0, 0.3
 LONG_TRANSACTION_S = 1.0
+# What is on its way to a replica, heartbeats at least, is sent again after 0.2 s, and after 0.4 s more.
+MOST_REPEATS = 2
 # Hosts of one stack have numbers up to 1023; the other 22 bits are minutes since 2026, which repeat after eight years.
 NUMBER_BITS, EPOCH_MINUTES = 10, 29_453_760
 LOCK, LOCK_S = "'nospof_acts'", 2.0
 # The files that say whom a replica follows, or what it received, cannot be read: a power cut leaves them so.
 TORN = {29, 1201, 1872}
-TIME_IS_UP = {1205, 1969}
 NO_SUCH_DATABASE, NO_SUCH_TABLE = 1049, 1146
 PULSE = (
     "CREATE DATABASE IF NOT EXISTS nospof",
@@ -116,6 +117,7 @@ class MariadbEngine:
     """The local server. One thread looks, one acts, one beats; each has connections of its own."""
 
     program = "mariadbd"
+    says = MARIADB
 
     def __init__(self, places: MariadbPlaces, clock: Callable[[], float] = time.monotonic) -> None:
         self.places, self.settings, self.clock = places, places.settings, clock
@@ -130,15 +132,25 @@ class MariadbEngine:
         self._confirmed: dict[str, tuple[str, Position]] = {}
         self._received: dict[bytes, Connection] = {}
         self._heard = 0
+        self._processes = places.units / places.unit / "cgroup.procs"
+        self._server: tuple[str, int] | None = None
 
     # --- looking -------------------------------------------------------------------------------------------------
     def pid(self) -> int | None:
-        """Read from the unit's control group, where nothing else ever runs for long."""
+        """Read from the unit's control group, where nothing else ever runs for long.
+
+        A process of this list that was the server once is it as long as the list is the same; one that was not may become it.
+        """
         try:
-            found = (self.places.units / self.places.unit / "cgroup.procs").read_text().split()
+            found = self._processes.read_text()
         except OSError:
             return None
-        return next((int(pid) for pid in found if _name_of(pid) == self.program), None)
+        if self._server is None or self._server[0] != found:
+            pid = next((int(pid) for pid in found.split() if _name_of(pid) == self.program), None)
+            if pid is None:
+                return None
+            self._server = (found, pid)
+        return self._server[1]
 
     def look(self) -> Server:
         """See the server in two statements, a primary in five; about 1 ms."""
@@ -149,8 +161,7 @@ class MariadbEngine:
             # What was received before what is applied: never the other way round, or it would seem to be drained.
             rows = self._looking.rows(SOURCE)
             now = self._looking.rows(VARIABLES)[0]
-            is_semi_sync = bool(now["waits_for_voters"]) and self._looking.rows(SEMI_SYNC)[0]["Value"] == "ON"
-            waiting = int(self._looking.rows(WAITS)[0]["Value"]) if is_semi_sync else 0
+            is_semi_sync, waiting = waits_of(self._looking.rows(WAITS)) if now["waits_for_voters"] else (False, 0)
             fed = [] if rows else [row for row in self._looking.rows(FEEDS) if row["host"] not in self._dark]
             feeds = feeds_of(fed, self.settings)
         written, slave = position_of(now["binlog_pos"]), position_of(now["slave_pos"])
@@ -198,9 +209,13 @@ class MariadbEngine:
         primary has. It would skip those when they come back, silently, since they bear its own number: so it gets a new one.
         """
         mariadb_copy.recover(self.places.data)
+        self._start(f"NOSPOF_ROLE=--init-rpl-role={role.value} --server-id={self._new_server_id()}\n")
+
+    def _start(self, allowed: str) -> None:
+        """Start the unit, which does not without its role's file, and see that it is read-only. Raises EngineError."""
         role_file = self.places.role_file
         role_file.parent.mkdir(parents=True, exist_ok=True)
-        role_file.write_text(f"NOSPOF_ROLE=--init-rpl-role={role.value} --server-id={self._new_server_id()}\n")
+        role_file.write_text(allowed)
         try:
             _systemctl("start", self.places.unit, limit_s=START_S)
         finally:
@@ -210,7 +225,7 @@ class MariadbEngine:
         self._acting.forget()
         sql = Sql(self.places.socket)
         with _told("the started server does not answer", sql):
-            is_read_only = sql.rows("SELECT @@GLOBAL.read_only AS it")[0]["it"]
+            is_read_only = sql.rows(f"SELECT @@GLOBAL.{self.says.read_only} AS it")[0]["it"]
         sql.forget()
         if not is_read_only:
             raise EngineError("the server started writable: its configuration is not ours")
@@ -238,7 +253,7 @@ class MariadbEngine:
         """Not while nothing is applied: with both threads stopped the server forgets what it received."""
         with self._acts("receiving was not started") as sql:
             row = _source_row(sql)
-            if row is None or row["Slave_SQL_Running"] != "Yes":
+            if row is None or not self._applies(row):
                 raise EngineError("receiving is not started: nothing is applied, so what was received would be forgotten")
             sql.rows("START REPLICA IO_THREAD")
 
@@ -248,9 +263,9 @@ class MariadbEngine:
         What is received is forgotten by CHANGE MASTER, so it must be applied, or `may_forget`. Files that a power cut left torn
         are made anew then.
         """
-        change = self._change_master(node)
+        change = self._change_source(node)
         with self._acts(f"cannot follow {node}") as sql:
-            if sql.rows(WAITING):
+            if sql.rows(self.says.waiting):
                 raise EngineError(f"cannot follow {node}: clients wait for an acknowledgement")
             row = _source_row(sql)
             if row is not None and not may_forget:
@@ -258,9 +273,8 @@ class MariadbEngine:
             if goes_ahead:
                 self._let_come(node, sql)
             self._read_only(sql, READ_ONLY_S)
-            sql.rows("SET GLOBAL rpl_semi_sync_master_enabled = OFF")
-            with self._hastened():
-                sql.rows("STOP ALL REPLICAS")
+            sql.rows(f"SET GLOBAL {self.says.waits} = OFF")
+            self._stop(sql)
             self._set_acknowledging(sql, on=acknowledges)
             if row is None:
                 self._know_own_log(sql)
@@ -268,7 +282,7 @@ class MariadbEngine:
                 sql.rows(change)
                 sql.rows("START REPLICA")
             except pymysql.Error as error:
-                if _code(error) not in TORN:
+                if not self._may_begin_anew(error, may_forget=may_forget or row is None):
                     raise
                 sql.rows("RESET REPLICA ALL")
                 sql.rows(change)
@@ -278,11 +292,11 @@ class MariadbEngine:
         """Switched while nothing is received, so that what `look` says of it is true at every moment."""
         with self._acts("acknowledging was not switched") as sql:
             row = _source_row(sql)
-            is_asking = row is not None and row["Slave_IO_Running"] != "No"
+            is_asking = row is not None and self._asks(row)
             if is_asking:
                 self._stop_receiving(sql)
             self._set_acknowledging(sql, on=on)
-            if is_asking and row is not None and row["Slave_SQL_Running"] == "Yes":
+            if is_asking and row is not None and self._applies(row):
                 sql.rows("START REPLICA IO_THREAD")
 
     # --- as the primary ------------------------------------------------------------------------------------------
@@ -295,9 +309,9 @@ class MariadbEngine:
             row = _source_row(sql)
             if row is not None:
                 self._drain(sql, row)
-                sql.rows("STOP ALL REPLICAS")
+                self._stop_applying(sql)
                 sql.rows("RESET REPLICA ALL")
-            sql.rows("SET GLOBAL rpl_semi_sync_slave_enabled = OFF")
+            sql.rows(f"SET GLOBAL {self.says.acknowledges} = OFF")
             if not takes_writes:
                 self._read_only(sql, READ_ONLY_S)
             self._wait_for_voters(sql, on=waits_for_voters)
@@ -305,12 +319,12 @@ class MariadbEngine:
                 sql.rows("SET GLOBAL read_only = OFF")
 
     def freeze(self, within_s: float) -> bool:
-        """`read_only` waits for all commits, a session without an acknowledgement too, and holds others up meanwhile."""
+        """Read-only waits for all commits, a session without an acknowledgement too, and holds others up meanwhile."""
         with self._acts("writes were not stopped") as sql:
             try:
                 self._read_only(sql, within_s)
             except pymysql.Error as error:
-                if _code(error) not in TIME_IS_UP:
+                if _code(error) not in self.says.took_too_long:
                     raise
                 return False
         return True
@@ -321,17 +335,10 @@ class MariadbEngine:
             long = sql.rows(LONG_TRANSACTIONS)
             if long:
                 return f"connection {long[0]['id']} has a transaction open for {long[0]['age_s']:.0f} s"
-            change = sql.rows(TABLE_CHANGES)
+            change = sql.rows(self.says.table_changes)
             if change:
                 return f"connection {change[0]['id']} changes a table"
-            try:
-                sql.rows("SET STATEMENT max_statement_time = 0.05 FOR BACKUP STAGE START")
-                sql.rows("BACKUP STAGE END")
-            except pymysql.Error as error:
-                if _code(error) not in TIME_IS_UP:
-                    raise
-                return "a backup is made"
-        return ""
+            return "a backup is made" if self._is_backed_up(sql) else ""
 
     def barrier(self) -> Position:
         """Hold commits for some milliseconds. Raises EngineError while one waits for a voter, or a backup is made."""
@@ -369,7 +376,7 @@ class MariadbEngine:
         """Over connections to them that stay open: the server itself does not tell what a replica has."""
         with _told("cannot say who is fed", self._asking):
             rows = self._asking.rows(FEEDS)
-            self._dark = frozenset(dead_peers(Path("/proc/self/net/tcp").read_text(), self.places.port))
+            self._dark = frozenset(str(row["host"]) for row in rows if self._is_dark(str(row["host"])))
             self._end_one_dark_feed(rows)
             feeds = feeds_of([row for row in rows if row["host"] not in self._dark], self.settings)
             written = self._wait_for(self._asking)
@@ -386,6 +393,15 @@ class MariadbEngine:
     def _wait_for(self, sql: Sql) -> str:
         """What replicas are to have, as the server writes it."""
         return str(sql.rows(VARIABLES)[0]["binlog_pos"])
+
+    def _is_dark(self, place: str) -> bool:
+        """Whether the replica at `place` ("address:port") does not confirm what is sent to it, heartbeats at least."""
+        address, _, port = place.rpartition(":")
+        if address not in self.places.members.values():
+            return False
+        here = (self.places.members[self.places.host], self.places.port)
+        feed = find(here, (address, int(port)))
+        return feed is not None and feed.repeats >= MOST_REPEATS
 
     def _end_one_dark_feed(self, rows: list[dict[str, Any]]) -> None:
         """Before the replica is back, and one at a time: else every new connection to the primary may hang (decision 0006)."""
@@ -412,10 +428,10 @@ class MariadbEngine:
             return len(waiting)
 
     def load_certificates(self) -> None:
-        """Have the server read its certificate again. LOCAL, else it would be a write of this server's own."""
+        """Have the server read its certificate again; this is never written to the log."""
         sql = Sql(self.places.socket)
         with _told("certificates were not loaded", sql):
-            sql.rows("FLUSH LOCAL SSL")
+            sql.rows(self.says.loads_certificates)
         sql.forget()
 
     # --- coming back ---------------------------------------------------------------------------------------------
@@ -482,22 +498,58 @@ class MariadbEngine:
         finally:
             other.forget()
 
+    def _asks(self, row: Row) -> bool:
+        return bool(row[self.says.receives] != "No")
+
+    def _applies(self, row: Row) -> bool:
+        return bool(row[self.says.applies] == "Yes")
+
     def _drain(self, sql: Sql, row: Row) -> None:
         """Stop receiving and wait until all is applied; else receive again if it did, and raise EngineError."""
-        was_asking = row["Slave_IO_Running"] != "No"
+        was_asking = self._asks(row)
         if was_asking:
             self._stop_receiving(sql)
         row = _source_row(sql) or row
-        received, applied = position_of(row["Gtid_IO_Pos"]), position_of(sql.rows(VARIABLES)[0]["slave_pos"])
-        if row["Slave_SQL_Running"] == "Yes" and not applied.covers(received):
-            gtids = quoted(row["Gtid_IO_Pos"])
-            sql.rows(f"SELECT MASTER_GTID_WAIT({gtids}, {DRAIN_S})")
-            applied = position_of(sql.rows(VARIABLES)[0]["slave_pos"])
+        received, applied = self._has(sql, row)
+        if self._applies(row) and not applied.covers(received):
+            self._wait_applied(sql, row)
+            received, applied = self._has(sql, row)
         if applied.covers(received):
             return
-        if was_asking and row["Slave_SQL_Running"] == "Yes":
+        if was_asking and self._applies(row):
             sql.rows("START REPLICA IO_THREAD")
         raise EngineError(f"has received {received} and applied {applied}")
+
+    def _has(self, sql: Sql, row: Row) -> tuple[Position, Position]:
+        """What it has received, and applied, in this order."""
+        return position_of(row["Gtid_IO_Pos"]), position_of(sql.rows(VARIABLES)[0]["slave_pos"])
+
+    def _wait_applied(self, sql: Sql, row: Row) -> None:
+        sql.rows(f"SELECT MASTER_GTID_WAIT({quoted(row['Gtid_IO_Pos'])}, {DRAIN_S})")
+
+    def _stop(self, sql: Sql) -> None:
+        """Stop receiving, then applying; both may be stopped already."""
+        row = _source_row(sql)
+        if row is not None and self._asks(row):
+            self._stop_receiving(sql)
+        self._stop_applying(sql)
+
+    def _stop_applying(self, sql: Sql) -> None:
+        sql.rows("STOP ALL REPLICAS")
+
+    def _may_begin_anew(self, error: pymysql.Error, *, may_forget: bool) -> bool:
+        """Whether what this server remembers of whom it follows may go, after it could not be changed."""
+        return _code(error) in TORN
+
+    def _is_backed_up(self, sql: Sql) -> bool:
+        try:
+            sql.rows("SET STATEMENT max_statement_time = 0.05 FOR BACKUP STAGE START")
+            sql.rows("BACKUP STAGE END")
+        except pymysql.Error as error:
+            if _code(error) not in self.says.took_too_long:
+                raise
+            return True
+        return False
 
     def _know_own_log(self, sql: Sql) -> None:
         """A former primary's own log says how far it is; never less than it knows.
@@ -515,18 +567,18 @@ class MariadbEngine:
     def _set_acknowledging(self, sql: Sql, *, on: bool) -> None:
         """While nothing is received. Who acknowledges syncs each event it received; who does not would only fall behind."""
         sql.rows(f"SET GLOBAL sync_relay_log = {1 if on and self.places.syncs_relay_log else 0}")
-        sql.rows(f"SET GLOBAL rpl_semi_sync_slave_enabled = {_on(on)}")
+        sql.rows(f"SET GLOBAL {self.says.acknowledges} = {_on(on)}")
 
     def _wait_for_voters(self, sql: Sql, *, on: bool) -> None:
         """A server that gave up waiting by itself, for want of memory, is switched off first: else ON would change nothing."""
-        is_on = bool(sql.rows(VARIABLES)[0]["waits_for_voters"])
-        if is_on and (not on or sql.rows(SEMI_SYNC)[0]["Value"] != "ON"):
-            sql.rows("SET GLOBAL rpl_semi_sync_master_enabled = OFF")
+        is_on = bool(sql.rows(self.says.variables)[0]["waits_for_voters"])
+        if is_on and (not on or sql.rows(self.says.semi_sync)[0]["Value"] != "ON"):
+            sql.rows(f"SET GLOBAL {self.says.waits} = OFF")
             is_on = False
         if on and not is_on:
-            sql.rows("SET GLOBAL rpl_semi_sync_master_enabled = ON")
+            sql.rows(f"SET GLOBAL {self.says.waits} = ON")
 
-    def _change_master(self, node: str) -> str:
+    def _change_source(self, node: str) -> str:
         set_to = self.settings
         return (
             f"CHANGE MASTER TO MASTER_HOST = {quoted(set_to.members[node])}, MASTER_PORT = {set_to.port}, "
@@ -567,7 +619,10 @@ class MariadbEngine:
         for node, (_, place) in feeds.items():
             if node in self.places.members:
                 with suppress(pymysql.Error, OSError):
-                    self._ask_replica(node, place, written)
+                    # Mostly it has everything, and need not be told to wait for it.
+                    self._ask_replica(node, place, "")
+                    if not self._confirmed[node][1].covers(self._replicas[node].position(written)):
+                        self._ask_replica(node, place, written)
 
     def _ask_replica(self, node: str, place: str, written: str) -> None:
         replica = self._replicas.setdefault(node, self._replica(self.places.members[node]))
@@ -604,7 +659,7 @@ class Replica:
         self._connection: pymysql.Connection[pymysql.cursors.Cursor] | None = None
 
     def applied(self, wait_for: str) -> Position:
-        """What it has applied, and thereby on its disk, after it was given a moment for `wait_for`; needs no right.
+        """What it has applied, and thereby on its disk, after it was given a moment for `wait_for` ("": none); needs no right.
 
         Raises pymysql.Error or OSError, within 0.3 s. Two threads may ask.
         """
@@ -628,7 +683,8 @@ class Replica:
             )
         try:
             with self._connection.cursor() as cursor:
-                cursor.execute(self.wait, (wait_for, APPLY_S))
+                if wait_for:
+                    cursor.execute(self.wait, (wait_for, APPLY_S))
                 cursor.execute(self.ask)
                 row = cursor.fetchone()
         except (pymysql.Error, OSError):
@@ -729,9 +785,4 @@ LONG_TRANSACTIONS = f"""
 SELECT trx_mysql_thread_id AS id, TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6)) / 1e6 AS age_s
 FROM information_schema.innodb_trx
 WHERE trx_rows_modified > 0 AND TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6)) > {LONG_TRANSACTION_S * 1e6:.0f}
-"""
-TABLE_CHANGES = """
-SELECT id FROM information_schema.processlist
-WHERE command = 'Query' AND time_ms > 200
-  AND info REGEXP '^[[:space:]]*(ALTER|CREATE|OPTIMIZE|DROP|TRUNCATE|REPAIR|RENAME)[[:space:]]'
 """

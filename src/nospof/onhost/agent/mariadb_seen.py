@@ -5,8 +5,6 @@ Source: https://mariadb.com/docs/server/reference/sql-statements/administrative-
 
 from __future__ import annotations
 
-import ipaddress
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,18 +22,55 @@ SELECT @@GLOBAL.read_only AS is_read_only, @@GLOBAL.rpl_semi_sync_master_enabled
 """
 SOURCE = "SHOW REPLICA STATUS"
 SEMI_SYNC = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_status'"
-WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_wait_sessions'"
+# Whether it waits for voters, and how many clients do: both in one statement.
+WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_%s'"
 # What clients have sent, other than Queries, which also counts what procedures do.
 QUESTIONS = "SHOW GLOBAL STATUS LIKE 'Questions'"
 FEEDS = "SELECT id, host FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'"
 WAITING = (
     "SELECT query_id FROM information_schema.processlist WHERE state = 'Waiting for semi-sync ACK from slave' ORDER BY query_id"
 )
+TABLE_CHANGES = """
+SELECT id FROM information_schema.processlist
+WHERE command = 'Query' AND time_ms > 200
+  AND info REGEXP '^[[:space:]]*(ALTER|CREATE|OPTIMIZE|DROP|TRUNCATE|REPAIR|RENAME)[[:space:]]'
+"""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What the products say differently and mean the same by: columns of a replica's status, variables, whole statements."""
+
+    receives: str
+    applies: str
+    waits: str
+    acknowledges: str
+    read_only: str
+    took_too_long: frozenset[int]
+    """How a statement ends that was given too little time."""
+    variables: str
+    semi_sync: str
+    waiting: str
+    table_changes: str
+    loads_certificates: str
+
+
+MARIADB = Dialect(
+    receives="Slave_IO_Running",
+    applies="Slave_SQL_Running",
+    waits="rpl_semi_sync_master_enabled",
+    acknowledges="rpl_semi_sync_slave_enabled",
+    read_only="read_only",
+    took_too_long=frozenset({1205, 1969}),
+    variables=VARIABLES,
+    semi_sync=SEMI_SYNC,
+    waiting=WAITING,
+    table_changes=TABLE_CHANGES,
+    # LOCAL, else it would be a write of the server's own.
+    loads_certificates="FLUSH LOCAL SSL",
+)
 
 ACCESS_DENIED = 1045
-# Something is on its way to a replica at any time, heartbeats at least. The kernel repeats it after 0.2 s and after 0.4 s more.
-MOST_REPEATS = 2
-ESTABLISHED = "01"
 # The source lacks what is asked for, or has another history; the same found while applying: a row that is missing or there
 # twice, or a number that was used before.
 ONLY_A_COPY_HELPS = {1236}
@@ -118,6 +153,12 @@ def _is_ours(row: Row, settings: Settings) -> bool:
     return bool(found == wanted)
 
 
+def waits_of(rows: Iterable[Row]) -> tuple[bool, int]:
+    """Whether the server waits for voters, and how many clients wait for one. `rows`: the answer to WAITS, of any product."""
+    told = {str(row["Variable_name"]).rpartition("_sync_")[2].partition("_")[2]: row["Value"] for row in rows}
+    return told["status"] == "ON", int(told["wait_sessions"])
+
+
 def feeds_of(rows: Iterable[Row], settings: Settings) -> dict[str, tuple[int, str]]:
     """Host of the tier → (thread, "address:port") of the newest feed to it."""
     found: dict[str, tuple[int, str]] = {}
@@ -125,18 +166,3 @@ def feeds_of(rows: Iterable[Row], settings: Settings) -> dict[str, tuple[int, st
         node = settings.node_at(str(row["host"]).rpartition(":")[0])
         found[node] = max(found.get(node, (0, "")), (int(row["id"]), str(row["host"])))
     return found
-
-
-def dead_peers(table: str, port: int) -> list[str]:
-    """Who does not confirm what is sent to them from `port`, as "address:port"; `table` is /proc/net/tcp.
-
-    Source: proc_net_tcp in the kernel's documentation; the column "retrnsmt" counts repeats that nobody confirmed.
-    """
-    found = []
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        (_, local_port), (address, peer_port) = (fields[index].split(":") for index in (1, 2))
-        if int(local_port, 16) == port and fields[3] == ESTABLISHED and int(fields[6], 16) >= MOST_REPEATS:
-            octets = int(address, 16).to_bytes(4, sys.byteorder)
-            found.append(f"{ipaddress.IPv4Address(octets)}:{int(peer_port, 16)}")
-    return sorted(found)

@@ -19,29 +19,22 @@ from pathlib import Path
 import pymysql
 
 from nospof.onhost.agent import mariadb_copy, mysql_copy
-from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb import (
     DRAIN_S,
-    LONG_TRANSACTIONS,
-    READ_ONLY_S,
-    START_S,
     MariadbEngine,
     MariadbPlaces,
     Replica,
-    _code,
-    _on,
-    _systemctl,
     _told,
     _wait_until_gone,
 )
-from nospof.onhost.agent.mariadb_seen import Row, feeds_of
+from nospof.onhost.agent.mariadb_seen import Row, feeds_of, waits_of
 from nospof.onhost.agent.model import Position, Role, Server, Source
 from nospof.onhost.agent.mysql_gtids import Gtids, gtids
 from nospof.onhost.agent.mysql_log import LogEnd
 from nospof.onhost.agent.mysql_seen import (
     FEEDS,
     IN_THE_MIDST,
-    SEMI_SYNC,
+    MYSQL,
     SOURCE,
     VARIABLES,
     WAITING,
@@ -55,7 +48,7 @@ from nospof.onhost.mariadb_server import quoted
 RELEASE_S = 1.0
 # What came whole is handed out to those who apply it in less; how long they take does not count.
 IN_PART_S = 0.2
-INTERRUPTED = 1317
+SOON_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,7 @@ class MysqlEngine(MariadbEngine):
     """The local server. One thread looks, one acts, one beats; each has connections of its own."""
 
     program = "mysqld"
+    says = MYSQL
 
     def __init__(self, places: MysqlPlaces, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(places, clock)
@@ -86,8 +80,7 @@ class MysqlEngine(MariadbEngine):
             # What was received before what is applied: never the other way round, or it would seem to be drained.
             rows = self._looking.rows(SOURCE)
             now = self._looking.rows(VARIABLES)[0]
-            is_semi_sync = bool(now["waits_for_voters"]) and self._looking.rows(SEMI_SYNC)[0]["Value"] == "ON"
-            waiting = int(self._looking.rows(WAITS)[0]["Value"]) if is_semi_sync else 0
+            is_semi_sync, waiting = waits_of(self._looking.rows(WAITS)) if now["waits_for_voters"] else (False, 0)
             fed = [] if rows else [row for row in self._looking.rows(FEEDS) if row["host"] not in self._dark]
             executed = gtids(now["executed"])
             received = received_of(rows[0], executed) if rows else executed
@@ -140,115 +133,9 @@ class MysqlEngine(MariadbEngine):
         """Start by systemd; there is no role at the start. The unit's file is there only as long as this takes."""
         mariadb_copy.recover(self.places.data)
         mysql_copy.be_somebody(self.places.data)
-        allowed = self.places.role_file
-        allowed.parent.mkdir(parents=True, exist_ok=True)
-        allowed.write_text(f"# {role.value}\n")
-        try:
-            _systemctl("start", self.places.unit, limit_s=START_S)
-        finally:
-            allowed.unlink(missing_ok=True)
-        if self.pid() is None:
-            raise EngineError(f"{self.places.unit} did not start: journalctl -u {self.places.unit}")
-        self._acting.forget()
-        sql = Sql(self.places.socket)
-        with _told("the started server does not answer", sql):
-            is_read_only = sql.rows("SELECT @@GLOBAL.super_read_only AS it")[0]["it"]
-        sql.forget()
-        if not is_read_only:
-            raise EngineError("the server started writable: its configuration is not ours")
-
-    # --- as a replica --------------------------------------------------------------------------------------------
-    def resume_receiving(self) -> None:
-        """Not while nothing is applied, as with MariaDB."""
-        with self._acts("receiving was not started") as sql:
-            row = _source_row(sql)
-            if row is None or row["Replica_SQL_Running"] != "Yes":
-                raise EngineError("receiving is not started: nothing is applied")
-            sql.rows("START REPLICA IO_THREAD")
-
-    def follow(self, node: str, *, acknowledges: bool, may_forget: bool, goes_ahead: bool = False) -> None:
-        """Also what a former primary does that waits for nobody any more: what it has executed counts as received.
-
-        What is received is forgotten by CHANGE REPLICATION SOURCE, so it must be applied, or `may_forget`. Files that a power
-        cut left torn are made anew then.
-        """
-        change = self._change_source(node)
-        with self._acts(f"cannot follow {node}") as sql:
-            if sql.rows(WAITING):
-                raise EngineError(f"cannot follow {node}: clients wait for an acknowledgement")
-            row = _source_row(sql)
-            if row is not None and not may_forget:
-                self._drain(sql, row)
-            if goes_ahead:
-                self._let_come(node, sql)
-            self._read_only(sql, READ_ONLY_S)
-            sql.rows("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
-            self._stop(sql)
-            self._compared_to = ""
-            self._set_acknowledging(sql, on=acknowledges)
-            try:
-                sql.rows(change)
-                sql.rows("START REPLICA")
-            except pymysql.Error:
-                # Torn, or of the host that the data was copied from.
-                if not may_forget and row is not None:
-                    raise
-                sql.rows("RESET REPLICA ALL")
-                sql.rows(change)
-                sql.rows("START REPLICA")
-
-    def acknowledge(self, *, on: bool) -> None:
-        """Switched while nothing is received, so that what `look` says of it is true at every moment."""
-        with self._acts("acknowledging was not switched") as sql:
-            row = _source_row(sql)
-            is_asking = row is not None and row["Replica_IO_Running"] != "No"
-            if is_asking:
-                self._stop_receiving(sql)
-            self._set_acknowledging(sql, on=on)
-            if is_asking and row is not None and row["Replica_SQL_Running"] == "Yes":
-                sql.rows("START REPLICA IO_THREAD")
+        self._start(f"# {role.value}\n")
 
     # --- as the primary ------------------------------------------------------------------------------------------
-    def be_primary(self, *, waits_for_voters: bool, takes_writes: bool) -> None:
-        """Waiting goes on before writes are taken, and goes off, which releases who waits, only after they are stopped.
-
-        Raises EngineError, still a replica, while what was received is not applied.
-        """
-        with self._acts("is not made primary") as sql:
-            row = _source_row(sql)
-            if row is not None:
-                self._drain(sql, row)
-                self._stop(sql)
-                sql.rows("RESET REPLICA ALL")
-            sql.rows("SET GLOBAL rpl_semi_sync_replica_enabled = OFF")
-            if not takes_writes:
-                self._read_only(sql, READ_ONLY_S)
-            self._wait_for_voters(sql, on=waits_for_voters)
-            if takes_writes:
-                sql.rows("SET GLOBAL read_only = OFF")
-
-    def freeze(self, within_s: float) -> bool:
-        """`super_read_only` waits for all commits, a session without an acknowledgement too, and holds others up meanwhile."""
-        with self._acts("writes were not stopped") as sql:
-            try:
-                self._read_only(sql, within_s)
-            except pymysql.Error as error:
-                if _code(error) != INTERRUPTED:
-                    raise
-                return False
-        return True
-
-    def may_hand_over(self) -> str:
-        """Ask what would hold `freeze` up, or be lost by it."""
-        with self._acts("cannot say whether it may hand over") as sql:
-            long = sql.rows(LONG_TRANSACTIONS)
-            if long:
-                return f"connection {long[0]['id']} has a transaction open for {long[0]['age_s']:.0f} s"
-            change = sql.rows(TABLE_CHANGES)
-            if change:
-                return f"connection {change[0]['id']} changes a table"
-            return "a backup is made" if sql.rows(LOCKED_AS_A_WHOLE) else ""
-
     def barrier(self) -> Position:
         """All that is in the log: what comes later begins with waiting for voters on, so it waits."""
         with self._acts("cannot say what is written") as sql:
@@ -267,13 +154,6 @@ class MysqlEngine(MariadbEngine):
         sql.forget()
         return len(waiting)
 
-    def load_certificates(self) -> None:
-        """Have the server read its certificate again; this is never written to the log."""
-        sql = Sql(self.places.socket)
-        with _told("certificates were not loaded", sql):
-            sql.rows("ALTER INSTANCE RELOAD TLS")
-        sql.forget()
-
     # --- coming back ---------------------------------------------------------------------------------------------
     def save_beyond(self, keeps: Position, into: Path) -> int:
         return mysql_copy.save_beyond(self.places.data, keeps, into)
@@ -285,30 +165,16 @@ class MysqlEngine(MariadbEngine):
         mysql_copy.first_data(self.places.data)
 
     # --- steps ---------------------------------------------------------------------------------------------------
-    def _drain(self, sql: Sql, row: Row) -> None:
-        """Stop receiving and wait until all is applied; else receive again if it did, and raise EngineError."""
-        was_asking = row["Replica_IO_Running"] != "No"
-        if was_asking:
-            self._stop_receiving(sql)
-        row = _source_row(sql) or row
-        received, executed = self._has(sql, row)
-        if row["Replica_SQL_Running"] == "Yes" and not executed.covers(received):
-            sql.rows(f"SELECT WAIT_FOR_EXECUTED_GTID_SET({_quoted(row['Retrieved_Gtid_Set'])}, {DRAIN_S})")
-            received, executed = self._has(sql, row)
-        if executed.covers(received):
-            return
-        if was_asking and row["Replica_SQL_Running"] == "Yes":
-            sql.rows("START REPLICA IO_THREAD")
-        raise EngineError(f"has received {received} and applied {executed}")
+    def _wait_applied(self, sql: Sql, row: Row) -> None:
+        sql.rows(f"SELECT WAIT_FOR_EXECUTED_GTID_SET({_quoted(row['Retrieved_Gtid_Set'])}, {DRAIN_S})")
 
-    def _stop(self, sql: Sql) -> None:
-        """Stop receiving, then applying; both may be stopped already.
+    def _stop_applying(self, sql: Sql) -> None:
+        """Nothing is received any more. Whom it follows next is compared anew.
 
         Of a transaction that came in part STOP REPLICA waits a minute for the rest, which nobody sends any more. KILL ends that
         at once, and what was begun is rolled back, but no longer does so after STOP REPLICA. So who is still in the midst of a
         transaction after a moment is ended before.
         """
-        self._stop_receiving(sql)
         until_s = self.clock() + IN_PART_S
         while rows := sql.rows(IN_THE_MIDST):
             if self.clock() > until_s:
@@ -316,15 +182,26 @@ class MysqlEngine(MariadbEngine):
                     sql.rows(f"KILL {int(rows[0]['id'])}")
                 _wait_until_gone(sql, int(rows[0]["id"]), self.clock)
                 break
-            time.sleep(0.005)
+            time.sleep(SOON_S)
         sql.rows("STOP REPLICA")
+        self._compared_to = ""
+
+    def _may_begin_anew(self, error: pymysql.Error, *, may_forget: bool) -> bool:
+        """Torn files, or those of the host that the data was copied from."""
+        return may_forget
+
+    def _is_backed_up(self, sql: Sql) -> bool:
+        return bool(sql.rows(LOCKED_AS_A_WHOLE))
+
+    def _know_own_log(self, sql: Sql) -> None:
+        """What it has executed it knows by itself."""
 
     def _has(self, sql: Sql, row: Row) -> tuple[Position, Position]:
         executed = gtids(sql.rows(VARIABLES)[0]["executed"])
         return received_of(row, executed).position, executed.position
 
     def _read_only(self, sql: Sql, within_s: float) -> None:
-        """Raises pymysql.Error, INTERRUPTED, with everything as before, when it could not be had in time.
+        """Raises pymysql.Error (1317), with everything as before, when it could not be had in time.
 
         No setting of the server's bounds this in less than a second, so another connection ends the statement.
         """
@@ -335,19 +212,6 @@ class MysqlEngine(MariadbEngine):
         finally:
             with suppress(pymysql.Error):  # what came too late to end that statement ends this one
                 sql.rows("DO 0")
-
-    def _set_acknowledging(self, sql: Sql, *, on: bool) -> None:
-        sql.rows(f"SET GLOBAL sync_relay_log = {1 if on and self.places.syncs_relay_log else 0}")
-        sql.rows(f"SET GLOBAL rpl_semi_sync_replica_enabled = {_on(on)}")
-
-    def _wait_for_voters(self, sql: Sql, *, on: bool) -> None:
-        """A server that gave up waiting by itself is switched off first: else ON would change nothing."""
-        is_on = bool(sql.rows(VARIABLES)[0]["waits_for_voters"])
-        if is_on and (not on or sql.rows(SEMI_SYNC)[0]["Value"] != "ON"):
-            sql.rows("SET GLOBAL rpl_semi_sync_source_enabled = OFF")
-            is_on = False
-        if on and not is_on:
-            sql.rows("SET GLOBAL rpl_semi_sync_source_enabled = ON")
 
     def _change_source(self, node: str) -> str:
         set_to = self.settings
@@ -396,20 +260,10 @@ def _ended_after(limit_s: float, connection: int, other: Sql) -> Iterator[None]:
         other.forget()
 
 
-def _source_row(sql: Sql) -> Row | None:
-    rows = sql.rows(SOURCE)
-    return rows[0] if rows else None
-
-
 def _quoted(told: str) -> str:
     return quoted("".join(told.split()))
 
 
-TABLE_CHANGES = """
-SELECT id AS id FROM performance_schema.processlist
-WHERE command = 'Query' AND time > 0
-  AND info REGEXP '^[[:space:]]*(ALTER|CREATE|OPTIMIZE|DROP|TRUNCATE|REPAIR|RENAME)[[:space:]]'
-"""
 # FLUSH TABLES WITH READ LOCK.
 LOCKED_AS_A_WHOLE = """
 SELECT 1 AS it FROM performance_schema.metadata_locks

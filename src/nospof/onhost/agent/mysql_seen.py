@@ -5,7 +5,7 @@ Source: https://dev.mysql.com/doc/refman/9.7/en/show-replica-status.html
 
 from __future__ import annotations
 
-from nospof.onhost.agent.mariadb_seen import ACCESS_DENIED, Row, Settings
+from nospof.onhost.agent.mariadb_seen import ACCESS_DENIED, Dialect, Row, Settings
 from nospof.onhost.agent.model import Source
 from nospof.onhost.agent.mysql_gtids import Gtids, gtids
 
@@ -15,7 +15,7 @@ SELECT @@GLOBAL.super_read_only AS is_read_only, @@GLOBAL.rpl_semi_sync_source_e
 """
 SOURCE = "SHOW REPLICA STATUS"
 SEMI_SYNC = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_status'"
-WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_wait_sessions'"
+WAITS = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_%s'"
 FEEDS = "SELECT id AS id, host AS host FROM performance_schema.processlist WHERE command LIKE 'Binlog Dump%'"
 # The first of them holds up the others, which have their places in the log behind it.
 WAITING = (
@@ -26,6 +26,25 @@ WAITING = (
 IN_THE_MIDST = (
     "SELECT threads.processlist_id AS id FROM performance_schema.replication_applier_status_by_coordinator AS coordinator "
     "JOIN performance_schema.threads AS threads USING (thread_id) WHERE coordinator.processing_transaction <> ''"
+)
+TABLE_CHANGES = """
+SELECT id AS id FROM performance_schema.processlist
+WHERE command = 'Query' AND time > 0
+  AND info REGEXP '^[[:space:]]*(ALTER|CREATE|OPTIMIZE|DROP|TRUNCATE|REPAIR|RENAME)[[:space:]]'
+"""
+
+MYSQL = Dialect(
+    receives="Replica_IO_Running",
+    applies="Replica_SQL_Running",
+    waits="rpl_semi_sync_source_enabled",
+    acknowledges="rpl_semi_sync_replica_enabled",
+    read_only="super_read_only",
+    took_too_long=frozenset({1317}),
+    variables=VARIABLES,
+    semi_sync=SEMI_SYNC,
+    waiting=WAITING,
+    table_changes=TABLE_CHANGES,
+    loads_certificates="ALTER INSTANCE RELOAD TLS",
 )
 
 # The source lacks what is asked for, or this server has more of the source's own writes than the source.

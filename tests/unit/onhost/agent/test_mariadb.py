@@ -17,7 +17,9 @@ from typing import Any
 import pymysql
 import pytest
 
-from nospof.onhost.agent.connections import again, connections, end
+from nospof.onhost.agent import connections as kernel
+from nospof.onhost.agent import mariadb
+from nospof.onhost.agent.connections import Connection, again, connections, end, find
 from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb import MariadbEngine, MariadbPlaces
 from nospof.onhost.agent.mariadb_seen import feeds_of, furthest, position_of, received_of, source_of
@@ -349,6 +351,51 @@ def test_what_came_over_a_connection_is_seen_and_it_can_be_ended() -> None:
         assert again(seen) is None
 
 
+def test_connection_is_found_by_its_two_ends_and_a_door_is_none() -> None:
+    with talking() as (caller, called, port):
+        here, there = ("127.0.0.1", port), ("127.0.0.1", caller.getsockname()[1])
+        found = find(here, there)
+        assert found is not None
+        assert (found.local_port, found.peer, found.peer_port, found.repeats) == (port, "127.0.0.1", there[1], 0)
+        called.sendall(b"12345")
+        caller.sendall(b"123")
+        assert called.recv(3) == b"123"
+        assert (found := find(here, there)) is not None
+        assert found.received == 3
+        # Somebody listens at this end, but nobody is connected from the other.
+        assert find(here, ("127.0.0.2", there[1])) is None
+
+
+def test_only_what_is_sent_again_counts_as_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer without room is asked again and again, too, and answers."""
+    with talking() as (caller, _, port):
+        ends = ("127.0.0.1", port), ("127.0.0.1", caller.getsockname()[1])
+        (body,) = list(kernel._answers(kernel.SOCK_DIAG_BY_FAMILY, kernel.REQUEST, asked_of(*ends)))
+    for timer, count, repeats in ((1, 3, 3), (4, 3, 0), (2, 3, 0), (0, 0, 0)):
+        assert kernel._connection(body[:2] + bytes([timer, count]) + body[4:]).repeats == repeats
+
+
+def asked_of(local: tuple[str, int], peer: tuple[str, int]) -> bytes:
+    found = find(local, peer)
+    assert found is not None
+    asked = kernel.BODY.pack(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, kernel.ALL_STATES)
+    return asked + found.key
+
+
+@pytest.mark.parametrize(("repeats", "is_dark"), [(0, False), (1, False), (2, True), (9, True), (None, False)])
+def test_replica_that_confirms_nothing_is_dark(monkeypatch: pytest.MonkeyPatch, repeats: int | None, *, is_dark: bool) -> None:
+    asked: list[object] = []
+
+    def found(local: tuple[str, int], peer: tuple[str, int]) -> Connection | None:
+        asked.append((local, peer))
+        return None if repeats is None else Connection(3306, "198.18.1.2", 56840, 0, 0, b"", repeats=repeats)
+
+    monkeypatch.setattr(mariadb, "find", found)
+    assert engine_on(FakeSql())._is_dark("198.18.1.2:56840") is is_dark
+    assert asked == [(("198.18.1.1", 3306), ("198.18.1.2", 56840))]
+    assert not engine_on(FakeSql())._is_dark("localhost")
+
+
 # --- ending the server ---------------------------------------------------------------------------------------------------
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[MariadbEngine, Path]]:
@@ -365,6 +412,20 @@ def running(tmp_path: Path) -> Iterator[tuple[MariadbEngine, Path]]:
             time.sleep(0.001)
         yield engine, group / "cgroup.procs"
         server.kill()
+
+
+def test_process_that_is_not_the_server_yet_is_looked_at_again(running: tuple[MariadbEngine, Path], tmp_path: Path) -> None:
+    """systemd starts something of its own in the unit's group, which becomes the server without another number."""
+    engine, group = running
+    server = engine.pid()
+    with subprocess.Popen(["/bin/sleep", "60"]) as other:
+        group.write_text(f"{other.pid}\n")
+        assert engine.pid() is None
+        group.write_text(f"{other.pid}\n{server}\n")
+        assert engine.pid() == engine.pid() == server
+        group.write_text("")
+        assert engine.pid() is None
+        other.kill()
 
 
 def put_systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:

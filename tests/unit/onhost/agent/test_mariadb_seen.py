@@ -1,22 +1,16 @@
-"""What the adapter reads without asking the server."""
+"""What the adapters read of the servers' answers."""
 
 from __future__ import annotations
 
-from nospof.onhost.agent.mariadb_seen import dead_peers
+import pytest
 
-# db1 (198.18.1.6) sends to two replicas; the first confirms nothing any more, the second has one repeat only.
-TABLE = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 060112C6:0CEA 080112C6:DE08 01 000003E8:00000000 01:00000014 00000002     0        0 1 2
-   1: 060112C6:0CEA 070112C6:9EAA 01 00000000:00000000 01:00000014 00000001     0        0 1 2
-   2: 060112C6:0CEA 070112C6:9EAB 05 00000000:00000000 01:00000014 00000005     0        0 1 2
-   3: 060112C6:1F48 070112C6:9EAC 01 00000000:00000000 01:00000014 00000005     0        0 1 2
-"""
+from nospof.onhost.agent.mariadb_seen import waits_of
 
 
-def test_peer_that_confirms_nothing_is_dead_and_others_are_not() -> None:
-    assert dead_peers(TABLE, 3306) == ["198.18.1.8:56840"]
-
-
-def test_empty_table_names_nobody() -> None:
-    assert dead_peers(TABLE.splitlines()[0], 3306) == []
+@pytest.mark.parametrize("name", ["Rpl_semi_sync_master", "Rpl_semi_sync_source"])
+def test_one_answer_says_whether_it_waits_and_how_many_do(name: str) -> None:
+    told = {"clients": "2", "net_waits": "9", "off_times": "0", "status": "ON", "tx_waits": "7", "wait_sessions": "3"}
+    rows = [{"Variable_name": f"{name}_{what}", "Value": value} for what, value in told.items()]
+    assert waits_of(rows) == (True, 3)
+    rows[3] = {**rows[3], "Value": "OFF"}
+    assert waits_of(rows) == (False, 3)
