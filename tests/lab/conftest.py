@@ -6,9 +6,9 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from lab_runs import LOCK
 
 from nospof.component import Component
 from nospof.lab.lab import Lab
@@ -16,7 +16,6 @@ from nospof.lab.places import labs
 
 # Made by our test sites and the lab's own tests: a word of ours and six hexadecimal digits. No user's lab is called so.
 OURS = re.compile(r"(t|test-|crash-|fail-|dbfail-)[0-9a-f]{6}(-[0-9a-f]{4})?")
-LOCK = Path("/run/nospof-tests.lock")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab_runs import lives_beside_others
 from ruamel.yaml import YAML
 
 from nospof.apply.transport import Finished
@@ -34,6 +35,7 @@ class LiveSite:
 
     def __init__(self, folder: Path, name: str | None = None, example: Path = EXAMPLE) -> None:
         self.folder, self.name = folder, name or f"t{secrets.token_hex(3)}"
+        self._lives = lives_beside_others()
         shutil.copytree(example, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".nospof", "__pycache__"))
         self.file = folder / "stack.yaml"
         named = next(line for line in self.file.read_text().splitlines() if line.startswith("name: "))
