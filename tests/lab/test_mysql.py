@@ -7,6 +7,7 @@ asks for it, `NOSPOF_TEST_SID=1 pytest tests/lab/test_mysql.py`. Figures: `scrip
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -27,12 +28,31 @@ FAULTS: dict[str, Callable[[FailingDatabase], object]] = {
     "host dark": lambda database: database.dark(database.primary()),
 }
 BEFORE, SECONDS = 100, 300.0
+BLOBS = "blobs"
+SIXTY_MEGABYTES = (
+    "WITH RECURSIVE numbers (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM numbers WHERE id < 60) "
+    "SELECT id, REPEAT('x', 1000000) FROM numbers"
+)
+PART = 4_000_000
+# STOP REPLICA alone would wait for sixty.
+TAKEN_OVER_WITHIN_S = 20.0
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingDatabase]:
     with FailingDatabase.brought_up(tmp_path_factory.mktemp("stack"), MYSQL) as database:
         yield database
+
+
+def received_bytes(database: FailingDatabase, node: str) -> int:
+    """How large the replica's relay logs are."""
+    return int(database.on(node, "sh", "-c", "cat /var/lib/mysql/relay.[0-9]* | wc -c"))
+
+
+def is_in_the_midst(database: FailingDatabase, node: str) -> bool:
+    """Whether the replica has begun to hand out a transaction whose end it has not seen."""
+    rows = database.sql(node, "SELECT processing_transaction FROM performance_schema.replication_applier_status_by_coordinator")
+    return bool(rows and rows[0][0])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -48,3 +68,24 @@ def test_nothing_acknowledged_is_lost_and_all_come_back(database: FailingDatabas
     assert database.primary() != before
     verdicts = database.audit(history, table).verdicts
     assert all(verdict.is_pass for verdict in verdicts.values()), verdicts
+
+
+def test_transaction_that_came_in_part_holds_no_takeover_up(database: FailingDatabase) -> None:
+    """STOP REPLICA waits a minute for the rest of it, which the primary that ended in its midst does not send any more."""
+    primary = database.primary()
+    voter = next(node for node in database.nodes if node != primary)
+    assert database.sql(primary, f"CREATE TABLE app.{BLOBS} (id INT PRIMARY KEY, filler LONGBLOB NOT NULL)") is not None
+    before = received_bytes(database, voter)
+    insert = f"SET SESSION cte_max_recursion_depth = 1000; INSERT INTO app.{BLOBS} {SIXTY_MEGABYTES}"
+    inserting = threading.Thread(target=database.sql, args=(primary, insert))
+    inserting.start()
+    assert wait_until(lambda: received_bytes(database, voter) > before + PART, 30.0, step_s=0.0)
+    killed = database.kill_primary()
+    in_part = [node for node in database.nodes if node != primary and is_in_the_midst(database, node)]
+    assert database.primary() != primary
+    took_s = time.monotonic() - killed
+    inserting.join()
+    database.healed()
+    assert in_part, "it came whole: nothing was tested"
+    assert took_s < TAKEN_OVER_WITHIN_S
+    assert {tuple(database.sql(node, f"SELECT COUNT(*) FROM app.{BLOBS}")[0]) for node in database.nodes} == {("0",)}

@@ -424,6 +424,25 @@ def long_transaction_open(drill: Drill) -> None:
 
 
 @failure()
+def primary_killed_in_the_midst_of_a_big_transaction(drill: Drill) -> None:
+    """Its voters have received a part of it, whose end nobody sends any more."""
+    primary, voter = drill.primary, drill.replica()
+    drill.sql(primary, "CREATE OR REPLACE TABLE app.drill_blobs (id INT PRIMARY KEY, filler LONGBLOB NOT NULL)")
+    before = _received_bytes(drill, voter)
+    with drill.meanwhile(primary, "INSERT INTO drill_blobs SELECT seq, REPEAT('x', 1000000) FROM seq_1_to_60"):
+        drill.awaits(lambda: _received_bytes(drill, voter) > before + 4_000_000, "the voter has received a part of it")
+        drill.kill(primary)
+        new = drill.awaits_new_primary(primary)
+        drill.awaits_writes()
+    assert drill.sql(new, "SELECT COUNT(*) FROM app.drill_blobs") == [["0"]], "it came whole: nothing was tested"
+
+
+def _received_bytes(drill: Drill, node: str) -> int:
+    """How large the replica's relay logs are."""
+    return int(drill.database.on(node, "sh", "-c", "cat /var/lib/mysql/relay.[0-9]* | wc -c"))
+
+
+@failure()
 def big_table_being_rebuilt_on_the_primary(drill: Drill) -> None:
     primary = drill.primary
     drill.sql(primary, BIG)
