@@ -1,6 +1,6 @@
-"""Database router: a local port on each calling host that leads to the database server with the right role.
+"""Database router: a local port on each calling host that leads to the server with the right role, of databases and caches.
 
-HAProxy in TCP mode carries the connections; the program `nospof.onhost.database_router` beside it hears from the database
+HAProxy in TCP mode carries the connections; the program `nospof.onhost.database_router` beside it hears from the servers'
 hosts who has which role and leads it. HAProxy's own checks are slow and the safety net: who fails them gets nothing, and they
 decide alone while the program does not run. Callers use the tier's name and never see a role change but as a connection that
 ends, or that takes a little longer to open. TLS goes through it, from the caller to the server. Figures:
@@ -61,7 +61,7 @@ class _Group:
 class DatabaseRouter(c.Component[DatabaseRouterSettings]):
     name = "database-router"
     missed_s = 0.0
-    about = "It offers ports on the application's own host that lead to the database server with the right role."
+    about = "It offers ports on the application's own host that lead to the database or cache server with the right role."
     why = "The application always calls the same name. Where the primary is, and that it changed, is no business of its code."
     when_lost = (
         "The application on that host says that it is not healthy, and its work goes to the others, which have their own."
