@@ -726,6 +726,11 @@ class Component(Generic[S]):
         return None
 
     @property
+    def hands_over(self) -> tuple[str, ...]:
+        """A command of the host that leads, which has another instance lead; (): an agent is asked for it, or nobody can."""
+        return ()
+
+    @property
     def asks_agent(self) -> str | None:
         """Where its failover agent hears people: a unix socket on the host. None: it has none."""
         return None

@@ -146,6 +146,11 @@ class Cache(c.Component[S]):
     def touch_last_if(self) -> tuple[str, ...]:
         return self._ask("primary")
 
+    @property
+    def hands_over(self) -> tuple[str, ...]:
+        config = f"/etc/nospof/{self.id.tier}/agent.json"
+        return () if self.is_single else ("/usr/bin/python3", c.ONHOST, "cache_agent", "--config", config, "leave")
+
     @classmethod
     def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
         settings = tier.settings

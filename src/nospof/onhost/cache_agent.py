@@ -57,8 +57,7 @@ def main(argv: list[str]) -> int:
         if arguments.question == "start":
             return start(config)
         if arguments.question == "leave":
-            leave(config)
-            return 0
+            return 0 if leave(config) else 1
         run(config)
     except TROUBLE as error:
         log.error("%s: %s: %s", arguments.question, type(error).__name__, error)
@@ -441,20 +440,20 @@ def _ask_once(config: Config, host: str, context: ssl.SSLContext) -> tuple[Watch
 
 
 # --- leave ---------------------------------------------------------------------------------------------------------------
-def leave(config: Config) -> None:
-    """Have another server take the role of this one, if it is primary; without success it is only stopped."""
+def leave(config: Config) -> bool:
+    """Have another server take the role of this one, if it is primary; False where nobody did, and all is as it was."""
     with Connection(config.server, None, ASK_S) as server:
         if len(config.members) < 2 or not ask_server(server).is_primary:
-            return
+            return True
         leaving = Path(config.leaving_file)
         leaving.touch()
         try:
             # The agent would do it within a moment, if it runs.
             server.ask("CONFIG", "SET", "min-slaves-to-write", roles.NO_WRITES)
             if not _until(lambda: _has_equal_replica(server), SAME_S):
-                log.error("no replica has everything: nobody takes over before the server stops")
-                return
-            _hand_over(config)
+                log.error("no replica has everything: nobody takes over")
+                return False
+            return _hand_over(config)
         finally:
             leaving.unlink(missing_ok=True)
 
@@ -466,7 +465,7 @@ def _has_equal_replica(server: Connection) -> bool:
     return isinstance(heard, int) and heard >= 1
 
 
-def _hand_over(config: Config) -> None:
+def _hand_over(config: Config) -> bool:
     context = config.context
     for host in sorted(config.watchers, key=lambda host: host == config.host):
         try:
@@ -480,12 +479,13 @@ def _hand_over(config: Config) -> None:
             log.info("watcher %s: %s", host, error)
     else:
         log.error("no watcher can have another server take over")
-        return
+        return False
     began_s = time.monotonic()
-    if _until(lambda: _is_replaced(config, context), LEAVE_S):
-        log.info("another server is primary after %.1f s", time.monotonic() - began_s)
-    else:
+    if not _until(lambda: _is_replaced(config, context), LEAVE_S):
         log.error("nobody took over within %g s", LEAVE_S)
+        return False
+    log.info("another server is primary after %.1f s", time.monotonic() - began_s)
+    return True
 
 
 def _is_replaced(config: Config, context: ssl.SSLContext) -> bool:

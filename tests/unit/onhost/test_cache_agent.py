@@ -226,7 +226,7 @@ def test_server_does_not_begin_without_a_majority(tmp_path: Path, monkeypatch: p
 def test_copy_has_nothing_to_hand_over(server: Pretender, tmp_path: Path) -> None:
     server.answers["INFO"] = info("slave", f"master_host:{OTHER}\r\nmaster_link_status:up\r\n")
 
-    agent.leave(config(tmp_path))
+    assert agent.leave(config(tmp_path))
 
     assert not [asked for asked in server.asked if asked.startswith("CONFIG SET")]
 
@@ -238,7 +238,7 @@ def test_nobody_takes_over_while_no_copy_has_everything(
     monkeypatch.setattr(agent, "SAME_S", 0.2)
     monkeypatch.setattr(agent, "_hand_over", lambda config: pytest.fail("it must not"))
 
-    agent.leave(config(tmp_path))
+    assert not agent.leave(config(tmp_path))
 
     assert not (tmp_path / "leaving").exists()
 
