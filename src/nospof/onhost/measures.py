@@ -273,7 +273,7 @@ def firewall() -> Iterator[Figure]:
 def database(tier: str, note: Mapping[str, Any] | None) -> Iterator[Figure]:
     """What the agent's note says, unless it is missing or too old to be true: then nobody here is fit for anything."""
     labels = (("tier", tier),)
-    is_true = note is not None and note["age_s"] <= note["valid_for_s"]
+    is_true = note is not None and note["age_s"] <= note.get("valid_for_s", 0.0)
     told: Mapping[str, Any] = note if note is not None and is_true else {}
     details: Mapping[str, Any] = told.get("details", {})
     is_copy = told.get("role") == "replica" and not details.get("is_witness")
@@ -283,7 +283,7 @@ def database(tier: str, note: Mapping[str, Any] | None) -> Iterator[Figure]:
     yield Figure("nospof_database_fit_for_promotion", is_fit, labels)
     if details.get("lag_s") is not None:
         yield Figure("nospof_database_lag_seconds", details["lag_s"], labels)
-    if told:
+    if "term" in told:
         yield Figure("nospof_database_term", told["term"], labels)
 
 
