@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from nospof.component import AlertDelivery, HostMetrics
 from nospof.explain.layers import Layers
 from nospof.explain.page import Block, Paragraph, Section, Table, code, plain
 from nospof.explain.words import counted, measures, protocol
@@ -150,5 +151,28 @@ def _monitoring(layers: Layers) -> Iterator[Block]:
         return
     yield Paragraph(f"{listed(map(code, watchers))} measures {listed(map(code, watched))}.")
     gaps = [tier for tier in [*layers.tiers, *layers.providers] if tier not in watched]
-    if gaps:
+    demands = [demand for one in layers.topology.instances for demand in one.demands]
+    if gaps and any(isinstance(demand.need, HostMetrics) for demand in demands):
+        yield Paragraph(
+            f"Of {listed(map(code, gaps))} it is measured on their hosts whether they are healthy, and what they use there; "
+            "they tell no figures of their own."
+        )
+    elif gaps:
         yield Paragraph(f"Not measured: {listed(map(code, gaps))}. What fails there is noticed by its callers first.")
+    yield Paragraph(_told({demand.need for demand in demands if isinstance(demand.need, AlertDelivery)}))
+
+
+def _told(needs: Collection[AlertDelivery]) -> str:
+    """Who hears of an alert. URLs are secret."""
+    emails = sorted({email for need in needs for email in need.emails})
+    urls = {url for need in needs for url in need.webhooks}
+    ways = [f"a mail to {listed(map(code, emails))}"] if emails else []
+    ways += [f"a document to {counted(len(urls), 'URL')} (not shown)"] if urls else []
+    if not ways:
+        return "Nobody is told of what is noticed: somebody has to look."
+    outside = (
+        "A service outside hears every few minutes that alerts would still arrive."
+        if any(need.heartbeats for need in needs)
+        else "Nobody outside would notice that no alert can arrive any more."
+    )
+    return f"Of each alert there is {listed(ways)}, once, and again when it is over. {outside}"
