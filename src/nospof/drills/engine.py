@@ -17,7 +17,6 @@ from typing import Any
 
 from nospof.analysis.structure import Structure
 from nospof.apply import agents
-from nospof.apply.transport import Finished
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
 from nospof.drills import wellness
 from nospof.drills.checker import Checker
@@ -25,6 +24,7 @@ from nospof.drills.checkers import all as _all_checkers  # noqa: F401 - makes th
 from nospof.drills.copies import copies
 from nospof.drills.fault import Fault, Ground
 from nospof.drills.judging import goals_seen, served
+from nospof.drills.leading import have_lead
 from nospof.drills.prediction import Forecast, forecasts
 from nospof.drills.record import Record, Visits
 from nospof.drills.result import Check, DrillResult, Moment, Taken
@@ -32,17 +32,13 @@ from nospof.drills.undo import Unhealed, arm, heal
 from nospof.drills.verdict import Verdict, unknown
 from nospof.drills.visitors import Load, Rates, load, shown
 from nospof.drills.workloads import sql_write
-from nospof.errors import Failed, NospofError, NotHealed
-from nospof.resolve import component_of
-from nospof.topology import InstanceId
+from nospof.errors import NospofError, NotHealed
 
 STEADY_S, SETTLE_S = 3.0, 1.0
 # Whether a goal is met is judged from ten seconds after the fault on: so long, and long enough to see it.
 HOLD_S = 13.0
 INJECTED_WITHIN_S = 5.0
 LOOKS_EVERY_S = 0.05
-# Of so many that may be next one is chosen each time; with two servers the first time is enough.
-MOST_HANDOVERS = 6
 WELL_BEFORE_S, WELL_AFTER_S = 60.0, 120.0
 # All that a drill may take beside its faults, before others heal it.
 SPARE_S = 60.0
@@ -272,22 +268,7 @@ class _Run:
             self._require_well()
         for tier, host in self.drill.primary:
             if tier not in led:
-                self._have_lead(tier, host)
-
-    def _have_lead(self, tier: str, host: str) -> None:
-        """Have whoever leads a tier without agents hand over until `host` does: who is next is chosen by others."""
-        for _ in range(MOST_HANDOVERS):
-            leaders = [seen.host for seen in self.ground.status().instances if seen.tier == tier and seen.leads]
-            if leaders == [host]:
-                return
-            self.stage.say(f"{host} is to be primary of {tier}, which {' and '.join(leaders) or 'nobody'} is now")
-            for leader in leaders[:1]:
-                command = component_of(self.ground.topology.instance(InstanceId(tier, leader))).hands_over
-                ended = self.ground.run(leader, command)
-                if not command or not isinstance(ended, Finished) or ended.exit_code != 0:
-                    raise Failed(f"{leader} did not hand over the role of primary of {tier}", fix="nospof status")
-            self._require_well()
-        raise Failed(f"{host} did not become primary of {tier}", fix="nospof status")
+                have_lead(self.ground, tier, host, self.stage.say, self._require_well)
 
     def _spared(self) -> frozenset[str]:
         topology = self.ground.topology
