@@ -102,7 +102,7 @@ class Sentinel(c.Component[S]):
 
 SEED = "# Begun by nospof; the rest is Sentinel's own.\n"
 
-# Read from standard input after the file of its own, so that it wins over what was kept there.
+# Read from standard input (the last argument, "-"), after the file of its own, so that it wins over what was kept there.
 FIXED = """\
 # Written by nospof from the stack file: changes made here are overwritten.
 bind {{ here.host.address }}
@@ -140,7 +140,7 @@ StateDirectory={{ product }}
 StateDirectoryMode=0750
 StandardInput=file:{{ folder }}/fixed.conf
 StandardOutput=journal
-ExecStart=/usr/bin/{{ product }}-sentinel {{ state }} - --daemonize no
+ExecStart=/usr/bin/{{ product }}-sentinel {{ state }} -
 ExecStartPost=-{{ program }} --pace
 Restart=always
 RestartSec=100ms
