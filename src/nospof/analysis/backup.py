@@ -16,7 +16,7 @@ from nospof.topology import Topology
 def backup_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
     """Find tiers that keep data: copies of it are no backup."""
     for tier in stack.tiers:
-        if not topology.keeps_data(tier.name) or _is_for_pages_only(topology, tier.name):
+        if not topology.keeps_data(tier.name) or is_for_pages_only(topology, tier.name):
             continue
         first, *others = (member.id.host for member in topology.of_tier(tier.name))
         why = (
@@ -36,8 +36,8 @@ def backup_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
         )
 
 
-def _is_for_pages_only(topology: Topology, tier: str) -> bool:
-    """Whether what callers write there is no data of its own, as in a cache."""
+def is_for_pages_only(topology: Topology, tier: str) -> bool:
+    """Whether what callers write to `tier` is no data of its own, as in a cache: copies of it need no third zone, and no backup."""
     needs = [need for listen in component_of(topology.of_tier(tier)[0]).listens for need in listen.reached_by]
     writes = [need for need in needs if isinstance(need, TcpRoute) and need.writes]
     return bool(writes) and all(need.is_for_pages for need in writes)

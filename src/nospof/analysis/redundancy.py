@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from nospof.analysis.backup import is_for_pages_only
 from nospof.analysis.changes import FEWEST_ZONES, Change, one_more, spread, third_copy, voters_apart
 from nospof.analysis.codes import finding
-from nospof.component import Each, OnePrimary, Place
+from nospof.component import Place
 from nospof.resolve import VOTERS, Allotment, component_of
 from nospof.stack.model import Stack, Tier
 from nospof.stack.problems import Problem
@@ -28,7 +29,11 @@ def redundancy_findings(stack: Stack, topology: Topology, allotment: Allotment) 
             yield _single(stack, topology, tier, members)
         elif len(zones) == 1:
             yield _one_zone(stack, tier, zones[0])
-        elif topology.keeps_data(tier.name) and not _any_takes_over(members) and len(_zones(topology, members)) < FEWEST_ZONES:
+        elif (
+            topology.keeps_data(tier.name)
+            and not is_for_pages_only(topology, tier.name)
+            and len(_zones(topology, members)) < FEWEST_ZONES
+        ):
             yield _no_majority(stack, topology, tier, members)
     for voters, wanting in _voters(topology):
         if len(_zones(topology, voters)) < FEWEST_ZONES:
@@ -47,12 +52,6 @@ def voter_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
                 why="more than half must agree, so that of two none may be lost: that is less safe than a single one",
                 fix=str(Change(stack).with_a_third_zone(is_witness=True)),
             )
-
-
-def _any_takes_over(members: Iterable[Instance]) -> bool:
-    """Whether any copy that is left is enough, so that two zones of copies are."""
-    found = [component_of(member).redundancy for member in members]
-    return all(isinstance(one, Each) or (isinstance(one, OnePrimary) and not one.hears_all) for one in found)
 
 
 def _single(stack: Stack, topology: Topology, tier: Tier, members: Iterable[Instance]) -> Problem:
