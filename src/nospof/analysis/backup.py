@@ -37,7 +37,7 @@ def backup_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
 
 
 def is_for_pages_only(topology: Topology, tier: str) -> bool:
-    """Whether what callers write to `tier` is no data of its own, as in a cache: copies of it need no third zone, and no backup."""
+    """Whether what callers write to `tier` is no data of its own, as in a cache: it needs no third zone and no backup."""
     needs = [need for listen in component_of(topology.of_tier(tier)[0]).listens for need in listen.reached_by]
     writes = [need for need in needs if isinstance(need, TcpRoute) and need.writes]
     return bool(writes) and all(need.is_for_pages for need in writes)
