@@ -50,7 +50,7 @@ def activate(
     results: list[Activated] = []
     for name in names:
         instance = _overridden(manifest.instance(name), overrides)
-        result, journal = _activate(instance, receipt, journal)
+        result, journal = _activate(instance, _succeeded(manifest, instance, receipt), receipt, journal)
         results.append(result)
         if result.failure:
             break
@@ -62,7 +62,19 @@ def _overridden(instance: Instance, overrides: Mapping[str, str]) -> Instance:
     return replace(instance, files=changed)
 
 
-def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[Activated, Journal]:
+def _succeeded(manifest: Manifest, instance: Instance, receipt: Receipt) -> list[str]:
+    """Units that run what was in the instance's place before and that nobody wants any more: another component's of its tier.
+
+    They may hold the port that the instance needs.
+    """
+    had = receipt.instances.get(instance.id, {})
+    wanted = {unit.name for one in manifest.instances for unit in one.units}
+    names = [name for key in ("units", "other_units") for name in had.get(key, []) if name not in wanted]
+    states = units.states(names)
+    return [name for name in names if states[name].is_running]
+
+
+def _activate(instance: Instance, succeeded: list[str], receipt: Receipt, journal: Journal) -> tuple[Activated, Journal]:
     states = units.states(unit.name for unit in instance.units)
     todo = of_instance(instance, states, journal)
     if not todo:
@@ -71,11 +83,13 @@ def _activate(instance: Instance, receipt: Receipt, journal: Journal) -> tuple[A
     journal = _begin(instance, todo, before)
     try:
         _replace_files(instance, todo, receipt)
+        for name in succeeded:
+            units.run(["systemctl", "stop", name], timeout_s=units.START_LIMIT_S)
         _change_units(instance, todo)
         _run_steps(instance)
         _wait_healthy(instance, {state.name: state.restarts for state in states.values() if state.active == "active"})
     except (units.UnitFailure, Unhealthy, OSError, KeyError) as error:
-        is_restored = _put_back(instance, todo, states)
+        is_restored = _put_back(instance, todo, states, succeeded)
         detail = error.log if isinstance(error, units.UnitFailure) else getattr(error, "detail", "")
         if is_restored:
             journal = replace(journal, dirty=before.dirty)
@@ -218,7 +232,7 @@ def _logs(instance: Instance) -> str:
     return "\n".join(f"{name}: {line}" for name, log in logs for line in log.splitlines() if log)
 
 
-def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, units.UnitState]) -> bool:
+def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, units.UnitState], succeeded: list[str]) -> bool:
     """Restore the last good files; units that ran before run again, the others stop. False: that did not work either.
 
     What an agent owns is restarted by it, and only where it was asked to before.
@@ -234,6 +248,8 @@ def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, u
             if not before[unit.name].is_running and unit.is_started:
                 units.run(["systemctl", "stop", unit.name], timeout_s=units.START_LIMIT_S)
         units.reload_systemd()
+        for name in succeeded:
+            units.change("start", name)
         for unit in sorted(instance.units, key=lambda unit: bool(unit.ask)):
             if unit.name in asked:
                 _ask(unit)

@@ -89,6 +89,26 @@ def test_file_changed_by_hand_is_put_right(machine: Machine) -> None:
     assert Path(machine.path("etc/web.conf")).read_text() == "one"
 
 
+def test_what_another_component_ran_in_its_place_ends_before_it_starts(machine: Machine) -> None:
+    """Incident that must not happen: one word of the file changed the web server, and the old one held the port."""
+    up(wanted(web(machine), instance("app/h1", units=[unit("app.service")])))
+    machine.calls()
+    other = instance("web/h1", units=[unit("other.service")])
+    up(wanted(other, instance("app/h1", units=[unit("app.service")])))
+    calls = machine.calls()
+    assert calls.index("stop web.service") < calls.index("start other.service")
+    assert not any("app.service" in call for call in calls)
+
+
+def test_what_was_in_its_place_runs_again_when_the_next_does_not_start(machine: Machine) -> None:
+    up(wanted(web(machine)))
+    machine.set_systemd(broken={"other.service": machine.path("etc/web.conf")})
+    [result] = activate_all(wanted(instance("web/h1", units=[unit("other.service")])))
+    assert result.failure
+    assert result.is_restored
+    assert machine.systemd()["units"]["web.service"]["active"] == "active"
+
+
 def test_mode_that_is_wrong_is_put_right(machine: Machine) -> None:
     manifest = wanted(web(machine))
     up(manifest)
