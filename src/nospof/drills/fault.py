@@ -113,6 +113,8 @@ class Fault(BaseModel):
 
     def unavailable(self, ground: Ground) -> str:
         """Why it cannot be made here; "" where it can."""
+        if self.breaks is Target.INSTANCE and not ground.all_units(self.instance):
+            return f"nothing of its own runs for {self.target}"
         can = self.is_inside or ground.deployment.is_lab
         return "" if can else "it is made from outside the host, which only a lab allows"
 

@@ -16,6 +16,8 @@ class BadRelease(Fault):
         return f"/srv/nospof/{self.instance.tier}/current"
 
     def unavailable(self, ground: Ground) -> str:
+        if why := super().unavailable(ground):
+            return why
         has = ground.sh(self.instance.host, f"if [ -e {self._current} ]; then echo yes; fi")
         return "" if has else f"{self.target} runs no release of ours"
 
