@@ -269,7 +269,7 @@ def _requirement_text(path: Path, root: Path, request: SourceRequest) -> str:
         raise WrongInput(
             f"{request.name}: there is no {path.relative_to(root)} in {request.folder}",
             why="it says which Python packages the application needs on the hosts",
-            fix="write it (an empty file is fine), or name another file: `requirements: FILE`, or none: `requirements: null`",
+            fix='write it (an empty file is fine), or name another file: `requirements: FILE`, or none: `requirements: ""`',
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise WrongInput(f"{request.name}: {path.relative_to(root)} cannot be read: {error}") from error

@@ -44,6 +44,18 @@ class ApplicationSettings(c.Settings):
         False, description="on: it shows no page without its caches, as with sessions in them; off: it does without them."
     )
     timeout_s: int = c.Field(30, ge=1, le=3600, description="A process that does not react for so long is replaced.")
+    migrate: str = c.Field(
+        "",
+        pattern=r"^[^\x00-\x1f]*$",
+        description="Command that brings the database to what a release needs, run in `source` by one host, once per release, "
+        'e.g. "python3 manage.py migrate --noinput".',
+    )
+    migrated: str = c.Field(
+        "",
+        pattern=r"^[^\x00-\x1f]*$",
+        description='Command that ends with 0 when there is nothing to migrate, e.g. "python3 manage.py migrate --check".',
+    )
+    migrate_s: int = c.Field(300, ge=1, le=86_400, description="Seconds that the migration may take.")
     trial_write: TrialWrite | None = c.Field(None, description="A write that drills may make to see whether writes are kept.")
     environment: Annotated[
         dict[
@@ -60,7 +72,6 @@ S = TypeVar("S", bound=ApplicationSettings)
 class Application(c.Component[S]):
     """An application in its server. Which server, and how it is told, is each component's own; everything else is here."""
 
-    missed_s = 0.0
     when_lost = "The web servers get no answer from it, so that its health checks fail and its work goes to the others."
     runs_per_host = 0
 
@@ -71,6 +82,17 @@ class Application(c.Component[S]):
             c.Connect(c.Who.NAMED, c.Protocol.REDIS, "cache", is_required=self.settings.needs_cache),
             c.Connect(c.Who.NAMED, c.Protocol.MEMCACHED, "cache", is_required=self.settings.needs_cache),
         )
+
+    @classmethod
+    def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
+        settings = tier.settings
+        assert isinstance(settings, ApplicationSettings)  # noqa: S101 - the loader made it from this class
+        if bool(settings.migrate) == bool(settings.migrated):
+            return ()
+        key, other = ("migrate", "migrated") if settings.migrate else ("migrated", "migrate")
+        what = f"{key} is given, {other} is not"
+        why = "what is run once must know when it was: each `up` asks, and each host"
+        return (c.Objection("S011", key, what, why, f"add {other}: the command that belongs to it"),)
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         if self.settings.health != self.settings.ready:
@@ -167,6 +189,28 @@ class Application(c.Component[S]):
             port=self.listens[0].port,
             is_networked=self.is_called_over_network(here),
         )
+
+    def steps(self, here: c.Context) -> tuple[c.Step, ...]:
+        """The migration. The first host of a tier is changed alone, so that the others find it done."""
+        settings = self.settings
+        if not settings.migrate:
+            return ()
+        return (c.Step("migrate", self._run(here, settings.migrate), self._run(here, settings.migrated), settings.migrate_s),)
+
+    def _run(self, here: c.Context, command: str) -> tuple[str, ...]:
+        """`command` as the application itself would run it: its user, its release, its environment."""
+        runtime = {**self._runtime(here), "PYTHONDONTWRITEBYTECODE": "1"}
+        return (
+            *("/usr/bin/systemd-run", "--quiet", "--collect", "--wait", "--pipe", f"--uid={self.user}"),
+            f"--property=EnvironmentFile=/etc/nospof/{self.id.tier}.env",
+            f"--property=WorkingDirectory={self.release(here)}/app",
+            *(f"--setenv={name}={value}" for name, value in sorted(runtime.items())),
+            *("/bin/sh", "-c", command),
+        )
+
+    def _runtime(self, here: c.Context) -> dict[str, str]:
+        """What the language needs in the environment to find the release."""
+        return {}
 
     def environment_file(self, here: c.Context) -> c.File:
         path = f"/etc/nospof/{self.id.tier}.env"

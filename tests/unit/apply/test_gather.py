@@ -263,7 +263,7 @@ def test_missing_requirements_say_how_to_do_without(folder: Path, cache: Path) -
     problem = failure(with_requirements(folder), cache)
 
     assert isinstance(problem, WrongInput)
-    assert "requirements: null" in problem.fix
+    assert 'requirements: ""' in problem.fix
 
 
 def test_a_package_that_does_not_exist_is_named(folder: Path, cache: Path, wheels: Path) -> None:

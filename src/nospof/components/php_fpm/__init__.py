@@ -126,6 +126,7 @@ class PhpFpm(Application[PhpFpmSettings]):
             trees=trees,
             symlinks=symlinks,
             units=(c.Unit(self.socket_unit, text=self.socket_text(here)), c.Unit(self.service, text=unit)),
+            steps=self.steps(here),
             healthy_when=(c.Probe("health", tuple(ask), timeout_s=20),),
             users=(self.user,),
         )

@@ -24,6 +24,7 @@ Environment=NOSPOF_BESIDE={{ beside | join(":") }}
 Environment=FPM_SOCKETS={{ socket }}=3
 ExecStart=/bin/sh -c 'exec "$$(ls /usr/sbin/php-fpm[0-9]* | sort -V | tail -n 1)" --nodaemonize --force-stderr \\
   --fpm-config /etc/nospof/{{ tier }}.fpm.conf -c /etc/nospof/{{ tier }}.php.ini'
+SyslogIdentifier={{ tier }}
 # Requests that are being worked on may end.
 KillSignal=SIGQUIT
 KillMode=mixed
@@ -107,6 +108,7 @@ opcache.memory_consumption = 128
 opcache.interned_strings_buffer = 16
 opcache.max_accelerated_files = 20000
 opcache.jit = disable
+opcache.jit_buffer_size = 0
 realpath_cache_size = 4096K
 ; The unit forbids memory that is both written and run.
 pcre.jit = Off

@@ -1,0 +1,102 @@
+"""Gunicorn: runs the team's Python web application (WSGI) from a release folder that nospof unpacks.
+
+Its workers are gunicorn's threaded ones, but for what is said in their text below. Everything else is in python_common.
+Source: https://docs.gunicorn.org/en/23.0.0/deploy.html#systemd, gunicorn 23's workers/gthread.py.
+"""
+
+from __future__ import annotations
+
+from nospof import component as c
+from nospof.components.python_common import PythonApplication, PythonSettings
+
+
+class GunicornSettings(PythonSettings):
+    threads: int = c.Field(16, ge=1, le=256, description="Requests that one process works on at once.")
+
+
+WORKER = '''"""Gunicorn's threaded worker, but it answers every connection it has accepted before it ends; its health is honest.
+
+Gunicorn 23 forgets connections whose request it has not begun to read when it is told to end, so that some requests
+to a busy site would fail at each restart. Another version, from the application's requirements, drains as it does.
+
+An application that has lost what it needs on its own host, the way to its database, fails requests that another host
+would answer: its health says so, and the load balancer asks the other.
+"""
+
+import os
+import time
+
+import gunicorn
+from gunicorn.workers.gthread import ThreadWorker
+
+# A caller that has connected and sends nothing for so long is not waited for.
+SILENCE_S = 1.0
+HEALTH = os.environ.get("NOSPOF_HEALTH", "")
+# Files that are there while what is needed on this host runs.
+BESIDE = [path for path in os.environ.get("NOSPOF_BESIDE", "").split(":") if path]
+
+
+def guarded(application):
+    def answer(environ, start_response):
+        gone = environ.get("PATH_INFO") == HEALTH and [path for path in BESIDE if not os.path.exists(path)]
+        if not gone:
+            return application(environ, start_response)
+        text = f"{', '.join(gone)}: not there, so what this host needs does not run\\n".encode()
+        start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
+        return [text]
+
+    return answer
+
+
+class HonestWorker(ThreadWorker):
+    def load_wsgi(self):
+        super().load_wsgi()
+        if BESIDE:
+            self.wsgi = guarded(self.wsgi)
+
+
+class DrainingWorker(HonestWorker):
+    drain_until = None
+
+    def handle_exit(self, sig, frame):
+        # The main loop does the work, since a signal may come in the middle of anything.
+        if self.drain_until is None:
+            self.drain_until = time.monotonic() + SILENCE_S
+
+    def murder_keepalived(self):
+        """The main loop calls this at the end of each round."""
+        super().murder_keepalived()
+        if self.drain_until is not None:
+            self.drain()
+
+    def drain(self):
+        if self.max_keepalived:
+            self.max_keepalived = 0  # answers say from now on that the connection ends
+            for listener in self.sockets:
+                self.poller.unregister(listener)
+        with self._lock:
+            for connection in self._keep:
+                connection.timeout = 0
+        super().murder_keepalived()
+        # What is still waited for has been accepted and not read.
+        if not self.poller.get_map() or time.monotonic() > self.drain_until:
+            self.alive = False
+
+
+if gunicorn.version_info[0] != 23:
+    DrainingWorker = HonestWorker
+'''
+
+
+class Gunicorn(PythonApplication[GunicornSettings]):
+    name = "gunicorn"
+    missed_s = 0.0
+    about = "An application server: it runs your Python web application (WSGI) in several processes."
+    packages = ("curl", "gunicorn", "python3")
+    worker_folder = "/usr/lib/nospof/gunicorn"
+    worker_class = "nospof_worker.DrainingWorker"
+    worker_text = WORKER
+
+    @property
+    def worker_options(self) -> str:
+        return f"--threads {self.settings.threads}"
