@@ -24,7 +24,6 @@ class StaticSettings(c.Settings):
 
 class Static(c.Component[StaticSettings]):
     name = "static"
-    missed_s = 0.0
     about = "A folder of files: pages, pictures, what a build of a front end leaves. The web server beside it serves them."
     why = "Files that nobody has to compute need no application; they are on every web host, so that each can serve alone."
     when_lost = "It is lost with the web server on its host only, and the other hosts have the same files."

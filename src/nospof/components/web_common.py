@@ -32,7 +32,6 @@ S = TypeVar("S", bound=WebSettings)
 class WebServer(c.Component[S]):
     """A web server. Its configuration is each component's own."""
 
-    missed_s = 0.0
     about = "A web server: it serves files itself and hands every other request on to the application."
     why = (
         "The application is spared what it is slow at: files, large uploads, encryption. "

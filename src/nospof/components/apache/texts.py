@@ -14,9 +14,9 @@ LoadModule {{ module }}_module /usr/lib/apache2/modules/mod_{{ module }}.so
 {% endfor %}
 
 ServerRoot /etc/apache2
-DefaultRuntimeDir /run/apache2
+# The package makes it: there is one also while a host that never ran it is asked whether this file is right.
+DefaultRuntimeDir /var/cache/apache2
 PidFile /run/apache2/apache2.pid
-Mutex file:/run/apache2 default
 # Applies when root tests this file; the service itself runs as www-data.
 User www-data
 Group www-data
@@ -26,7 +26,8 @@ ServerSignature Off
 TraceEnable Off
 UseCanonicalName Off
 ErrorLog syslog:daemon:apache2
-LogLevel warn
+# It would be warned at each start that the certificate names the host and not the sites, which is as it is meant.
+LogLevel warn ssl:error
 {% if set.access_log %}
 LogFormat "%a \\"%r\\" %>s %b %{us}T %{Host}i" timed
 CustomLog "|/usr/bin/logger -t apache2 -p daemon.info" timed
@@ -59,7 +60,7 @@ SSLCACertificateFile {{ tls.ca }}
 SSLVerifyClient require
 SSLVerifyDepth 2
 SSLProtocol -all +TLSv1.3
-SSLSessionCache shmcb:/run/apache2/tls(512000)
+SSLSessionCache shmcb:/var/cache/apache2/tls(512000)
 SSLProxyEngine On
 SSLProxyProtocol -all +TLSv1.3
 SSLProxyCACertificateFile {{ tls.ca }}
@@ -164,10 +165,10 @@ Listen {{ here.host.address }}:{{ set.port }}
         # PHP would take this for the script.
         ProxyFCGISetEnvIf true !PATH_TRANSLATED
         # What the load balancer says of the visitor's connection; a script asks for it as if it were its own.
-        ProxyFCGISetEnvIf "req('X-Forwarded-Proto') == 'https'" HTTPS on
-        ProxyFCGISetEnvIf "req('X-Forwarded-Proto') == 'http'" !HTTPS
-        ProxyFCGISetEnvIf "req('X-Forwarded-Proto') =~ /^(https?)$/" REQUEST_SCHEME "$1"
-        ProxyFCGISetEnvIf "req('X-Forwarded-Port') =~ /^([0-9]+)$/" SERVER_PORT "$1"
+        ProxyFCGISetEnvIf "req_novary('X-Forwarded-Proto') == 'https'" HTTPS on
+        ProxyFCGISetEnvIf "req_novary('X-Forwarded-Proto') == 'http'" !HTTPS
+        ProxyFCGISetEnvIf "req_novary('X-Forwarded-Proto') =~ /^(https?)$/" REQUEST_SCHEME "$1"
+        ProxyFCGISetEnvIf "req_novary('X-Forwarded-Port') =~ /^([0-9]+)$/" SERVER_PORT "$1"
 {% else %}
         DirectoryIndex index.html
 {% endif %}
@@ -223,6 +224,7 @@ StartLimitIntervalSec=0
 User=www-data
 Group=www-data
 RuntimeDirectory=apache2
+CacheDirectory=apache2
 PIDFile=/run/apache2/apache2.pid
 ExecStart=
 ExecStart=/usr/sbin/apache2 -f {{ config }} -k start

@@ -28,6 +28,7 @@ class NginxSettings(WebSettings):
 
 class Nginx(WebServer[NginxSettings]):
     name = "nginx"
+    missed_s = 0.0
     packages = ("curl", "nginx")
 
     def parts(self, here: c.Context) -> c.Parts:
