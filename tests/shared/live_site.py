@@ -148,7 +148,7 @@ class LiveSite:
             )
             for block in shown.split("\n\n"):
                 values = dict(line.split("=", 1) for line in block.splitlines())
-                if re.match(r"(nospof|haproxy|nginx|mariadb|keepalived)", values["Id"]):
+                if re.match(r"(nospof|haproxy|nginx|apache2|mariadb|keepalived)", values["Id"]):
                     found[f"{host.name}/{values['Id']}"] = (values["ActiveEnterTimestampMonotonic"], values["MainPID"])
         return found
 

@@ -1,0 +1,228 @@
+"""Apache beside nginx, with PHP, ASGI, WSGI on other hosts and a folder: the two answer alike, and no change fails anybody."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live_site import LiveSite
+
+from nospof.lab.machine import wait_until
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+
+LAMP = Path(__file__).parents[2] / "examples" / "lamp"
+# One web server of each kind, on hosts that are otherwise the same: a load balancer cannot tell.
+STACK = """\
+name: both
+domain: both.example.com
+hosts:
+  lb1: {zone: a}
+  web1: {zone: a}
+  web2: {zone: b}
+  db1: {zone: b}
+tiers:
+  load-balancer: {component: haproxy, hosts: [lb1], to: [apache, nginx]}
+  apache: {component: apache, hosts: [web1], to: [app, docs, live, far]}
+  nginx:  {component: nginx, hosts: [web2], to: [app, docs, live, far]}
+  app:    {component: php-fpm, hosts: [web1, web2], source: ./app, public: public, to: database}
+  docs:   {component: static, hosts: [web1, web2], source: ./docs, path: /docs/}
+  live:   {component: uvicorn, hosts: [web1, web2], source: ./live, module: "live:app", path: /live/, requirements: ""}
+  far:    {component: gunicorn, hosts: [lb1, db1], source: ./far, module: "far:app", path: /far/, requirements: "", static: ""}
+  database: {component: mariadb, hosts: [db1], mode: single}
+"""
+TOLD = """<?php
+$names = explode(' ', 'SCRIPT_NAME PATH_INFO REQUEST_URI QUERY_STRING HTTPS SERVER_PORT HTTP_HOST REMOTE_ADDR HTTP_PROXY');
+echo json_encode(array_map(fn ($name) => $_SERVER[$name] ?? '', array_combine($names, $names)) + ['code' => __DIR__]);
+"""
+LIVE = """
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    body = f"{scope['root_path']} {scope['path']} {scope['client'][0]} {scope['scheme']}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": body})
+"""
+FAR = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']} {environ['HTTP_HOST']}".encode()]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
+    example = tmp_path_factory.mktemp("example")
+    files = {
+        "stack.yaml": STACK,
+        "docs/index.html": "<h1>the front page of docs</h1>",
+        "docs/deep/index.html": "deep",
+        "docs/.hidden": "nobody sees this",
+        "live/live.py": LIVE,
+        "far/far.py": FAR,
+    }
+    for name, text in files.items():
+        (example / name).parent.mkdir(parents=True, exist_ok=True)
+        (example / name).write_text(text)
+    live = LiveSite(tmp_path_factory.mktemp("both") / "both", example=LAMP)
+    for path in sorted(example.rglob("*")):
+        if path.is_file():
+            target = live.folder / path.relative_to(example)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(path.read_text().replace("name: both", f"name: {live.name}"))
+    public = live.folder / "app/public"
+    (public / "told.php").write_text(TOLD)
+    (public / "shop").mkdir()
+    (public / "shop/index.php").write_text(TOLD)
+    (public / ".env").write_text("SECRET=1")
+    try:
+        live.nospof("up")
+        live.settled_status()
+        yield live
+    finally:
+        live.down()
+
+
+def asked(site: LiveSite, host: str, path: str, *more: str) -> tuple[int, str]:
+    """(status, body) of what the web server of `host` answers the load balancer."""
+    tls = "/etc/nospof/tls"
+    proof = f"--cacert {tls}/ca.pem --cert {tls}/load-balancer.crt --key {tls}/load-balancer.key"
+    said = " ".join([*(f"--header '{name}: {value}'" for name, value in HEADERS.items()), *more])
+    script = f"curl -sS --path-as-is --max-time 20 {proof} {said} --write-out '\\n%{{http_code}}' 'https://{host}:8443{path}'"
+    body, _, status = site.on("lb1", "sh", "-c", script).rpartition("\n")
+    return int(status), body
+
+
+HEADERS = {
+    "Host": "both.example.com",
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Port": "443",
+    "Proxy": "http://203.0.113.66",
+}
+
+
+# --- alike --------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [
+        ("/style.css", 200, ":root"),
+        ("/told.php", 200, "told.php"),
+        ("/told.php/a/b?x=1", 200, '"PATH_INFO":"\\/a\\/b"'),
+        ("/shop/", 200, '"SCRIPT_NAME":"\\/shop\\/index.php"'),
+        ("/shop", 301, ""),
+        ("/no-such.php", 404, "There is no such page"),
+        ("/a%2Fb%20c", 404, "There is no such page"),
+        ("/.env", 404, ""),
+        ("/../src/Database.php", 404, "There is no such page"),
+        ("/api/entries/none", 404, "absent"),
+        ("/docs", 301, ""),
+        ("/docs/", 200, "the front page of docs"),
+        ("/docs/deep/", 200, "deep"),
+        ("/docs/none", 404, ""),
+        ("/docs/.hidden", 404, ""),
+        ("/docs/health", 200, "ok"),
+        ("/live/x?y=1", 200, "/live /live/x 203.0.113.9 https"),
+        ("/far/x", 200, "/far /x both.example.com"),
+    ],
+)
+def test_two_web_servers_answer_alike(site: LiveSite, path: str, status: int, text: str) -> None:
+    answers = {host: asked(site, host, path) for host in ("web1", "web2")}
+
+    assert {answer[0] for answer in answers.values()} == {status}, answers
+    assert all(text in answer[1] for answer in answers.values()), answers
+    assert not any("SECRET" in body or "nobody sees this" in body or "<?php" in body for _, body in answers.values())
+
+
+def test_script_is_told_of_the_visitor_as_if_nobody_stood_between(site: LiveSite) -> None:
+    for host in ("web1", "web2"):
+        told = json.loads(asked(site, host, "/told.php?q=%2F")[1])
+        assert told == {
+            "SCRIPT_NAME": "/told.php", "PATH_INFO": "", "REQUEST_URI": "/told.php?q=%2F", "QUERY_STRING": "q=%2F",
+            "HTTPS": "on", "SERVER_PORT": "443", "HTTP_HOST": "both.example.com", "REMOTE_ADDR": "203.0.113.9",
+            "HTTP_PROXY": "", "code": "/srv/nospof/app/running/public",
+        }, host  # fmt: skip
+
+
+def test_nobody_without_a_certificate_of_the_stack_is_answered(site: LiveSite) -> None:
+    for host in ("web1", "web2"):
+        site.on("lb1", "sh", "-c", f"! curl -sk --max-time 5 https://{host}:8443/style.css")
+
+
+# --- the application ----------------------------------------------------------------------------------------------------
+def test_written_entry_is_read_back_and_what_people_write_stays_text(site: LiveSite) -> None:
+    token = secrets.token_hex(8)
+    body = {"name": "<i>somebody</i>", "message": f"<script>{token}</script>", "token": token}
+    assert site.ask("/api/entries", json.dumps(body).encode())[0] == 201
+    assert site.ask("/api/entries", json.dumps(body).encode())[0] == 200, "the same token again is the same entry"
+    assert site.has_entry(token)
+    status, page = site.ask("/")
+    assert status == 200
+    assert f"&lt;script&gt;{token}&lt;/script&gt;" in page
+    assert f"<script>{token}" not in page
+
+
+def test_ready_tells_of_the_database(site: LiveSite) -> None:
+    status, said = site.ask("/ready")
+    assert status == 200
+    assert json.loads(said)["database-write"]["server"] == {"name": "db1", "role": "primary"}
+
+
+# --- changes and losses -------------------------------------------------------------------------------------------------
+def test_new_release_reaches_every_host_and_fails_nobody(site: LiveSite) -> None:
+    site.edit("</body>", "<!-- a new release --></body>", "app/templates/base.php")
+    with site.visited() as failed:
+        site.nospof("up")
+    assert failed == []
+    for host in ("web1", "web2"):
+        assert "a new release" in asked(site, host, "/")[1], host
+
+
+def test_application_that_does_not_run_is_taken_back(site: LiveSite) -> None:
+    site.edit("declare(strict_types=1);", "declare(strict_types=1); this is no PHP;", "app/public/index.php")
+    with site.visited() as failed:
+        said = site.nospof("up", code=1)
+    assert "/health answered 500" in said
+    assert "what was there before is back" in said
+    assert failed == []
+    site.edit(" this is no PHP;", "", "app/public/index.php")
+    site.nospof("up")
+
+
+def test_another_host_is_tried_when_one_application_is_gone(site: LiveSite) -> None:
+    site.on("db1", "systemctl", "stop", "nospof-far.socket", "nospof-far.service")
+    try:
+        for host in ("web1", "web2"):
+            assert {asked(site, host, f"/far/{number}")[0] for number in range(6)} == {200}, host
+    finally:
+        site.on("db1", "systemctl", "start", "nospof-far.socket", "nospof-far.service")
+
+
+def test_host_that_lost_its_way_to_the_database_says_so(site: LiveSite) -> None:
+    """Its pages would fail, and another host's do not."""
+    assert asked(site, "web1", "/health")[0] == 200
+    site.on("web1", "systemctl", "stop", "nospof-database-router.service")
+    try:
+        assert wait_until(lambda: asked(site, "web1", "/health")[0] == 503, 5)
+        assert asked(site, "web2", "/health")[0] == 200
+        with site.visited() as failed:
+            wait_until(lambda: len(failed) > 0, 3)
+        assert failed == []
+    finally:
+        site.on("web1", "systemctl", "start", "nospof-database-router.service")
+    assert wait_until(lambda: asked(site, "web1", "/health")[0] == 200, 10)
+
+
+def test_one_word_of_the_file_changes_the_web_server_and_fails_nobody(site: LiveSite) -> None:
+    """The old one holds the port that the new one needs."""
+    site.edit("apache: {component: apache,", "apache: {component: nginx,")
+    with site.visited() as failed:
+        site.nospof("up")
+    assert failed == []
+    assert site.on("web1", "systemctl", "is-active", "nginx.service") == "active"
+    assert asked(site, "web1", "/told.php")[0] == 200
+    assert "nothing to change" in site.nospof("up")
