@@ -32,6 +32,7 @@ from typing import NoReturn, TypeVar
 from nospof.onhost import cache_roles as roles
 from nospof.onhost.cache_roles import Beginning, Concluded, Remembered, Rules, Seen, ServerSeen, Watch
 from nospof.onhost.resp import Connection, Place, Refused, client_context, pairs
+from nospof.onhost.threads import run_beside
 from nospof.onhost.watchdog import tell_systemd
 
 # A note is written at each change and this often; it holds for as long as the agent may need to start again.
@@ -197,18 +198,19 @@ def ask_server(connection: Connection) -> ServerSeen:
     return server_seen(text, int(told.get("min-slaves-to-write", "-1")))
 
 
-class Watcher(threading.Thread):
+class Watcher:
     """Asks one watcher again and again; `last` is what it said last."""
 
     def __init__(self, config: Config, host: str, context: ssl.SSLContext) -> None:
-        super().__init__(daemon=True, name=host)
+        self.name = host
         self.last: Watch | None = None
         self._config, self._line = config, Line(config.watcher(host), context)
         self._said = ""
         self._forgets = threading.Event()
         self._forgot_s = time.monotonic()
 
-    def run(self) -> None:
+    def watch(self) -> None:
+        """Ask for ever."""
         while True:
             began_s = time.monotonic()
             try:
@@ -237,17 +239,17 @@ class Watcher(threading.Thread):
             log.info("watcher %s: %s", self.name, f"not heard: {problem}" if problem else "is heard")
 
 
-class Followers(threading.Thread):
+class Followers:
     """Finds out, while it is told to, whether all other servers of the tier follow this one: `followed_s` is since when."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(daemon=True)
         self.followed_s = roles.NEVER
         self.is_wanted = threading.Event()
         self._others = len(config.members) - 1
         self._line = Line(config.server, None, timeout_s=2 * ASK_S)
 
-    def run(self) -> None:
+    def watch(self) -> None:
+        """Find out for ever."""
         while True:
             self.is_wanted.wait()
             asked_s = time.monotonic()
@@ -395,8 +397,9 @@ def run(config: Config) -> NoReturn:
     threading.stack_size(256 * 1024)
     watchers = tuple(Watcher(config, host, context) for host in sorted(config.watchers))
     followers = Followers(config)
-    for thread in (*watchers, followers):
-        thread.start()
+    for watcher in watchers:
+        run_beside(watcher.watch, name=watcher.name)
+    run_beside(followers.watch)
     agent = Agent(config, Line(config.server, None), watchers, followers, Teller(config))
     while True:
         began_s = time.monotonic()
