@@ -175,8 +175,8 @@ class Drill:
             thread.join()
 
     @contextmanager
-    def agents_killed_at(self, words: str) -> Iterator[list[str]]:
-        """Kill each agent, once, as soon as it says `words`; yields a list, which at the end names those that were."""
+    def agents_killed_at(self, words: str) -> Iterator[Callable[[], list[str]]]:
+        """Kill each agent, once, as soon as it says `words`; yields what tells which were."""
         # A line first, so that it is known to follow; and no kill once the mark is gone.
         mark = f"/run/watched-{secrets.token_hex(3)}"
         kill = f"if [ -e {mark} ]; then systemctl kill --signal=KILL {AGENT}; echo killed >{mark}; fi"
@@ -187,11 +187,9 @@ class Drill:
             threading.Thread(target=self.database.lab.run, args=(host, watch, b"", 90.0), daemon=True).start()
         for host in self.database.nodes:
             self.awaits(partial(self._has, host, mark), f"the agent's words are followed on {host}")
-        killed: list[str] = []
         try:
-            yield killed
+            yield lambda: [host for host in self.database.nodes if "killed" in self.database.on(host, "cat", mark)]
         finally:
-            killed += [host for host in self.database.nodes if "killed" in self.database.on(host, "cat", mark)]
             for host in self.database.nodes:
                 self.database.on(host, "rm", mark)
 
