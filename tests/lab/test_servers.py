@@ -178,6 +178,31 @@ def test_only_what_the_stack_needs_is_open_and_ssh_is(servers: PlainServers, sit
         assert (said == "open\n") == is_open, port
 
 
+LEAVE = """
+import os, signal, socket, struct, subprocess, sys, time
+workers = [int(pid) for pid in subprocess.check_output(["pgrep", "-P", sys.argv[1]], text=True).split()]
+for worker in workers:
+    os.kill(worker, signal.SIGSTOP)
+for _ in range(60):
+    one = socket.create_connection(("198.18.1.1", 8000))
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    one.send(b"hello")
+    one.close()
+for worker in workers:
+    os.kill(worker, signal.SIGCONT)
+time.sleep(2)
+left = [int(pid) for pid in subprocess.check_output(["pgrep", "-P", sys.argv[1]], text=True).split()]
+print("as before" if left == workers else f"{workers} became {left}")
+"""
+
+
+def test_callers_who_leave_before_their_turn_end_no_worker(servers: PlainServers, site: LiveSite) -> None:
+    """Incident: health checks that had waited too long ended each new worker of a busy application at once, for ever."""
+    main = servers.sh("one", "systemctl show --property=MainPID --value nospof-app.service").strip()
+    assert servers.sh("one", f"python3 - {main} <<'END'\n{LEAVE}\nEND") == "as before\n"
+    assert visit(servers).endswith("\n200")
+
+
 def test_log_and_shell(servers: PlainServers, site: LiveSite) -> None:
     said = site.start("logs", str(site.file), "app", "-n", "5").communicate(timeout=60)[0]
     assert "one gunicorn[" in said

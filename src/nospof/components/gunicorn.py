@@ -54,6 +54,19 @@ class HonestWorker(ThreadWorker):
         if BESIDE:
             self.wsgi = guarded(self.wsgi)
 
+    def enqueue_req(self, conn):
+        """A caller who has gone before its turn, as a health check does that waited too long, ends no process.
+
+        Python refuses to begin TLS with it, and gunicorn lets that end the worker with all its requests; on a busy host each new
+        worker then dies of those who gave up on the last.
+        """
+        try:
+            super().enqueue_req(conn)
+        except OSError as error:
+            self.log.debug("Closing connection. %s", error)
+            self.nr_conns -= 1
+            conn.close()
+
 
 class DrainingWorker(HonestWorker):
     drain_until = None
