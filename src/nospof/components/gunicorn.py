@@ -57,8 +57,8 @@ class HonestWorker(ThreadWorker):
     def enqueue_req(self, conn):
         """A caller who has gone before its turn, as a health check does that waited too long, ends no process.
 
-        Python refuses to begin TLS with it, and gunicorn lets that end the worker with all its requests; on a busy host each new
-        worker then dies of those who gave up on the last.
+        Python refuses to begin TLS with it, and gunicorn lets that end the worker with all its requests; on a busy host each
+        new worker then dies of those who gave up on the last.
         """
         try:
             super().enqueue_req(conn)
