@@ -21,6 +21,7 @@ from nospof import component as c
 UNIT_NAME = "prometheus-alertmanager.service"
 FOLDER = "/etc/nospof/alertmanager"
 CONFIG, TEMPLATES, WEB = f"{FOLDER}/alertmanager.yml", f"{FOLDER}/mail.tmpl", f"{FOLDER}/web.yml"
+AMTOOL, AMTOOL_HTTP = "/etc/prometheus/amtool.yml", f"{FOLDER}/amtool-http.yml"
 USER = "prometheus"
 
 
@@ -95,6 +96,8 @@ class Alertmanager(c.Component[AlertmanagerSettings]):
             c.File(CONFIG, text, check=("amtool", "check-config", CONFIG), mode=0o400, user=USER),
             c.File(TEMPLATES, here.template(MAIL)),
             c.File(WEB, here.template(WEB_CONFIG, tls=tls)),
+            c.File(AMTOOL, here.template(AMTOOL_CONFIG, set=self.settings, http=AMTOOL_HTTP), for_units=()),
+            c.File(AMTOOL_HTTP, here.template(AMTOOL_HTTP_CONFIG, tls=tls), for_units=()),
         )
         peers = sorted(f"{here.address(peer.owner.host)}:{peer.listen.port}" for peer in here.targets("peers"))
         unit = here.template(UNIT, set=self.settings, peers=peers, config=CONFIG, web=WEB, tier=self.id.tier)
@@ -179,13 +182,13 @@ MAIL = """\
 {{ $told := .Alerts.Firing }}{{ if eq .Status "resolved" }}{{ $told = .Alerts.Resolved }}{{ end -}}
 {{ $first := index $told 0 }}{{ range $told }}{{ if eq .Labels.severity "critical" }}{{ $first = . }}{{ end }}{{ end -}}
 [{{ .CommonLabels.stack }}] {{ if eq .Status "resolved" }}over: {{ end -}}
-{{ if gt (len $told) 1 }}{{ len $told }} alerts: {{ end }}{{ $first.Annotations.says }}
+{{ if gt (len $told) 1 }}{{ len $told }} alerts: {{ end }}{{ $first.Annotations.summary }}
 {{- end }}
 
-{{ define "nospof.firing" }}{{ if eq .Labels.severity "critical" }}CRITICAL: {{ end }}{{ .Annotations.says }}
+{{ define "nospof.firing" }}{{ if eq .Labels.severity "critical" }}CRITICAL: {{ end }}{{ .Annotations.summary }}
   since {{ .StartsAt.UTC.Format "2006-01-02 15:04:05" }} UTC ({{ .Labels.alertname }})
-  What it means: {{ .Annotations.means }}
-  What to do: {{ .Annotations.do }}
+  What it means: {{ .Annotations.description }}
+  What to do: {{ .Annotations.action }}
 
 {{ end }}
 
@@ -193,7 +196,7 @@ MAIL = """\
 {{ range .Alerts.Firing }}{{ if eq .Labels.severity "critical" }}{{ template "nospof.firing" . }}{{ end }}{{ end -}}
 {{ range .Alerts.Firing }}{{ if ne .Labels.severity "critical" }}{{ template "nospof.firing" . }}{{ end }}{{ end -}}
 {{ range .Alerts.Resolved -}}
-over: {{ .Annotations.says }}
+over: {{ .Annotations.summary }}
   from {{ .StartsAt.UTC.Format "2006-01-02 15:04:05" }} to {{ .EndsAt.UTC.Format "15:04:05" }} UTC ({{ .Labels.alertname }})
 
 {{ end -}}
@@ -210,6 +213,21 @@ tls_server_config:
   client_ca_file: {{ tls.ca }}
   client_auth_type: RequireAndVerifyClientCert
   min_version: TLS12
+"""
+
+# So that `amtool silence add …` needs no more words on this host.
+AMTOOL_CONFIG = """\
+# Written by nospof.
+alertmanager.url: https://{{ here.host.address }}:{{ set.port }}
+http.config.file: {{ http }}
+"""
+
+AMTOOL_HTTP_CONFIG = """\
+# Written by nospof.
+tls_config:
+  ca_file: {{ tls.ca }}
+  cert_file: {{ tls.certificate }}
+  key_file: {{ tls.key }}
 """
 
 # What was sent is kept on disk, so that a restart does not send it again.

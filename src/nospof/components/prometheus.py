@@ -393,9 +393,9 @@ groups:
           {{ name }}: {{ quoted(value) }}
 {% endfor %}
         annotations:
-          says: {{ quoted(alert.says) }}
-          means: {{ quoted(alert.means) }}
-          do: {{ quoted(alert.do) }}
+          summary: {{ quoted(alert.says) }}
+          description: {{ quoted(alert.means) }}
+          action: {{ quoted(alert.do) }}
 {% endfor %}
 {% endfor %}
 """
