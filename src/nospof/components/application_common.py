@@ -171,8 +171,14 @@ class Application(c.Component[S]):
         certificate = ("--cacert", tls.ca, "--cert", tls.certificate, "--key", tls.key) if is_encrypted else ()
         url = f"{scheme}://{self.id.tier}{self.listens[0].sites[0].health}"
         quietly = ("curl", "--silent", "--show-error", "--fail", "--output", "/dev/null", "--max-time", "4")
-        host = f"Host: {self.settings.domain or here.topology.domain}"
-        return (*quietly, "--unix-socket", self.socket, *certificate, "--header", host, url)
+        # As if a visitor came by the web server: applications ask who it is, and send away whom HTTPS did not bring.
+        said = (
+            f"Host: {self.settings.domain or here.topology.domain}",
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Forwarded-Proto: https",
+        )
+        headers = tuple(word for line in said for word in ("--header", line))
+        return (*quietly, "--unix-socket", self.socket, *certificate, *headers, url)
 
     # --- what is on the host -----------------------------------------------------------------------------------------
     def release_parts(self, here: c.Context) -> tuple[tuple[c.Tree, ...], tuple[c.Symlink, ...]]:

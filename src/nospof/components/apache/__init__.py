@@ -33,6 +33,7 @@ class ApacheSettings(WebSettings):
 
 class Apache(WebServer[ApacheSettings]):
     name = "apache"
+    missed_s = 0.0
     packages = ("apache2", "curl")
 
     def parts(self, here: c.Context) -> c.Parts:
