@@ -202,14 +202,14 @@ class Watcher:
     """Asks one watcher again and again; `last` is what it said last."""
 
     def __init__(self, config: Config, host: str, context: ssl.SSLContext) -> None:
-        self.name = host
+        self.host = host
         self.last: Watch | None = None
         self._config, self._line = config, Line(config.watcher(host), context)
         self._said = ""
         self._forgets = threading.Event()
         self._forgot_s = time.monotonic()
 
-    def watch(self) -> None:
+    def keep_asking(self) -> None:
         """Ask for ever."""
         while True:
             began_s = time.monotonic()
@@ -230,13 +230,13 @@ class Watcher:
     def _forget(self) -> None:
         self._forgets.clear()
         self._forgot_s = time.monotonic()
-        log.info("watcher %s: forgets those that left", self.name)
+        log.info("watcher %s: forgets those that left", self.host)
         self._line.ask(lambda connection: connection.ask("SENTINEL", "RESET", self._config.tier))
 
     def _say(self, problem: str) -> None:
         if problem != self._said:
             self._said = problem
-            log.info("watcher %s: %s", self.name, f"not heard: {problem}" if problem else "is heard")
+            log.info("watcher %s: %s", self.host, f"not heard: {problem}" if problem else "is heard")
 
 
 class Followers:
@@ -248,8 +248,8 @@ class Followers:
         self._others = len(config.members) - 1
         self._line = Line(config.server, None, timeout_s=2 * ASK_S)
 
-    def watch(self) -> None:
-        """Find out for ever."""
+    def keep_asking(self) -> None:
+        """Ask for ever, while it is wanted."""
         while True:
             self.is_wanted.wait()
             asked_s = time.monotonic()
@@ -397,9 +397,8 @@ def run(config: Config) -> NoReturn:
     threading.stack_size(256 * 1024)
     watchers = tuple(Watcher(config, host, context) for host in sorted(config.watchers))
     followers = Followers(config)
-    for watcher in watchers:
-        run_beside(watcher.watch, name=watcher.name)
-    run_beside(followers.watch)
+    for work in (*(watcher.keep_asking for watcher in watchers), followers.keep_asking):
+        run_beside(work)
     agent = Agent(config, Line(config.server, None), watchers, followers, Teller(config))
     while True:
         began_s = time.monotonic()
