@@ -51,10 +51,11 @@ def stage(manifest: Manifest, blobs: Mapping[str, bytes]) -> None:
 
 
 def install_packages(packages: tuple[str, ...]) -> None:
-    """Install what is missing, without letting a package start its daemon: what runs is said by the manifest."""
+    """Install what is missing. No package starts its daemon, now or at the next boot: what runs is said by the manifest."""
     missing = missing_packages(packages)
     if not missing:
         return
+    enabled = units.enabled()
     had_policy = os.path.lexists(NOT_AGAIN)
     if not had_policy:
         files.write_atomically(NOT_AGAIN, b"#!/bin/sh\nexit 101\n", 0o755)
@@ -67,6 +68,7 @@ def install_packages(packages: tuple[str, ...]) -> None:
     finally:
         if not had_policy:
             files.remove(NOT_AGAIN)
+    units.disable_at_boot(units.enabled() - enabled)
     if missing_packages(packages):
         raise NotReady([f"packages cannot be installed: {' '.join(missing)}\n{_tail(done.stdout + done.stderr)}"])
 

@@ -98,5 +98,17 @@ def last_log(unit: str, lines: int = 60) -> str:
     return shown.stdout.strip()
 
 
+def enabled() -> frozenset[str]:
+    """The units that the next boot starts."""
+    argv = ["systemctl", "list-unit-files", "--state=enabled", "--type=service,socket,timer", "--plain", "--no-legend"]
+    return frozenset(line.split()[0] for line in run(argv, timeout_s=30).stdout.splitlines() if line.strip())
+
+
+def disable_at_boot(names: Iterable[str]) -> None:
+    """Have the next boot not start these; what runs goes on."""
+    if names := sorted(names):
+        run(["systemctl", "disable", *names], timeout_s=60)
+
+
 def run(argv: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=timeout_s, check=False)
