@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nospof.onhost import stage
 from nospof.onhost.manifest import File, Tree
 from nospof.onhost.stage import NotReady, check, unpack
 
@@ -106,3 +107,34 @@ def test_checker_that_is_not_there_is_a_complaint_and_not_a_yes() -> None:
     path = "/etc/nospof-unit-test.conf"
     [complaint] = check([File(path, "", 0o644, "root", "whole", ("/no/such/checker",), {})])
     assert "there is no /no/such/checker" in complaint
+
+
+APT = """#!/bin/sh
+echo "apt-get $*" >>"$FOLDER/said"
+touch "$FOLDER/installed"
+"""
+DPKG = """#!/bin/sh
+if [ -e "$FOLDER/installed" ]; then echo "haproxy installed"; fi
+"""
+SYSTEMCTL = """#!/bin/sh
+echo "systemctl $*" >>"$FOLDER/said"
+[ "$1" = list-unit-files ] || exit 0
+echo "ssh.service enabled enabled"
+if [ -e "$FOLDER/installed" ]; then echo "haproxy.service enabled enabled"; fi
+"""
+
+
+def test_what_packages_bring_does_not_start_at_the_next_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian enables what it installs: HAProxy itself would come up where only the database's router is wanted."""
+    for name, text in (("apt-get", APT), ("dpkg-query", DPKG), ("systemctl", SYSTEMCTL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(stage, "NOT_AGAIN", str(tmp_path / "policy-rc.d"))
+    stage.install_packages(("haproxy",))
+    said = (tmp_path / "said").read_text().splitlines()
+    assert [line for line in said if "disable" in line] == ["systemctl disable haproxy.service"]
+    assert not (tmp_path / "policy-rc.d").exists()
+    stage.install_packages(("haproxy",))
+    assert (tmp_path / "said").read_text().splitlines() == said
