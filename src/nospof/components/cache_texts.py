@@ -125,6 +125,8 @@ WatchdogSignal=SIGKILL
 Nice=-10
 OOMScoreAdjust=-900
 {{ hardening }}
+# It must see whether the server's process is there, which has a user namespace of its own.
+ProtectProc=default
 
 [Install]
 WantedBy=multi-user.target
