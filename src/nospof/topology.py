@@ -295,6 +295,10 @@ class Topology:
     def _instances_by_host(self) -> dict[str, tuple[Instance, ...]]:
         return _grouped(self.instances, lambda instance: instance.id.host)
 
+    @cached_property
+    def _instances_by_tier(self) -> dict[str, tuple[Instance, ...]]:
+        return _grouped(self.instances, lambda instance: instance.id.tier)
+
     def host(self, name: str) -> Host:
         """Return the host called `name`; KeyError if there is none."""
         return self._hosts_by_name[name]
@@ -310,7 +314,7 @@ class Topology:
 
     def of_tier(self, tier: str) -> tuple[Instance, ...]:
         """All instances of `tier`, in the order of their hosts."""
-        return tuple(instance for instance in self.instances if instance.id.tier == tier)
+        return self._instances_by_tier.get(tier, ())
 
     def endpoints_of(self, instance: InstanceId) -> tuple[Endpoint, ...]:
         """Every endpoint that `instance` offers and somebody links to."""

@@ -165,6 +165,8 @@ class _Builder:
         ways = []
         for one in self.topology.instances:
             needs = {want.need for want in component_of(one).wants if isinstance(want.need, AlertDelivery)}
+            if not needs:
+                continue
             delivering = sorted(other.id for other in self.topology.instances if any(d.need in needs for d in other.demands))
             if delivering:
                 nobody = Condition(f"nobody delivers what {one.id} notices", Gate.ALL, tuple(map(self._is_dead, delivering)))
