@@ -303,8 +303,9 @@ class Deployment:
             self._bring_hosts_up(progress)
             return self.lab.unplanned()
         progress.phase("looking at the servers")
-        _refuse_unfit(self.preflight(), progress)
         known = self.state.servers()
+        # One that was taken before and is dark now keeps nobody from changing the others.
+        _refuse_unfit([check for check in self.preflight() if check.is_reached or check.host not in known], progress)
         told = {host.name: Server(host.name, host.address or "", host.user, host.port) for host in self.stack.hosts}
         self.state.write_servers({**known, **told})
         return tuple(sorted(set(known) - set(told)))

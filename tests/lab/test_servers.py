@@ -178,6 +178,17 @@ def test_server_that_boots_again_is_as_it_was(servers: PlainServers, site: LiveS
     assert {entry["health"] for entry in site.settled_status(120)["tiers"]["database"]} == {"ok"}
 
 
+def test_dark_server_keeps_nobody_from_changing_the_others(servers: PlainServers, site: LiveSite) -> None:
+    servers.lab.power_off("three")
+    site.set_options("load-balancer", max_connections_per_server=66)
+    said = site.nospof("up", code=3)
+    assert "three did not answer; every other host is as the file says" in said
+    assert "66" in servers.sh("one", "cat /etc/haproxy/haproxy.cfg")
+    servers.lab.power_on("three")
+    site.nospof("up")
+    site.settled_status(120)
+
+
 def test_only_what_the_stack_needs_is_open_and_ssh_is(servers: PlainServers, site: LiveSite) -> None:
     for port, is_open in ((22, True), (443, True), (3306, False), (2379, False)):
         said = servers.sh("client", f"timeout 1 bash -c '</dev/tcp/198.18.1.1/{port}' 2>/dev/null && echo open || true")

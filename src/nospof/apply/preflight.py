@@ -27,6 +27,8 @@ class Check:
     name: str
     what: str
     fix: str
+    is_reached: bool = True
+    """False: the server did not answer, and nothing else is known of it."""
 
 
 def preflight(topology: Topology, transport: Transport, stack_id: str) -> list[Check]:
@@ -76,4 +78,4 @@ def _unreached(host: str, problem: Problem) -> Check:
         fix = "let the user become root by sudo, or say `user: root`"
     else:
         fix = "ssh to it by hand must work; then run the same again"
-    return Check(host, "FAIL" if problem.kind == "unreachable" else "UNKNOWN", "SSH", said, fix)
+    return Check(host, "FAIL" if problem.kind == "unreachable" else "UNKNOWN", "SSH", said, fix, is_reached=False)
