@@ -66,7 +66,7 @@ def test_copy_takes_over_from_a_killed_primary_which_does_not_come_back_empty(si
         site.on(primary, "systemctl", "kill", "--signal=KILL", "--kill-whom=main", site.unit("server"))
         site.wait_until(lambda: site.primaries(*SERVERS) == [other(primary)])
         assert site.wait_well(*SERVERS) == other(primary)
-        time.sleep(1)
+        time.sleep(3)
     writes = writer.stop()
 
     assert by(writes, site, primary)
@@ -74,7 +74,7 @@ def test_copy_takes_over_from_a_killed_primary_which_does_not_come_back_empty(si
     # What was sent to the copy when the process died is there; what was not is the loss that a cache may have.
     gone = lost(site, writes, other(primary))
     assert len(gone) <= 3, gone
-    assert site.held(primary, len(writes)) == site.held(other(primary), len(writes))
+    site.wait_until(lambda: site.held(primary, len(writes)) == site.held(other(primary), len(writes)))
 
 
 def test_frozen_primary_is_replaced_and_does_not_wake_up_as_one(site: CacheSite) -> None:
