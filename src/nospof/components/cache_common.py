@@ -8,14 +8,13 @@ Source: https://valkey.io/topics/sentinel/, …/replication/, …/acl/, …/encr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeVar
 
 from nospof import component as c
 from nospof.components import cache_texts as texts
-from nospof.components.database_units import ROLES_UNIT
+from nospof.components import role_server
 
 WRITE_PORT, READ_PORT, WATCH_PORT = 6379, 6380, 26379
 
@@ -192,11 +191,13 @@ class Cache(c.Component[S]):
         files = (
             c.File(f"{folder}/server.conf", config, mode=0o400, user=product, for_units=(server,)),
             c.File(f"{folder}/agent.json", self._agent(here, tls), mode=0o400, user=product, for_units=(agent,)),
-            c.File(f"{folder}/roles.json", self._roles(here, tls), for_units=(told,)),
+            c.File(f"{folder}/roles.json", role_server.config(here, self.settings.role_port, tls), for_units=(told,)),
         )
         units = (
             c.Unit(agent, text=here.template(texts.AGENT_UNIT, program=here.program("cache_agent"), **names)),
-            c.Unit(told, text=here.template(ROLES_UNIT, roles_program=here.program("database_roles"), user=product, **names)),
+            c.Unit(
+                told, text=here.template(role_server.UNIT, roles_program=here.program("database_roles"), user=product, **names)
+            ),
             c.Unit(server, text=here.template(texts.SERVER_UNIT, **names)),
         )
         return c.Parts(
@@ -228,7 +229,7 @@ class Cache(c.Component[S]):
         timers = TIMERS[self.settings.timers]
         watchers = {target.owner.host: here.address(target.owner.host) for target in here.targets("watchers")}
         ports = sorted({target.listen.port for target in here.targets("watchers") if target.listen.port})
-        return _json(
+        return c.as_json(
             {
                 "tier": tier,
                 "host": here.host.name,
@@ -253,22 +254,8 @@ class Cache(c.Component[S]):
             }
         )
 
-    def _roles(self, here: c.Context, tls: c.TlsFiles) -> str:
-        return _json(
-            {
-                "tier": self.id.tier,
-                "host": here.host.name,
-                "address": here.host.address,
-                "role_port": self.settings.role_port,
-                "note_file": f"/run/nospof/{self.id.tier}/note.json",
-                "certificate": tls.certificate,
-                "key": tls.key,
-            }
-        )
-
     def _ask(self, question: str) -> tuple[str, ...]:
-        url = f"https://{self.id.host}:{self.settings.role_port}/{question}"
-        return ("/usr/bin/curl", "-fsS", "--max-time", "2", "--cacert", "/etc/nospof/tls/ca.pem", url)
+        return role_server.question(self.id.host, self.settings.role_port, question)
 
 
 def _leads_to(link: c.Link, tier: str) -> bool:
@@ -289,8 +276,3 @@ def _objections(tier: c.Tier, settings: CacheSettings) -> Iterator[c.Objection]:
         what = f"write_needs_copies: {settings.write_needs_copies} is more than there are copies"
         why = f"of {len(hosts)} servers one is the primary, so that no write would ever be taken"
         yield c.Objection("S012", "write_needs_copies", what, why, f"write_needs_copies: {max(0, len(hosts) - 2)}")
-
-
-def _json(value: dict[str, object]) -> str:
-    # Tokens stay as they are, so that sealing finds them; what comes in their place needs no escapes.
-    return json.dumps(value, indent=1).replace("\\u0002", "\x02").replace("\\u0003", "\x03") + "\n"

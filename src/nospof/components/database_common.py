@@ -7,13 +7,13 @@ docs/decisions/0006-database.md and 0009-failover.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from nospof import component as c
 from nospof.components import database_units as units
+from nospof.components import role_server
 
 WRITE_PORT, READ_PORT = 3306, 3307
 # A lab's hosts share one machine's memory, and each sees all of it.
@@ -243,7 +243,7 @@ class Database(c.Component[S]):
             self._config(here, tls),
             c.File(f"{folder}/agent.json", self._agent(here, tls), for_units=(agent,)),
             c.File(f"{folder}/accounts.json", self._accounts(here), mode=0o600, for_units=(agent,)),
-            c.File(f"{folder}/roles.json", self._roles(here, tls), for_units=(roles,)),
+            c.File(f"{folder}/roles.json", role_server.config(here, self.settings.role_port, tls), for_units=(roles,)),
         )
         ask = ("/usr/bin/python3", c.ONHOST, "database_agent", "--ask", "restart", "--socket", self.asks_agent)
         names = {
@@ -266,7 +266,7 @@ class Database(c.Component[S]):
                 c.OnChange.RELOAD,
                 text=here.template(units.AGENT_UNIT, onhost=c.ONHOST, socket=self.asks_agent, **names),
             ),
-            c.Unit(roles, c.OnChange.RELOAD, text=here.template(units.ROLES_UNIT, **names)),
+            c.Unit(roles, c.OnChange.RELOAD, text=here.template(role_server.UNIT, **names)),
             *(self._copy_units(here, f"{folder}/agent.json") if not self.is_single else ()),
         )
         make_accounts = ("/usr/bin/python3", c.ONHOST, f"{self.engine}_accounts", "--config", f"{folder}/agent.json")
@@ -305,9 +305,7 @@ class Database(c.Component[S]):
         return f"/run/nospof/{self.id.tier}/agent.sock"
 
     def _ask(self, question: str) -> tuple[str, ...]:
-        """Asked often, so by a program that starts in no time."""
-        url = f"https://{self.id.host}:{self.settings.role_port}/{question}"
-        return ("/usr/bin/curl", "-fsS", "--max-time", "2", "--cacert", "/etc/nospof/tls/ca.pem", url)
+        return role_server.question(self.id.host, self.settings.role_port, question)
 
     def _server_values(self, here: c.Context, tls: c.TlsFiles) -> dict[str, object]:
         """What the templates of all products' configurations fill in."""
@@ -335,7 +333,7 @@ class Database(c.Component[S]):
         tier = self.id.tier
         members = here.topology.of_tier(tier)
         suspect_s, agree_s = TIMERS[self.settings.timers]
-        return _json(
+        return c.as_json(
             {
                 "stack": here.topology.stack,
                 "tier": tier,
@@ -361,19 +359,6 @@ class Database(c.Component[S]):
             }
         )
 
-    def _roles(self, here: c.Context, tls: c.TlsFiles) -> str:
-        return _json(
-            {
-                "tier": self.id.tier,
-                "host": here.host.name,
-                "address": here.host.address,
-                "role_port": self.settings.role_port,
-                "note_file": f"/run/nospof/{self.id.tier}/note.json",
-                "certificate": tls.certificate,
-                "key": tls.key,
-            }
-        )
-
     def _accounts(self, here: c.Context) -> str:
         tier = self.id.tier
         members = sorted(here.address(instance.id.host) for instance in here.topology.of_tier(tier))
@@ -389,7 +374,7 @@ class Database(c.Component[S]):
         replication = {"user": "nospof_replication", "password": here.secret(f"{tier}/replication"), "from": members}
         # Whoever knows a webhook's address may write there, so it is as secret as the passwords.
         notify = {"webhook": self.settings.notify_webhook, "mail": self.settings.notify_mail, "smtp": self.settings.smtp}
-        return _json({"replication": replication, "applications": applications, "notify": notify})
+        return c.as_json({"replication": replication, "applications": applications, "notify": notify})
 
     def _callers(self, here: c.Context) -> dict[str, set[str]]:
         """Tiers that reach this one through routers, and their hosts."""
@@ -415,8 +400,3 @@ def _objections(hosts: tuple[str, ...], settings: DatabaseSettings) -> list[c.Ob
 
 def _sql_name(tier: str) -> str:
     return tier.replace("-", "_")
-
-
-def _json(value: dict[str, object]) -> str:
-    # Tokens stay as they are, so that sealing finds them; what comes in their place needs no escapes.
-    return json.dumps(value, indent=1).replace("\\u0002", "\x02").replace("\\u0003", "\x03") + "\n"

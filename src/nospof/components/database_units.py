@@ -1,4 +1,4 @@
-"""The units beside the server, as Jinja templates: the agent, which owns the server, and what tells its role."""
+"""The agent's unit, as a Jinja template: the agent owns the server."""
 
 # As root: it starts and kills the server, makes rules of its own in nftables, and replaces the data when only a copy helps.
 AGENT_UNIT = """\
@@ -45,43 +45,6 @@ LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 UMask=0022
-
-[Install]
-WantedBy=multi-user.target
-"""
-
-ROLES_UNIT = """\
-# Written by nospof.
-[Unit]
-Description=Tells the role of the server of tier {{ tier }}
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-User={{ user }}
-ExecStart={{ roles_program }} --config /etc/nospof/{{ tier }}/roles.json
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=100ms
-TimeoutStopSec=2
-Nice=-10
-OOMScoreAdjust=-900
-CapabilityBoundingSet=
-NoNewPrivileges=yes
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_UNIX AF_INET
-RestrictNamespaces=yes
-RestrictRealtime=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target

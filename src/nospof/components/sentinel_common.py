@@ -7,7 +7,6 @@ Source: https://valkey.io/topics/sentinel/ (8.1); Redis 8.0 has the same setting
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar, TypeVar
 
 from nospof import component as c
@@ -82,7 +81,7 @@ class Sentinel(c.Component[S]):
             "certificate": tls.certificate,
             "key": tls.key,
         }
-        return json.dumps(told, indent=1).replace("\\u0002", "\x02").replace("\\u0003", "\x03") + "\n"
+        return c.as_json(told)
 
     def _tier(self, here: c.Context, tier: str) -> dict[str, object]:
         settings = here.topology.of_tier(tier)[0].settings
