@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nospof.drills.fault import Evidence, Fault, Ground
+from nospof.drills.fault import Evidence, Fault, Ground, Part, Target, Topology
 from nospof.drills.reach import reached, running
 
 # Enough that even of one lost in a hundred something is seen, if it is looked more than once.
@@ -29,3 +29,22 @@ class CutFault(Fault):
     def others(self, ground: Ground) -> tuple[str, ...]:
         """All that run but the host itself."""
         return running(ground, but=self.hosts(ground.topology))
+
+
+class LinksFault(CutFault):
+    """Cuts links between hosts that all live: no part is lost.
+
+    So nothing is foretold of parts, and the drill is judged by what must never happen. All hosts have to do with it, unless a
+    subclass says something else.
+    """
+
+    breaks = Target.HOST
+
+    def hosts(self, topology: Topology) -> tuple[str, ...]:
+        return tuple(host.name for host in topology.hosts)
+
+    def lost(self, topology: Topology) -> frozenset[Part] | None:
+        return None
+
+    def touches(self, topology: Topology) -> frozenset[Part]:
+        return frozenset()

@@ -1,26 +1,15 @@
 """Two halves that do not hear each other, and one host between them that hears both, so that it is less plain who is right."""
 
-from nospof.drills.cut_fault import CutFault
-from nospof.drills.fault import Evidence, Ground, Part, Target, Topology
+from nospof.drills.cut_fault import LinksFault
+from nospof.drills.fault import Evidence, Ground, Topology
 from nospof.drills.reach import running
 
 
-class Bridge(CutFault):
+class Bridge(LinksFault):
     """Source: https://jepsen-io.github.io/jepsen/jepsen.nemesis.html (the nemesis of that name)."""
 
     name = "bridge"
     about = "The other hosts fall into two halves that do not hear each other, while the host hears both and is heard by both."
-    breaks = Target.HOST
-
-    def hosts(self, topology: Topology) -> tuple[str, ...]:
-        return tuple(host.name for host in topology.hosts)
-
-    def lost(self, topology: Topology) -> frozenset[Part] | None:
-        """Links, and no part; so nothing is foretold, and the drill is judged by what must never happen."""
-        return None
-
-    def touches(self, topology: Topology) -> frozenset[Part]:
-        return frozenset()
 
     def unavailable(self, ground: Ground) -> str:
         few = len(ground.topology.hosts) < 3
@@ -30,7 +19,8 @@ class Bridge(CutFault):
         ground.lab.cut(*self.halves(ground.topology), name=self.mark)
 
     def injected(self, ground: Ground) -> Evidence:
-        here, there = (tuple(host for host in half if host in running(ground)) for half in self.halves(ground.topology))
+        alive = set(running(ground))
+        here, there = (tuple(host for host in half if host in alive) for half in self.halves(ground.topology))
         return self.silence(ground, here, there)
 
     def halves(self, topology: Topology) -> tuple[tuple[str, ...], tuple[str, ...]]:

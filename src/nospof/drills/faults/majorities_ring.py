@@ -1,26 +1,15 @@
 """Each host hears a majority, and no two the same one: everybody may think to be right."""
 
-from nospof.drills.cut_fault import CutFault
-from nospof.drills.fault import Evidence, Ground, Part, Target, Topology
+from nospof.drills.cut_fault import LinksFault
+from nospof.drills.fault import Evidence, Ground, Topology
 from nospof.drills.reach import running
 
 
-class MajoritiesRing(CutFault):
+class MajoritiesRing(LinksFault):
     """Source: https://jepsen-io.github.io/jepsen/jepsen.nemesis.html (the nemesis of that name)."""
 
     name = "majorities-ring"
     about = "The hosts stand in a ring from this one on, and each hears only its neighbours, a bare majority."
-    breaks = Target.HOST
-
-    def hosts(self, topology: Topology) -> tuple[str, ...]:
-        return tuple(host.name for host in topology.hosts)
-
-    def lost(self, topology: Topology) -> frozenset[Part] | None:
-        """Links, and no part; so nothing is foretold, and the drill is judged by what must never happen."""
-        return None
-
-    def touches(self, topology: Topology) -> frozenset[Part]:
-        return frozenset()
 
     def unavailable(self, ground: Ground) -> str:
         few = not self.deaf(ground.topology)

@@ -35,7 +35,8 @@ class Partition(CutFault):
         ground.lab.cut(here, there, name=self.mark)
 
     def injected(self, ground: Ground) -> Evidence:
-        here, there = (tuple(host for host in side if host in running(ground)) for side in self._sides(ground))
+        alive = set(running(ground))
+        here, there = (tuple(host for host in side if host in alive) for side in self._sides(ground))
         return self.silence(ground, here, there)
 
     def _sides(self, ground: Ground) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,15 +1,16 @@
 """Two hosts do not hear each other, while both live and everybody else hears both: a cable between switches, a wrong route."""
 
 from nospof.analysis.paths import paths
-from nospof.drills.cut_fault import CutFault
-from nospof.drills.fault import Evidence, Field, Ground, HostPath, Part, Target, Topology
+from nospof.drills.cut_fault import LinksFault
+from nospof.drills.fault import Evidence, Field, Ground, HostPath, Topology
 from nospof.drills.reach import running
 
 
-class PathCut(CutFault):
+class PathCut(LinksFault):
+    """Alone, what it does is foretold from what it `severs`; together with other faults nothing is."""
+
     name = "path-cut"
     about = "The host and one other do not hear each other any more; everybody else hears both."
-    breaks = Target.HOST
 
     to: str = Field("", description="The other host; none: the first that it calls or is called by.")
 
@@ -25,13 +26,6 @@ class PathCut(CutFault):
             one, other = sorted((self.target, self.to))
             return HostPath(one, other) if one != other else None
         return next((path for path in paths(topology) if self.target in (path.one, path.other)), None)
-
-    def lost(self, topology: Topology) -> frozenset[Part] | None:
-        """No part; together with other faults nothing is foretold, alone what `severs` means."""
-        return None
-
-    def touches(self, topology: Topology) -> frozenset[Part]:
-        return frozenset()
 
     def unavailable(self, ground: Ground) -> str:
         why = "it has no link with another host" if self.severs(ground.topology) is None else ""
