@@ -6,16 +6,13 @@ Commands and drills work on this; it joins what is pure (load, resolve, render) 
 from __future__ import annotations
 
 import atexit
-import getpass
 import http.client
 import os
 import ssl
-import subprocess
-import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from nospof.apply.preflight import Check, preflight
 from nospof.apply.releases import Gathered, forget_newest, one_before
 from nospof.apply.rollout import Progress, Rollout, leading_commands
 from nospof.apply.seal import Vault
+from nospof.apply.secret_question import ask_secret
 from nospof.apply.ssh import OpenSsh, Server
 from nospof.apply.state import Release, State, who
 from nospof.apply.transport import Finished, Transport
@@ -152,8 +150,11 @@ class Deployment:
     @cached_property
     def servers(self) -> OpenSsh:
         """The way to real servers: those of the file, and those that were taken out of it and still run what they ran."""
-        told = {host.name: Server(host.name, host.address, host.user, host.port) for host in self.stack.hosts if host.address}
-        return way_to({**self.state.servers(), **told})
+        return way_to({**self.state.servers(), **self._told_servers()})
+
+    def _told_servers(self) -> dict[str, Server]:
+        """Those of the file."""
+        return {host.name: Server(host.name, host.address, host.user, host.port) for host in self.stack.hosts if host.address}
 
     @property
     def entrance(self) -> Endpoint | None:
@@ -306,7 +307,7 @@ class Deployment:
         known = self.state.servers()
         # One that was taken before and is dark now keeps nobody from changing the others.
         _refuse_unfit([check for check in self.preflight() if check.is_reached or check.host not in known], progress)
-        told = {host.name: Server(host.name, host.address or "", host.user, host.port) for host in self.stack.hosts}
+        told = self._told_servers()
         self.state.write_servers({**known, **told})
         return tuple(sorted(set(known) - set(told)))
 
@@ -444,7 +445,7 @@ class Deployment:
         Raises Failed with the last answer when none was good within 15 s.
         """
         start, last = time.monotonic(), ""
-        request = self._request if self.is_lab else self._request_from_a_host
+        request = self._request if self.is_lab else partial(self._request_from, self._host_beside_the_vip())
         while time.monotonic() - start < FIRST_ANSWER_S:
             try:
                 status = request()
@@ -476,12 +477,15 @@ class Deployment:
         finally:
             connection.close()
 
-    def _request_from_a_host(self) -> int:
-        """The same from one of the servers, since this machine may not be where visitors come from. Raises OSError."""
+    def _host_beside_the_vip(self) -> str:
+        """One of the servers, if there is one that does not hold the VIP itself."""
+        holders = {host for held in self.status().holders.values() for host in held}
+        hosts = [host.name for host in self.topology.hosts]
+        return next((host for host in hosts if host not in holders), hosts[0])
+
+    def _request_from(self, asks: str) -> int:
+        """The same from the server `asks`, since this machine may not be where visitors come from. Raises OSError."""
         address = self.entrance_address
-        holders = self.status().holders.values()
-        asks = next((host.name for host in self.topology.hosts if not any(host.name in held for held in holders)), "")
-        asks = asks or self.topology.hosts[0].name
         url = self.url or f"http://{self._domain}/"
         port = self.entrance.listen.port if self.entrance else HTTPS
         argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", "5", "--write-out", "%{http_code} %{errormsg}"]
@@ -510,13 +514,6 @@ class Deployment:
         vault = Vault(self.state, self.topology, is_reading)
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
         return Rollout(self.topology, choices, vault, self.hosts, gathered, progress)
-
-
-def ask_password() -> str:
-    """The password of sudo on the servers, from the program NOSPOF_ASKPASS or from the terminal; "" where there is neither."""
-    if program := os.environ.get("NOSPOF_ASKPASS"):
-        return subprocess.run([program], stdout=subprocess.PIPE, text=True, check=False).stdout.rstrip("\n")
-    return getpass.getpass("password for sudo on the servers: ") if sys.stdin.isatty() else ""
 
 
 def _refuse_unfit(checks: Sequence[Check], progress: Progress) -> None:
@@ -569,7 +566,7 @@ def take_down(stack_file: Path, progress: Progress) -> None:
 
 def way_to(servers: Mapping[str, Server]) -> OpenSsh:
     """The way to real servers by the user's OpenSSH; its connections end with this process. NOSPOF_SSH replaces `ssh`."""
-    way = OpenSsh(servers, ask_password, os.environ.get("NOSPOF_SSH", "ssh"))
+    way = OpenSsh(servers, lambda: ask_secret("password for sudo on the servers: "), os.environ.get("NOSPOF_SSH", "ssh"))
     atexit.register(way.close)
     return way
 

@@ -22,15 +22,14 @@ from nospof.apply.trips import Problem, Trip
 from nospof.apply.wire import to_wire
 from nospof.component import Facts
 from nospof.errors import Failed, NospofError, Uncertain
-from nospof.render.firewall import RULES_PATH, union
+from nospof.render.firewall import CONFIRM, RULES_PATH, union
 from nospof.render.host import FIREWALL_TIER, Manifest, render
 from nospof.resolve import component_of
 from nospof.topology import Topology
 
 Json = dict[str, Any]
-# The host's own time to come back from a firewall that shuts us out, and the command that says that it does not.
+# The host's own time to come back from a firewall that shuts us out.
 GUARD_S = 60
-CONFIRM = ("sh", "-c", "systemctl stop nospof-firewall-undo.timer 2>/dev/null; rm -f /var/lib/nospof/firewall-unconfirmed")
 FACTS_S, COMPARE_S, STAGE_S, ACTIVATE_S, SETTLE_S = 10.0, 60.0, 1200.0, 400.0, 120.0
 
 

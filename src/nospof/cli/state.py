@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from nospof.apply.export import export_state, import_state
+from nospof.apply.secret_question import ask_secret, is_asked_of_a_program
 from nospof.apply.state import State
 from nospof.cli.screen import console
 from nospof.cli.stack_argument import stack_file
@@ -26,7 +24,7 @@ def export(stack: Path, file: Path) -> int:
     if len(passphrase) < SHORTEST:
         what = f"the passphrase has {len(passphrase)} characters, and it is all that protects the file"
         raise WrongInput(what, fix=f"take {SHORTEST} or more")
-    if sys.stdin.isatty() and "NOSPOF_ASKPASS" not in os.environ and passphrase != _passphrase("once more: "):
+    if not is_asked_of_a_program() and passphrase != _passphrase("once more: "):
         raise WrongInput("the two are not the same", fix="try again")
     content = export_state(state, passphrase)
     with tempfile.NamedTemporaryFile(dir=file.absolute().parent, delete=False) as stream:
@@ -48,9 +46,6 @@ def restore(stack: Path, file: Path) -> int:
 
 
 def _passphrase(prompt: str) -> str:
-    """From the terminal, or from the program that NOSPOF_ASKPASS names."""
-    if program := os.environ.get("NOSPOF_ASKPASS"):
-        return subprocess.run([program, prompt], stdout=subprocess.PIPE, text=True, check=False).stdout.rstrip("\n")
-    if not sys.stdin.isatty():
+    if not is_asked_of_a_program() and not sys.stdin.isatty():
         raise WrongInput("there is no terminal to ask for the passphrase", fix="NOSPOF_ASKPASS names a program that prints it")
-    return getpass.getpass(prompt)
+    return ask_secret(prompt)

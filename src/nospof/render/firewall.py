@@ -14,6 +14,9 @@ from nospof.topology import ADMIN, OUTSIDE, Endpoint, InstanceId, Link, Topology
 
 RULES_PATH = "/etc/nospof/firewall.nft"
 UNIT_NAME = "nospof-firewall.service"
+# While it is there, no boot loads the rules (nospof.onhost.firewall_guard). Whoever came in through new rules confirms them.
+UNCONFIRMED = "/var/lib/nospof/firewall-unconfirmed"
+CONFIRM = ("sh", "-c", f"systemctl stop nospof-firewall-undo.timer 2>/dev/null; rm -f {UNCONFIRMED}")
 FIRST_MARK, LAST_MARK = "# links", "# end of links"
 FIRST_OUT_MARK, LAST_OUT_MARK = "# links out", "# end of links out"
 # nft takes 128 bytes.
@@ -152,7 +155,7 @@ OUTPUT_HEAD = """    chain output {
 UNIT = f"""[Unit]
 Description=Firewall of this host, made by nospof
 # Rules that may shut administrators out do not come back with a boot before somebody came in through them.
-ConditionPathExists=!/var/lib/nospof/firewall-unconfirmed
+ConditionPathExists=!{UNCONFIRMED}
 DefaultDependencies=no
 Wants=network-pre.target
 Before=network-pre.target shutdown.target
