@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from quiet_site import QuietSite
 
 from nospof import component as c
-from nospof.apply.transport import Finished
-from nospof.deployment import Deployment, lab_of
 from nospof.lab.machine import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
@@ -72,13 +71,7 @@ print(json.dumps(told))
 """
 
 
-class Quiet:
-    def phase(self, text: str) -> None: ...
-    def host(self, host: str, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
-class Trio:
+class Trio(QuietSite):
     """Three voters and a stranger, in a lab of their own."""
 
     def __init__(self, folder: Path) -> None:
@@ -87,33 +80,6 @@ class Trio:
 
     def write(self, text: str) -> None:
         self.file.write_text(text)
-
-    def edit(self, old: str, new: str) -> None:
-        text = self.file.read_text()
-        assert old in text
-        self.write(text.replace(old, new))
-
-    @property
-    def deployment(self) -> Deployment:
-        return Deployment.load(self.file)
-
-    def up(self) -> bool:
-        return self.deployment.up(Quiet())
-
-    def down(self) -> None:
-        lab = lab_of(self.file)
-        if lab is not None:
-            lab.down()
-
-    def run(self, host: str, *argv: str) -> Finished:
-        outcome = self.deployment.lab.run(host, argv)
-        assert isinstance(outcome, Finished), outcome
-        return outcome
-
-    def on(self, host: str, *argv: str) -> str:
-        outcome = self.run(host, *argv)
-        assert outcome.exit_code == 0, outcome
-        return outcome.stdout.decode().strip()
 
     def ask(self, host: str, *calls: tuple[object, ...], timeout_s: float = 2.0) -> list[str]:
         """What `calls` on the client return on `host`, as text."""

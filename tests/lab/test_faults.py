@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from live_site import EXAMPLE, LiveSite
+from live_site import with_the_shop
 
 from nospof.deployment import Deployment
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
@@ -46,10 +45,7 @@ LIKED = ("web/two", "app/two", "database/two", "two", "b")
 
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    example = tmp_path_factory.mktemp("example")
-    shutil.copytree(EXAMPLE / "app", example / "app")
-    (example / "stack.yaml").write_text(STACK)
-    live = LiveSite(tmp_path_factory.mktemp("small") / "small", example=example)
+    live = with_the_shop(tmp_path_factory.mktemp("small"), STACK)
     try:
         live.nospof("up")
         live.settled_status()

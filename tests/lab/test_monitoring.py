@@ -11,7 +11,6 @@ import email.policy
 import json
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from pathlib import Path
 import alert_sink
 import pytest
 from alert_cases import as_files, example_rules
-from live_site import EXAMPLE, LiveSite
+from live_site import LiveSite, with_the_shop
 
 from nospof.deployment import Deployment
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
@@ -114,10 +113,7 @@ FIRING = (
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    example = tmp_path_factory.mktemp("example")
-    shutil.copytree(EXAMPLE / "app", example / "app")
-    (example / "stack.yaml").write_text(STACK)
-    live = LiveSite(tmp_path_factory.mktemp("watched") / "watched", example=example)
+    live = with_the_shop(tmp_path_factory.mktemp("watched"), STACK)
     try:
         live.nospof("up")
         made = Watched(live)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from live_site import EXAMPLE, LiveSite
+from live_site import LiveSite, with_the_shop
 from plain_servers import USER, WORD, PlainServers, plain_servers
 
 from nospof.lab.machine import wait_until
@@ -47,23 +46,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlainServers]:
 
 @pytest.fixture(scope="module")
 def site(servers: PlainServers, tmp_path_factory: pytest.TempPathFactory) -> LiveSite:
-    return stack_in(tmp_path_factory.mktemp("stack"))
+    return with_the_shop(tmp_path_factory.mktemp("stack"), STACK)
 
 
-def stack_in(folder: Path) -> LiveSite:
-    example = folder / "example"
-    shutil.copytree(EXAMPLE / "app", example / "app")
-    (example / "stack.yaml").write_text(STACK)
-    return LiveSite(folder / "small", example=example)
-
-
-def visit(servers: PlainServers, path: str = "/", *more: str) -> str:
+def visit(servers: PlainServers) -> str:
     """What a visitor at the client gets from the VIP: the body, then the status in a line of its own."""
     resolve = "--resolve small.example.com:443:198.18.0.1"
-    words = " ".join(more)
-    return servers.sh(
-        "client", f"curl -sk -m 10 -w '\\n%{{http_code}}' {resolve} {words} https://small.example.com{path} || true"
-    )
+    return servers.sh("client", f"curl -sk -m 10 -w '\\n%{{http_code}}' {resolve} https://small.example.com/ || true")
 
 
 # --- before anything is begun -------------------------------------------------------------------------------------------
@@ -106,7 +95,7 @@ def test_all_that_keeps_servers_from_being_taken_is_said_at_once_and_nothing_is_
 def test_server_that_cannot_be_reached_again_is_not_begun(
     servers: PlainServers, tmp_path: Path, old: str, new: str, said: str
 ) -> None:
-    wrong = stack_in(tmp_path)
+    wrong = with_the_shop(tmp_path, STACK)
     wrong.edit(old, new)
     assert said in wrong.nospof("preflight", code=1)
 
@@ -158,15 +147,7 @@ def test_up_that_is_killed_goes_on_and_ends_with_a_site(servers: PlainServers, s
     assert any("base" in line for line in process.stdout)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    for _ in range(20):
-        again = site.start("up", str(site.file))
-        out, err = again.communicate(timeout=240)
-        if again.returncode == 0:
-            break
-        assert "another nospof works on this host" in err, out + err
-        time.sleep(1)
-    assert again.returncode == 0, out + err
-    assert "the site answers: 200" in out
+    assert "the site answers: 200" in site.up_when_free()
     assert visit(servers).endswith("\n200")
     assert "nothing to change" in site.nospof("up")
     assert {entry["health"] for entry in site.settled_status()["tiers"]["database"]} == {"ok"}
@@ -258,14 +239,7 @@ def test_lost_connection_loses_nothing(servers: PlainServers, site: LiveSite) ->
     with cut_off(servers):
         out, err = process.communicate(timeout=120)
         assert process.returncode == 3, out + err
-    for _ in range(10):
-        again = site.start("up", str(site.file))
-        out, err = again.communicate(timeout=240)
-        if again.returncode == 0:
-            break
-        assert "another nospof works on this host" in err, out + err
-        time.sleep(1)
-    assert again.returncode == 0, out + err
+    site.up_when_free(tries=10)
     assert "nothing to change" in site.nospof("plan")
     assert "77" in servers.sh("one", "cat /etc/haproxy/haproxy.cfg")
 
@@ -281,7 +255,7 @@ def cut_off(servers: PlainServers) -> Iterator[None]:
 
 
 def test_second_controller_without_the_secrets_is_refused(servers: PlainServers, site: LiveSite, tmp_path: Path) -> None:
-    other = stack_in(tmp_path)
+    other = with_the_shop(tmp_path, STACK)
     said = other.nospof("up", code=1)
     assert f"belongs to stack {site.name}" in said
     assert "put its .nospof/ folder back beside the file" in said

@@ -162,7 +162,7 @@ def test_up_killed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_
         number = _change_three_tiers(site)
         process = site.start("up", str(site.file))
         kill_when(process, phase, signals=KILL, whole_group=whole_group)
-        _up_when_free(site)
+        site.up_when_free()
     assert "nothing to change" in site.nospof("plan")
     assert f"{1000 + number % 9000}" in site.on("lb2", "cat", "/etc/haproxy/haproxy.cfg")
     assert failed == []
@@ -180,18 +180,6 @@ def _change_three_tiers(site: LiveSite) -> int:
     return number
 
 
-def _up_when_free(site: LiveSite) -> None:
-    """Run `up` again; a trip that lost its controlling machine may still hold a host for a moment, and says so."""
-    for _ in range(20):
-        process = site.start("up", str(site.file))
-        out, err = process.communicate(timeout=240)
-        if process.returncode == 0:
-            return
-        assert "another nospof works on this host" in err, out + err
-        time.sleep(1)
-    raise AssertionError(out + err)
-
-
 def test_interrupted_up_says_so_and_is_finished_by_the_next(site: LiveSite) -> None:
     _change_three_tiers(site)
     process = site.start("up", str(site.file))
@@ -199,7 +187,7 @@ def test_interrupted_up_says_so_and_is_finished_by_the_next(site: LiveSite) -> N
     assert process.returncode == 3, said
     assert "interrupted" in said
     assert "Traceback" not in said
-    _up_when_free(site)
+    site.up_when_free()
     assert "nothing to change" in site.nospof("plan")
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from quiet_site import QuietSite
+
 from nospof.apply.transport import Finished
-from nospof.deployment import Deployment, lab_of
 from nospof.drills.workloads import sql_write
 from nospof.drills.workloads.http_get import Outcome
 from nospof.drills.workloads.sql_write import History
@@ -57,12 +58,6 @@ def app(environ, start_response):
 """
 
 
-class Quiet:
-    def phase(self, text: str) -> None: ...
-    def host(self, host: str, text: str) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
 @dataclass(frozen=True)
 class Write:
     """One write: its number, when it was sent and answered, by whom; `error` "": it was acknowledged."""
@@ -74,7 +69,7 @@ class Write:
     error: str
 
 
-class CacheSite:
+class CacheSite(QuietSite):
     """The stack in a lab of its own."""
 
     def __init__(self, folder: Path, product: str, hosts: str = "c1, c2", more: str = "", to: str = "cache") -> None:
@@ -85,30 +80,6 @@ class CacheSite:
         (folder / "app" / "app.py").write_text(APPLICATION)
         (folder / "app" / "requirements.txt").write_text("" if product == "memcached" else "redis>=5\n")
         self.file.write_text(STACK.format(name=name, product=product, hosts=hosts, more=more, to=to))
-
-    def edit(self, old: str, new: str) -> None:
-        text = self.file.read_text()
-        assert old in text, old
-        self.file.write_text(text.replace(old, new))
-
-    @property
-    def deployment(self) -> Deployment:
-        return Deployment.load(self.file)
-
-    def up(self) -> bool:
-        return self.deployment.up(Quiet())
-
-    def down(self) -> None:
-        lab = lab_of(self.file)
-        if lab is not None:
-            lab.down()
-
-    def on(self, host: str, *argv: str, stdin: bytes = b"") -> str:
-        """Run a command on a host, which must work; returns its standard output."""
-        outcome = self.deployment.lab.run(host, argv, stdin)
-        assert isinstance(outcome, Finished), f"{host}: {outcome}"
-        assert outcome.exit_code == 0, f"{host}: {' '.join(argv)}: {outcome.stdout.decode()} {outcome.stderr.decode()}"
-        return outcome.stdout.decode().strip()
 
     def role(self, host: str) -> dict[str, object]:
         """What the agent of `host` says of its server; {} where it says nothing."""

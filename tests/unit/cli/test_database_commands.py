@@ -42,6 +42,8 @@ def tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
         wait_until(lambda: note(made, "db1")["takes_writes"], "db1 takes no writes")
         for host in ("db2", "w1"):
             wait_until(lambda host=host: note(made, host)["details"]["is_voter"], f"{host} is no voter")  # type: ignore[misc]
+            # It says so a moment later; the tests read what it says.
+            wait_until(lambda host=host: note(made, host)["says"] == "voter of db1", f"{host} does not say it")  # type: ignore[misc]
         yield made
 
 
