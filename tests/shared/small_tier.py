@@ -106,10 +106,10 @@ class Database:
 
     def look(self) -> Server:
         here = self._at()
-        feeds = {one.node: one._at() for one in self.tier.values() if one._is_fed() and one.source == self.node}
-        told = None
-        if self.source:
-            told = Source(self.source, is_receiving=self._is_fed(), is_asking=self.is_receiving, is_applying=True, lag_s=0.0)
+        feeds = {one.node: one._at() for one in self.tier.values() if one._feeder() is self}
+        told, source = None, self.source
+        if source:
+            told = Source(source, is_receiving=bool(self._feeder()), is_asking=self.is_receiving, is_applying=True, lag_s=0.0)
         return Server(
             is_running=True,
             answers=True,
@@ -124,18 +124,21 @@ class Database:
         )
 
     def heard(self) -> object:
-        self._heard += self._is_fed()
+        self._heard += bool(self._feeder())
         return self._heard
 
     def has_data(self) -> bool:
         return True
 
-    def _is_fed(self) -> bool:
-        return bool(self.source) and self.is_receiving and self.pid() is not None and self.tier[self.source].pid() is not None
+    def _feeder(self) -> Database | None:
+        """Who sends to it now. Its source is read once: the agent's other threads change it meanwhile."""
+        feeder = self.tier.get(self.source)
+        is_fed = feeder is not None and self.is_receiving and self.pid() is not None and feeder.pid() is not None
+        return feeder if is_fed else None
 
     def _at(self) -> Position:
-        if self._is_fed():
-            self.written = max(self.written, self.tier[self.source].written)
+        if feeder := self._feeder():
+            self.written = max(self.written, feeder.written)
         return positions({"0": self.written}, "1")
 
     # --- doing -------------------------------------------------------------------------------------------------------
