@@ -584,6 +584,12 @@ class Context:
         links = [link for link in self.topology.links_from(self.me.id) if link.is_local and link.is_required]
         return tuple(sorted({link.target.listen.alive_file for link in links} - {""}))
 
+    def names_needed(self) -> tuple[str, ...]:
+        """Tiers that this instance cannot do without and finds by their names on its own host: its health includes that too."""
+        links = [link for link in self.topology.links_from(self.me.id) if link.is_local and link.is_required]
+        answers = [link.target.listen.answers for link in links]
+        return tuple(sorted({route.tier for route in answers if isinstance(route, TcpRoute)}))
+
     def callers(self, listen: str) -> tuple[InstanceId, ...]:
         """Who calls this instance's endpoint `listen`."""
         links = self.topology.links_to(self.me.id)

@@ -230,6 +230,17 @@ def test_host_that_lost_its_way_to_the_database_says_so(site: LiveSite) -> None:
     assert wait_until(lambda: asked(site, "web1", "/health")[0] == 200, 10)
 
 
+def test_host_that_finds_the_database_by_name_no_more_says_so(site: LiveSite) -> None:
+    site.on("web1", "cp", "-p", "/etc/hosts", "/root/hosts")
+    site.on("web1", "sh", "-c", "echo 127.0.0.1 localhost >/etc/hosts")
+    try:
+        assert wait_until(lambda: asked(site, "web1", "/health")[0] == 503, 5)
+        assert "the name database is not found" in asked(site, "web1", "/health")[1]
+    finally:
+        site.on("web1", "cp", "-p", "/root/hosts", "/etc/hosts")
+    assert wait_until(lambda: asked(site, "web1", "/health")[0] == 200, 10)
+
+
 def test_one_word_of_the_file_changes_the_web_server_and_fails_nobody(site: LiveSite) -> None:
     """The old one holds the port that the new one needs."""
     site.edit("apache: {component: apache,", "apache: {component: nginx,")

@@ -24,6 +24,7 @@ would answer: its health says so, and the load balancer asks the other.
 """
 
 import os
+import socket
 import time
 
 import gunicorn
@@ -34,14 +35,25 @@ SILENCE_S = 1.0
 HEALTH = os.environ.get("NOSPOF_HEALTH", "")
 # Files that are there while what is needed on this host runs.
 BESIDE = [path for path in os.environ.get("NOSPOF_BESIDE", "").split(":") if path]
+# Names by which it finds what it needs.
+NAMES = [name for name in os.environ.get("NOSPOF_NAMES", "").split(":") if name]
+
+
+def what_is_gone():
+    yield from (f"{path} is not there" for path in BESIDE if not os.path.exists(path))
+    for name in NAMES:
+        try:
+            socket.getaddrinfo(name, None)
+        except OSError as error:
+            yield f"the name {name} is not found ({error})"
 
 
 def guarded(application):
     def answer(environ, start_response):
-        gone = environ.get("PATH_INFO") == HEALTH and [path for path in BESIDE if not os.path.exists(path)]
+        gone = list(what_is_gone()) if environ.get("PATH_INFO") == HEALTH else []
         if not gone:
             return application(environ, start_response)
-        text = f"{', '.join(gone)}: not there, so what this host needs does not run\\n".encode()
+        text = f"this host lacks what it needs: {'; '.join(gone)}\\n".encode()
         start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Content-Length", str(len(text)))])
         return [text]
 
@@ -51,7 +63,7 @@ def guarded(application):
 class HonestWorker(ThreadWorker):
     def load_wsgi(self):
         super().load_wsgi()
-        if BESIDE:
+        if BESIDE or NAMES:
             self.wsgi = guarded(self.wsgi)
 
     def enqueue_req(self, conn):

@@ -128,6 +128,7 @@ CacheDirectoryMode=0700
 EnvironmentFile=/etc/nospof/{{ tier }}.env
 Environment=NOSPOF_HEALTH={{ set.health }}
 Environment=NOSPOF_BESIDE={{ here.alive_files_beside() | join(":") }}
+Environment=NOSPOF_NAMES={{ here.names_needed() | join(":") }}
 ExecStart=/usr/bin/gunicorn --name {{ tier }} \\
   --worker-class {{ worker }} \\
   --timeout {{ set.timeout_s }} --graceful-timeout {{ set.timeout_s }} --keep-alive {{ keep_alive_s }} \\

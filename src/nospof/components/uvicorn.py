@@ -36,15 +36,27 @@ HEALTH = os.environ.get("NOSPOF_HEALTH", "")
 MOUNT = os.environ.get("SCRIPT_NAME", "")
 # Files that are there while what is needed on this host runs.
 BESIDE = [path for path in os.environ.get("NOSPOF_BESIDE", "").split(":") if path]
+# Names by which it finds what it needs.
+NAMES = [name for name in os.environ.get("NOSPOF_NAMES", "").split(":") if name]
+
+
+async def what_is_gone():
+    gone = [f"{path} is not there" for path in BESIDE if not os.path.exists(path)]
+    for name in NAMES:
+        try:
+            await asyncio.get_running_loop().getaddrinfo(name, None)
+        except OSError as error:
+            gone.append(f"the name {name} is not found ({error})")
+    return gone
 
 
 def guarded(application):
     async def answer(scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             return await application(scope, receive, send)
-        gone = scope["path"] == MOUNT + HEALTH and [path for path in BESIDE if not os.path.exists(path)]
-        if gone and scope["type"] == "http":
-            text = f"{', '.join(gone)}: not there, so what this host needs does not run\\n".encode()
+        gone = await what_is_gone() if scope["type"] == "http" and scope["path"] == MOUNT + HEALTH else []
+        if gone:
+            text = f"this host lacks what it needs: {'; '.join(gone)}\\n".encode()
             head = [(b"content-type", b"text/plain"), (b"content-length", str(len(text)).encode())]
             await send({"type": "http.response.start", "status": 503, "headers": head})
             return await send({"type": "http.response.body", "body": text})

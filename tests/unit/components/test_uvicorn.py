@@ -52,8 +52,9 @@ def test_callers_at_its_socket_may_say_who_the_visitor_is() -> None:
 # --- the worker ---------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """The worker's text as a module, mounted at /blog, which needs the file `router`."""
+    """The worker's text as a module, mounted at /blog, which needs the file `router` and this host's own name."""
     monkeypatch.setenv("NOSPOF_HEALTH", "/health")
+    monkeypatch.setenv("NOSPOF_NAMES", "localhost")
     monkeypatch.setenv("SCRIPT_NAME", "/blog")
     monkeypatch.setenv("NOSPOF_BESIDE", str(tmp_path / "router"))
     for name in ("gunicorn", "gunicorn.arbiter", "uvicorn", "uvicorn.workers"):
@@ -99,11 +100,21 @@ def test_application_learns_where_it_is_mounted_and_sees_the_visitors_path(worke
 def test_health_is_bad_while_what_this_host_needs_is_away(worker: SimpleNamespace) -> None:
     status, said = asked(worker, "/blog/health")
     assert status == 503
-    assert b"router: not there" in said
+    assert b"router is not there" in said
     assert asked(worker, "/blog/x")[0] == 200, "pages are not the health's matter"
 
     worker.router.touch()
     assert asked(worker, "/blog/health") == (200, b"/blog /blog/health")
+
+
+def test_health_is_bad_while_what_it_needs_has_no_name(worker: SimpleNamespace) -> None:
+    worker.router.touch()
+    worker.NAMES.append("database.invalid")
+
+    status, said = asked(worker, "/blog/health")
+
+    assert status == 503
+    assert b"the name database.invalid is not found" in said
 
 
 def test_connection_that_has_sent_nothing_yet_is_waited_for(worker: SimpleNamespace) -> None:

@@ -100,11 +100,12 @@ class PhpFpm(Application[PhpFpmSettings]):
         tier, tls = self.id.tier, here.tls(user=self.user, for_units=())
         site = self.listens[0].sites[0]
         beside = here.alive_files_beside()
+        is_guarded = bool(beside or here.names_needed())
         values = {"tier": tier, "user": self.user, "set": self.settings, "socket": self.socket, "beside": beside}
         pool = here.template(
             texts.POOL, processes=self._processes(here.facts), open_files=min(here.facts.max_open_files, 65536), **values
         )
-        ini = here.template(texts.INI, guard=GUARD if beside else "", more=sorted(self.settings.php.items()), **values)
+        ini = here.template(texts.INI, guard=GUARD if is_guarded else "", more=sorted(self.settings.php.items()), **values)
         unit = here.template(
             texts.SERVICE,
             release=self.release(here),
@@ -113,7 +114,7 @@ class PhpFpm(Application[PhpFpmSettings]):
             open_files=min(here.facts.max_open_files, 65536),
             **values,
         )
-        guard = (c.File(GUARD, texts.GUARD, for_units=(self.service,)),) if beside else ()
+        guard = (c.File(GUARD, texts.GUARD, for_units=(self.service,)),) if is_guarded else ()
         ask = here.program("fastcgi", self.socket, f"{site.code_folder}/{self._health_script}", site.health).split()
         trees, symlinks = self.release_parts(here)
         return c.Parts(

@@ -20,6 +20,7 @@ CacheDirectoryMode=0700
 EnvironmentFile=/etc/nospof/{{ tier }}.env
 Environment=NOSPOF_HEALTH={{ health }}
 Environment=NOSPOF_BESIDE={{ beside | join(":") }}
+Environment=NOSPOF_NAMES={{ here.names_needed() | join(":") }}
 # systemd's third file descriptor is the socket.
 Environment=FPM_SOCKETS={{ socket }}=3
 ExecStart=/bin/sh -c 'exec "$$(ls /usr/sbin/php-fpm[0-9]* | sort -V | tail -n 1)" --nodaemonize --force-stderr \\
@@ -128,10 +129,16 @@ GUARD = """<?php
     }
     $beside = explode(':', (string) getenv('NOSPOF_BESIDE'));
     $gone = array_filter($beside, static fn ($path) => $path !== '' && !file_exists($path));
+    $gone = array_map(static fn ($path) => "$path is not there", $gone);
+    foreach (explode(':', (string) getenv('NOSPOF_NAMES')) as $name) {
+        if ($name !== '' && gethostbyname($name) === $name) {
+            $gone[] = "the name $name is not found";
+        }
+    }
     if ($gone) {
         http_response_code(503);
         header('Content-Type: text/plain');
-        exit(implode(', ', $gone) . ": not there, so what this host needs does not run\\n");
+        exit('this host lacks what it needs: ' . implode('; ', $gone) . "\\n");
     }
 })();
 """
