@@ -19,7 +19,7 @@ from typing import Any
 from nospof.apply import agents, trips
 from nospof.apply.agents import AgentView, Database
 from nospof.apply.gather import Gathering
-from nospof.apply.plan import Plan
+from nospof.apply.plan import Change, Plan
 from nospof.apply.preflight import Check, preflight
 from nospof.apply.releases import Gathered, forget_newest, one_before
 from nospof.apply.rollout import Progress, Rollout, leading_commands
@@ -32,6 +32,7 @@ from nospof.apply.trips import Problem, Trip
 from nospof.component import Component
 from nospof.errors import Failed, NospofError, Uncertain, WrongInput
 from nospof.lab.lab import Lab, LabHost, LabPlan
+from nospof.lab.places import CLIENT
 from nospof.render.host import all_packages, suite_of
 from nospof.resolve import Resolved, component_of, resolve
 from nospof.stack.load import load
@@ -192,7 +193,24 @@ class Deployment:
     # --- looking -----------------------------------------------------------------------------------------------------
     def plan(self, progress: Progress) -> Plan:
         """What `up` would do on the hosts that are there. Makes and changes nothing."""
-        return self._rollout(progress, self._gathered(progress), is_reading=True).plan()
+        return self._with_hosts(self._rollout(progress, self._gathered(progress), is_reading=True).plan())
+
+    def _with_hosts(self, plan: Plan) -> Plan:
+        """What the hosts lack, and the hosts that are to be made or to go."""
+        missing = self._missing()
+        hosts = [Change(host, "", "host", host, "create") for host in missing]
+        hosts += [Change(host, "", "host", host, "remove") for host in self._leaving()]
+        unknown = (problem for problem in plan.problems if problem.host not in missing)
+        return Plan(tuple(sorted(hosts, key=lambda change: change.host)) + plan.changes, tuple(unknown))
+
+    def _missing(self) -> tuple[str, ...]:
+        """Hosts that are to be made first, in a lab."""
+        return tuple(sorted({host.name for host in self.topology.hosts} - set(self.lab.host_names()))) if self.is_lab else ()
+
+    def _leaving(self) -> tuple[str, ...]:
+        """Hosts that are there and no longer in the file."""
+        there = {*self.lab.host_names(), *self.lab.unplanned()} if self.is_lab else set(self.state.servers())
+        return tuple(sorted(there - {host.name for host in self.topology.hosts} - {CLIENT}))
 
     def status(self, patience_s: float = STATUS_S) -> Status:
         """How everything is now; a host that says nothing for `patience_s` is unknown."""
@@ -244,18 +262,21 @@ class Deployment:
         return {host: answer if isinstance(answer, Problem) else answer["text"] for host, answer in answers.items()}
 
     # --- doing -------------------------------------------------------------------------------------------------------
-    def up(self, progress: Progress) -> bool:
+    def up(self, progress: Progress, shown: Plan | None = None) -> bool:
         """Make the hosts and everything on them as the file says; False when there was nothing to change.
 
+        `shown`: the only plan that may be carried out; with another one Failed is raised, and no change is made.
         Raises Failed, Uncertain or WrongInput with what went wrong and where; what served before goes on serving.
         """
         with self.state.locked("up"):
             self.state.begin(self.stack.name)
             self.state.write_allotment(self.allotment)
-            leaving = self._made_ready(progress)
+            self._make_ready(progress)
             gathered = self._gathered(progress)
             rollout = self._rollout(progress, gathered, is_reading=False)
-            plan = rollout.plan()
+            plan, leaving = rollout.plan(), self._leaving()
+            if shown is not None:
+                self._with_hosts(plan).require_like(shown)
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
             if plan.is_empty and not leaving:
@@ -298,18 +319,16 @@ class Deployment:
         """What was looked at on the servers that are not this stack's yet; [] in a lab. Changes nothing."""
         return [] if self.is_lab else preflight(self.topology, self.servers, self.state.stack_id)
 
-    def _made_ready(self, progress: Progress) -> tuple[str, ...]:
-        """Have hosts on which something can be begun, and name those that are to go: they are no longer in the file."""
+    def _make_ready(self, progress: Progress) -> None:
+        """Have hosts on which something can be begun."""
         if self.is_lab:
             self._bring_hosts_up(progress)
-            return self.lab.unplanned()
+            return
         progress.phase("looking at the servers")
         known = self.state.servers()
         # One that was taken before and is dark now keeps nobody from changing the others.
         _refuse_unfit([check for check in self.preflight() if check.is_reached or check.host not in known], progress)
-        told = self._told_servers()
-        self.state.write_servers({**known, **told})
-        return tuple(sorted(set(known) - set(told)))
+        self.state.write_servers({**known, **self._told_servers()})
 
     def _let_go(self, leaving: Sequence[str], progress: Progress) -> None:
         """Take away what is no longer in the file: a lab's host with its disk; on a server what is ours, and no data."""

@@ -268,6 +268,7 @@ def test_server_taken_out_of_the_file_is_cleared(servers: PlainServers, site: Li
     site.set_options("app", hosts=["one"])
     site.set_options("database", hosts=["one", "three"], witness=None)
     site.edit("  two: {zone: b, address: 198.18.1.2}\n", "")
+    assert "remove  host     two" in site.nospof("plan")
     said = site.nospof("up")
     assert "stopped and removed; data stays in " in said
     assert "nospof" not in servers.sh(

@@ -96,8 +96,15 @@ def test_change_of_one_setting_touches_exactly_the_files_and_units_it_concerns(s
         for kind, name, change in [("file", "/etc/haproxy/haproxy.cfg", "change"), ("unit", "haproxy.service", "reload")]
     }
     assert "-    balance roundrobin" in next(change["diff"] for change in plan["changes"] if change["diff"])
+    saved = str(site.folder / "change.json")
+    assert f"2 hosts; `nospof up --plan {saved}` makes them" in " ".join(site.nospof("plan", "--save", saved).split())
+    site.edit("balance: leastconn", "balance: source")
+    said = site.nospof("up", "--plan", saved, code=1)
+    assert "nothing was begun" in said
+    assert "differs         lb1      change file /etc/haproxy/haproxy.cfg  (load-balancer)" in said
+    site.edit("balance: source", "balance: leastconn")
     with site.visited() as failed:
-        site.nospof("up")
+        site.nospof("up", "--plan", saved)
     assert failed == []
     assert site.units() == before
     assert "balance leastconn" in site.on("lb1", "cat", "/etc/haproxy/haproxy.cfg")

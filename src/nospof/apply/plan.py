@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from nospof.apply.trips import Problem
+from nospof.errors import Failed, WrongInput
 from nospof.render.host import BASE_TIER, FIREWALL_TIER
 from nospof.topology import Topology
 
@@ -48,6 +51,58 @@ class Plan:
     def hosts_of_tier(self, tier: str) -> tuple[str, ...]:
         """Hosts on which an instance of `tier` changes, sorted."""
         return tuple(sorted({change.host for change in self.changes if change.tier == tier}))
+
+    def as_json(self) -> str:
+        """One JSON document; `read_plan` reads it again."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    def require_like(self, shown: Plan) -> None:
+        """Raise Failed where this is not what was `shown`, with every change that was added, is gone, or became another.
+
+        A host that was shown as to be made may lack anything.
+        """
+        differing = list(_differing(shown, self))
+        if differing:
+            raise Failed(
+                "what is to be done is not what was shown: nothing was begun",
+                why="the stack file, what it names or a host was changed since the plan was saved",
+                fix="look at it again: nospof plan --save FILE",
+                detail="\n".join(differing),
+            )
+
+
+def read_plan(path: Path) -> Plan:
+    """A saved plan. Raises WrongInput where the file is none."""
+    try:
+        document = json.loads(path.read_text())
+        return Plan(
+            tuple(Change(**change) for change in document["changes"]),
+            tuple(Problem(**problem) for problem in document["problems"]),
+        )
+    except OSError as error:
+        raise WrongInput(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise WrongInput(f"{path} is no plan that `nospof plan --save` wrote", fix="nospof plan --save FILE") from error
+
+
+def _differing(shown: Plan, now: Plan) -> Iterator[str]:
+    new = {change.host for change in shown.changes if (change.kind, change.change) == ("host", "create")}
+    before, after = ({_what(change): change.diff for change in plan.changes if change.host not in new} for plan in (shown, now))
+    for what in sorted(before.keys() | after.keys()):
+        if what not in before:
+            yield f"was not shown   {what}"
+        elif what not in after:
+            yield f"is no more      {what}"
+        elif before[what] != after[what]:
+            yield f"differs         {what}"
+    dark = {problem.host for problem in shown.problems}, {problem.host for problem in now.problems}
+    yield from (f"answers again   {host}" for host in sorted(dark[0] - dark[1]))
+    yield from (f"does not answer {host}" for host in sorted(dark[1] - dark[0]))
+
+
+def _what(change: Change) -> str:
+    owner = f"  ({change.tier})" if change.instance else ""
+    return f"{change.host:<8} {change.change} {change.kind} {change.name}{owner}"
 
 
 def activation_order(topology: Topology) -> tuple[str, ...]:

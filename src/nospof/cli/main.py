@@ -154,19 +154,29 @@ def preflight(stack: Stack = DEFAULT, json: Json = False) -> None:
 
 
 @app.command()
-def plan(stack: Stack = DEFAULT, json: Json = False) -> None:
+def plan(
+    stack: Stack = DEFAULT,
+    json: Json = False,
+    save: Annotated[Optional[Path], typer.Option("--save", metavar="FILE", help="Keep it for `up --plan FILE`.")] = None,  # noqa: UP045
+) -> None:
     """Show what `up` would change, host by host and file by file. Touches nothing."""
     from nospof.cli import plan as command
 
-    raise typer.Exit(command.run(stack, as_json=json))
+    raise typer.Exit(command.run(stack, as_json=json, save=save))
 
 
 @app.command()
-def up(stack: Stack = DEFAULT) -> None:
+def up(
+    stack: Stack = DEFAULT,
+    plan: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--plan", metavar="FILE", help="Make what this saved plan showed, or nothing."),
+    ] = None,
+) -> None:
     """Make everything as the file says. Run it again after every change, and after everything that interrupted it."""
     from nospof.cli import up as command
 
-    raise typer.Exit(command.run(stack))
+    raise typer.Exit(command.run(stack, plan=plan))
 
 
 @app.command()

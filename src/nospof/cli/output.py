@@ -17,7 +17,7 @@ def deliver(text: str, output: Path | None) -> None:
     try:
         _replace(output, text)
     except OSError as error:
-        raise WrongInput(f"{output} cannot be written: {error.strerror}", fix="name another file after --output") from None
+        raise WrongInput(f"{output} cannot be written: {error.strerror}", fix="name another file") from None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
+from nospof.apply.plan import read_plan
 from nospof.cli.root import require_root
 from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import deployment
@@ -13,7 +14,8 @@ from nospof.deployment import Deployment
 from nospof.explain.diagram import diagram
 
 
-def run(path: Path) -> int:
+def run(path: Path, *, plan: Path | None) -> int:
+    shown = None if plan is None else read_plan(plan)
     site = deployment(path)
     if site.is_lab:
         require_root()
@@ -21,7 +23,7 @@ def run(path: Path) -> int:
         site.servers.open()
     is_new = not site.exists
     with Lines() as progress:
-        has_changed = site.up(progress)
+        has_changed = site.up(progress, shown)
         if not has_changed:
             progress.phase("nothing to change")
         if site.entrance is not None:
