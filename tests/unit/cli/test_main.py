@@ -55,7 +55,7 @@ def test_host_that_does_not_exist_is_answered_with_those_that_do(words: tuple[st
 
 
 def test_interrupted_command_says_that_it_can_be_repeated() -> None:
-    interrupt = "import os, signal\nfrom nospof.cli import up\nup.run = lambda *_: os.kill(os.getpid(), signal.SIGINT)"
+    interrupt = "import os, signal\nfrom nospof.cli import up\nup.run = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)"
     done = nospof("up", before=interrupt)
     assert done.returncode == 3
     assert done.stderr == "interrupted\n  fix: run the same command again: it goes on from what was begun\n"
