@@ -16,8 +16,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from nospof.apply import agents, trips
+from nospof.apply import agents, ca_change, trips
 from nospof.apply.agents import AgentView, Database
+from nospof.apply.ca_change import CaStep
 from nospof.apply.gather import Gathering
 from nospof.apply.plan import Change, Plan
 from nospof.apply.preflight import Check, preflight
@@ -271,6 +272,7 @@ class Deployment:
         with self.state.locked("up"):
             self.state.begin(self.stack.name)
             self.state.write_allotment(self.allotment)
+            ca_change.settle(self.state)
             self._make_ready(progress)
             gathered = self._gathered(progress)
             rollout = self._rollout(progress, gathered, is_reading=False)
@@ -314,6 +316,41 @@ class Deployment:
             for name in sources:
                 forget_newest(self.state, name)
         return older[sources[0]]
+
+    def replace_ca(self, progress: Progress) -> None:
+        """Give the stack another CA, and every key and certificate anew; goes on where it was interrupted.
+
+        Raises Failed where `up` would change something else, Uncertain where a host does not answer: it would go on
+        believing the old CA alone, and so nobody else.
+        """
+        step = ca_change.under_way(self.state)
+        if step is None:
+            self._require_everywhere(progress, "nospof up, then this again")
+            with self.state.locked("rotate ca"):
+                ca_change.begin(Vault(self.state, self.topology, is_reading=False))
+            step = CaStep.TRUST
+        while True:
+            progress.phase(step.value)
+            self.up(progress)
+            self._require_everywhere(progress, "bring it back, then nospof rotate ca: it goes on from here")
+            if step is CaStep.FORGET:
+                return
+            with self.state.locked("rotate ca"):
+                if step is CaStep.TRUST:
+                    ca_change.issue_by_next(self.state)
+                    step = CaStep.ISSUE
+                else:
+                    ca_change.forget_before(self.state)
+                    step = CaStep.FORGET
+
+    def _require_everywhere(self, progress: Progress, fix: str) -> None:
+        """Raise unless every host answers and is all that the file says."""
+        plan = self.plan(progress)
+        if plan.problems:
+            what = "; ".join(f"host {problem.host} does not answer: {problem.what}" for problem in plan.problems)
+            raise Uncertain(what, why="all hosts must believe the next CA before anything is issued by it", fix=fix)
+        if plan.changes:
+            raise Failed(f"the hosts are not what the file says: {len(plan.changes)} changes are to be made", fix=fix)
 
     def preflight(self) -> list[Check]:
         """What was looked at on the servers that are not this stack's yet; [] in a lab. Changes nothing."""

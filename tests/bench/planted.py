@@ -129,6 +129,19 @@ def checks_say_yes(stack: Spoiled) -> None:
     stack.edit(LB, HAPROXY, nobody_asks, "systemctl reload haproxy")
 
 
+def health_says_yes(stack: Spoiled) -> None:
+    """The application's own health no longer tells that its way to the database is gone."""
+    drop_in = "/run/systemd/system/nospof-app.service.d/planted.conf"
+    blind = "[Service]\\nEnvironment=NOSPOF_BESIDE= NOSPOF_NAMES=\\n"
+    again = "systemctl daemon-reload; systemctl restart nospof-app"
+    for host in WEB:
+        stack.sh(
+            host,
+            f"mkdir -p $(dirname {drop_in}); printf '{blind}' >{drop_in}; {again}",
+            undo=f"rm {drop_in}; {again}",
+        )
+
+
 def health_includes_the_database(stack: Spoiled) -> None:
     stack.edit(LB, HAPROXY, r"s#uri /health #uri /ready #", "systemctl reload haproxy")
 
@@ -217,6 +230,7 @@ FREEZE_WEB1 = ("process-freeze", "web/web1")
 DEFECTS = (
     Defect(1, "address without health", no_health_tracking, (("process-stop", "load-balancer/{holder}"),), down),
     Defect(4, "health check says yes", checks_say_yes, (FREEZE_WEB1,), either(down, longer("serve"))),
+    Defect(19, "health says yes", health_says_yes, (("process-stop", "database-router/web1"),), down),
     Defect(5, "health check includes the database", health_includes_the_database, (OFF_PRIMARY,), longer("serve")),
     Defect(6, "VRRP blocked", vrrp_blocked, (KILL_WEB1,), refuses),
     Defect(7, "too few connections", too_few_connections, (OFF_WEB1,), either(down, refuses)),

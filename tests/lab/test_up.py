@@ -112,6 +112,22 @@ def test_change_of_one_setting_touches_exactly_the_files_and_units_it_concerns(s
     site.nospof("up")
 
 
+def test_another_ca_comes_without_an_outage(site: LiveSite) -> None:
+    before = site.on("lb1", "sha256sum", "/etc/nospof/tls/ca.pem")
+    written = site.post_entry("before the new CA")
+    with site.visited() as failed:
+        said = site.nospof("rotate", "ca")
+    assert failed == []
+    assert written == 201
+    assert site.has_entry("before the new CA")
+    for step in ("believes the next CA", "made anew, by the new CA", "old CA is believed no more"):
+        assert step in said
+    assert site.on("lb1", "sha256sum", "/etc/nospof/tls/ca.pem") != before
+    assert site.on("db1", "grep", "-c", "BEGIN CERTIFICATE", "/etc/nospof/tls/ca.pem") == "1"
+    assert {entry["health"] for entry in site.settled_status()["tiers"]["database"]} == {"ok"}
+    assert "nothing to change" in site.nospof("up")
+
+
 def test_application_that_does_not_start_stops_at_the_first_host_and_the_old_one_serves(site: LiveSite) -> None:
     before = site.on("web2", "readlink", "/srv/nospof/app/current"), site.on("web1", "readlink", "/srv/nospof/app/current")
     site.edit('"""', 'raise RuntimeError("planted by the test")\n"""', "app/shop.py")

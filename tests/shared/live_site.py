@@ -118,7 +118,9 @@ class LiveSite:
         return self.deployment().url
 
     def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.folder / ".nospof" / "certificates" / "ca.crt"))
+        """As somebody who believes the stack's CA, and while it is replaced both."""
+        known = sorted((self.folder / ".nospof" / "certificates").glob("ca*.crt"))
+        return ssl.create_default_context(cadata="".join(path.read_text() for path in known))
 
     def ask(self, path: str = "/", body: bytes | None = None, timeout_s: float = 10.0) -> tuple[int, str]:
         """GET, or POST `body` as JSON, over HTTPS through the forwarded port, certificate verified: (status, text)."""

@@ -34,6 +34,7 @@ DAYS_APART = 9
 HOSTS_APART = 20
 TOKEN = re.compile("\x02([a-z]+):([^\x03]*)\x03")
 NOT_YET = "(made by `nospof up`)"
+NEXT_CA, NEXT_CA_KEY, CA_BEFORE = "certificates/ca-next.crt", "certificates/ca-next.key", "certificates/ca-before.crt"
 
 Clock = Callable[[], datetime.datetime]
 
@@ -58,7 +59,7 @@ class Vault:
 
     def _stands_for(self, kind: str, name: str) -> str:
         if kind == "ca":
-            return self.ca()
+            return self.trusted()
         return {"secret": self.secret, "certificate": self.certificate, "key": self.key}[kind](name)
 
     def secret(self, name: str) -> str:
@@ -69,6 +70,16 @@ class Vault:
         """The certificate of the stack's CA, PEM."""
         self._kept("certificates/ca.key", _new_key)
         return self._kept("certificates/ca.crt", self._new_ca)
+
+    def trusted(self) -> str:
+        """The certificates of all CAs that hosts believe, PEM: the stack's, and while it is replaced the other one too."""
+        others = (self._read(name) for name in (NEXT_CA, CA_BEFORE))
+        return "".join(dict.fromkeys((self.ca(), *others)))
+
+    def prepare_next_ca(self) -> None:
+        """Make the CA that is to come. It issues nothing yet."""
+        key = self._keep(NEXT_CA_KEY, _new_key())
+        self._keep(NEXT_CA, self._ca_of(key, f" {self.clock():%Y-%m-%d} {secrets.token_hex(2)}"))
 
     def certificate(self, instance: str) -> str:
         """Certificate of `instance` ("tier/host"), PEM, followed by nothing: everybody who checks it has the CA."""
@@ -129,11 +140,16 @@ class Vault:
         return known.not_valid_after_utc - self.clock() < life / 3
 
     def _new_ca(self) -> str:
-        key = _key(self._read("certificates/ca.key"))
+        return self._ca_of(self._read("certificates/ca.key"))
+
+    def _ca_of(self, key_pem: str, more: str = "") -> str:
+        """`more`: what tells it from the one before, since an issuer is known by its name."""
+        key = _key(key_pem)
+        # 64 characters at most; stack names have up to 40.
         name = x509.Name(
             [
                 x509.NameAttribute(NameOID.ORGANIZATION_NAME, "nospof"),
-                x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {self.topology.stack} {self.state.stack_id[:6]}"),
+                x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {self.topology.stack} {self.state.stack_id[:6]}"[:48] + more),
             ]
         )
         builder = self._builder(name, name, key.public_key(), CA_DAYS)

@@ -9,7 +9,7 @@ servers.json       real servers on which something of the stack may run
 drills/            what drills found, and what they have broken and not healed yet
 measured.json      how many requests a second were answered, when, on which machine, of which stack
 secrets/           one file per secret
-certificates/      the CA and what it issued
+certificates/      the CA and what it issued; while it is replaced, the next one or the one before, too
 lock               who works on the stack now
 """
 

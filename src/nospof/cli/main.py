@@ -59,6 +59,8 @@ state_app = typer.Typer(
     help="The stack's secrets and ids beside its file: for another machine.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(state_app, name="state")
+rotate_app = typer.Typer(help="Make what is secret anew, without an outage.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(rotate_app, name="rotate")
 
 Stack = Annotated[Path, typer.Argument(metavar="STACK", help="The stack file, or the folder it is in.", show_default=True)]
 StackAndHost = Annotated[list[str], typer.Argument(metavar="[STACK] HOST", help="A host of the stack, or `client`.")]
@@ -381,6 +383,14 @@ def state_import(
     from nospof.cli import state as command
 
     raise typer.Exit(command.restore(stack, file))
+
+
+@rotate_app.command("ca")
+def rotate_ca(stack: Stack = DEFAULT) -> None:
+    """Replace the stack's CA, and with it every key and certificate; visitors notice nothing, but must trust the new one."""
+    from nospof.cli import rotate as command
+
+    raise typer.Exit(command.ca(stack))
 
 
 @lab_app.command("doctor")
