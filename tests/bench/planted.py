@@ -197,7 +197,7 @@ def address_remembered(stack: Spoiled) -> None:
     """For reading as for writing, and past the router: it is asked for at the address that the primary has now."""
     ground = stack.ground()
     address = ground.topology.host(ground.resolve("primary")).address
-    there = rf's/^(DATABASE_HOST)=.*/\1="{address}"/; s/^(DATABASE_READ_PORT)=.*/\1="3306"/'
+    there = rf"s/@database:330[67]/@{address}:3306/"
     stack.edit(WEB, "/etc/nospof/app.env", there, "systemctl restart nospof-app")
 
 
