@@ -15,9 +15,28 @@ from nospof.lab.machine import wait_until
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 
+# Twice that is more than once that and all that is kept for others.
+MAX_CONNECTIONS = 60
+# Writes of which each waits in a connection of its own until a voter has it.
+CROWD = f"""
+import os, pymysql, threading
+def write():
+    try:
+        told = dict(host=os.environ["DATABASE_HOST"], port=int(os.environ["DATABASE_PORT"]), user=os.environ["DATABASE_USER"])
+        told.update(password=os.environ["DATABASE_PASSWORD"], database=os.environ["DATABASE_NAME"])
+        link = pymysql.connect(**told, ssl=dict(ca=os.environ["DATABASE_SSL_CA"]), autocommit=True)
+        link.cursor().execute("INSERT INTO crowd VALUES (1)")
+    except Exception as error:
+        print(error)
+for _ in range({MAX_CONNECTIONS + 10}):
+    threading.Thread(target=write).start()
+"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
     site = LiveSite(tmp_path_factory.mktemp("stack"))
+    site.set_options("database", max_connections=MAX_CONNECTIONS)
     try:
         site.nospof("up")
         yield site
@@ -60,3 +79,27 @@ def test_primary_takes_new_connections_when_replicas_come_back_from_the_dark(
     assert wait_until(lambda: takes_new_connections(site), 30), "new connections hang"
     assert has_voters(site, 2), "the replicas do not acknowledge again"
     assert takes_new_connections(site)
+
+
+def connected(site: LiveSite) -> int:
+    said = site.on("db1", "mariadb", "-BNe", "SHOW STATUS LIKE 'Threads_connected'")
+    return int(said.split()[1])
+
+
+def test_replicas_come_back_to_a_primary_whose_connections_are_all_taken(site: LiveSite) -> None:
+    """Incident: writers of two hosts waited for a voter in all connections, so that no replica could connect, for ever."""
+    assert has_voters(site, 2)
+    site.on("db1", "mariadb", "-e", "CREATE TABLE IF NOT EXISTS app.crowd (it INT)")
+    units = ("nospof-database-agent.service", "mariadb.service")
+    for host in ("db2", "w1"):
+        site.on(host, "systemctl", "stop", *units)
+    try:
+        for host in ("web1", "web2"):
+            environment = "EnvironmentFile=/etc/nospof/app.env"
+            site.on(host, "systemd-run", "--collect", "--unit=crowd", f"--property={environment}", "python3", "-c", CROWD)
+        assert wait_until(lambda: connected(site) >= 2 * MAX_CONNECTIONS, 30), "they do not take all that they may"
+    finally:
+        for host in ("db2", "w1"):
+            site.on(host, "systemctl", "start", units[0])
+    assert has_voters(site, 2), "the replicas do not acknowledge again"
+    assert wait_until(lambda: connected(site) < MAX_CONNECTIONS, 30), "the writers still wait"

@@ -20,7 +20,7 @@ WRITE_PORT, READ_PORT = 3306, 3307
 LAB_BUFFER_POOL_MIB, MIN_BUFFER_POOL_MIB = 128, 64
 # So many copies beside the primary acknowledge its writes; a promotion must hear them all.
 MOST_VOTERS = 2
-# Connections that no application can take: without one of its own the agent can neither see nor move the server.
+# Connections that no application can take: without them no replica can follow, and the agent neither see nor move the server.
 RESERVED_CONNECTIONS = 32
 # After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
@@ -55,7 +55,7 @@ class DatabaseSettings(c.Settings):
         200,
         ge=10,
         le=100_000,
-        description="Connections each server takes from each application; some more are kept for the agent.",
+        description="Connections each server takes from each host of an application; more are kept for replicas and agent.",
     )
     durability: Annotated[Literal["disk", "memory"], c.AmongSeveral()] = c.Field(
         "disk", description="What a replica's acknowledgement says: the write is on its disk, or in its memory only (faster)."
@@ -318,8 +318,13 @@ class Database(c.Component[S]):
         }
 
     def _connections(self, here: c.Context) -> int:
-        """What the server takes in all; no account but root's may have more than the settings say."""
-        return self.settings.max_connections * max(1, len(self._callers(here))) + RESERVED_CONNECTIONS
+        """What the server takes in all; no account but root's may have more than the settings say.
+
+        An application has an account for each of its hosts, and servers count each by itself. Incident: writers of two hosts,
+        which waited for a voter, held all connections, so that no replica could connect to acknowledge, for ever.
+        """
+        accounts = sum(len(hosts) for hosts in self._callers(here).values())
+        return self.settings.max_connections * max(1, accounts) + RESERVED_CONNECTIONS
 
     def _buffer_pool_mib(self, here: c.Context) -> int:
         if self.settings.buffer_pool_mib is not None:

@@ -10,7 +10,7 @@ port = {{ set.port }}
 report_port = {{ set.port }}
 mysqlx = OFF
 skip_name_resolve = ON
-# Room that no account alone can take: without a connection of its own the agent can neither see nor move the server.
+# More than all accounts together may have: the replicas and the agent need theirs.
 max_connections = {{ connections }}
 max_user_connections = {{ set.max_connections }}
 local_infile = OFF
