@@ -116,7 +116,7 @@ def test_another_ca_comes_without_an_outage(site: LiveSite) -> None:
     before = site.on("lb1", "sha256sum", "/etc/nospof/tls/ca.pem")
     written = site.post_entry("before the new CA")
     with site.visited() as failed:
-        said = site.nospof("rotate", "ca")
+        said = site.nospof("rotate ca")
     assert failed == []
     assert written == 201
     assert site.has_entry("before the new CA")
