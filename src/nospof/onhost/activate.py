@@ -50,7 +50,7 @@ def activate(
     results: list[Activated] = []
     for name in names:
         instance = _overridden(manifest.instance(name), overrides)
-        result, journal = _activate(instance, _succeeded(manifest, instance, receipt), receipt, journal)
+        result, journal = _activate(manifest, instance, receipt, journal)
         results.append(result)
         if result.failure:
             break
@@ -74,13 +74,14 @@ def _succeeded(manifest: Manifest, instance: Instance, receipt: Receipt) -> list
     return [name for name in names if states[name].is_running]
 
 
-def _activate(instance: Instance, succeeded: list[str], receipt: Receipt, journal: Journal) -> tuple[Activated, Journal]:
+def _activate(manifest: Manifest, instance: Instance, receipt: Receipt, journal: Journal) -> tuple[Activated, Journal]:
+    succeeded = _succeeded(manifest, instance, receipt)
     states = units.states(unit.name for unit in instance.units)
     todo = of_instance(instance, states, journal)
     if not todo:
         return Activated(instance.id, ()), journal
     before = journal
-    journal = _begin(instance, todo, before)
+    journal = _begin(manifest, instance, todo, before)
     try:
         _replace_files(instance, todo, receipt)
         for name in succeeded:
@@ -102,14 +103,17 @@ def _activate(instance: Instance, succeeded: list[str], receipt: Receipt, journa
     return Activated(instance.id, _words(todo)), journal
 
 
-def _begin(instance: Instance, todo: list[Difference], journal: Journal) -> Journal:
+def _begin(manifest: Manifest, instance: Instance, todo: list[Difference], journal: Journal) -> Journal:
+    """Note what is about to change, and which units must notice: of other instances too, which have the same file.
+
+    Incident: the CA's certificate is one file for all of a host; whoever came after the first saw no difference any more.
+    """
     dirty = dict(journal.dirty)
     changed = {difference.name for difference in todo if difference.kind in ("file", "symlink")}
-    notifying = [(file.path, file.notify) for file in instance.files]
-    notifying += [(symlink.path, symlink.notify) for symlink in instance.symlinks]
-    for path, notify in notifying:
-        if path in changed:
-            strongest(dirty, notify)
+    for one in manifest.instances:
+        for part in (*one.files, *one.symlinks):
+            if part.path in changed:
+                strongest(dirty, part.notify)
     journal = Journal(
         {**journal.files, **{file.path: file.ownership for file in instance.files}},
         tuple(sorted({*journal.symlinks, *(symlink.path for symlink in instance.symlinks)})),

@@ -70,6 +70,27 @@ def test_changed_file_reloads_its_unit_and_no_other(machine: Machine) -> None:
     assert machine.calls() == ["reload web.service"]
 
 
+def test_file_that_two_instances_have_is_noticed_by_the_units_of_both(machine: Machine) -> None:
+    """Incident: only the first to be activated noticed a new CA, since to the second the file was as it should be."""
+
+    def host(ca: str) -> Manifest:
+        path = machine.path("etc/ca.pem")
+        one = instance("one/h1", files=[file(path, ca, notify={"one.service": "reload"})], units=[unit("one.service")])
+        other = instance("two/h1", files=[file(path, ca, notify={"two.service": "restart"})], units=[unit("two.service")])
+        return wanted(one, other)
+
+    up(host("old"))
+    machine.calls()
+    changed = host("new")
+    activate(changed, ["one/h1"], {}, read_receipt(), read_journal())
+    assert machine.calls() == ["reload one.service"]
+    assert ("unit", "two.service", "restart") in changes(changed)
+
+    up(changed)
+    assert machine.calls() == ["restart two.service"]
+    assert changes(changed) == []
+
+
 def test_restart_outweighs_reload(machine: Machine) -> None:
     up(wanted(web(machine)))
     machine.calls()
