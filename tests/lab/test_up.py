@@ -114,12 +114,12 @@ def test_change_of_one_setting_touches_exactly_the_files_and_units_it_concerns(s
 
 def test_another_ca_comes_without_an_outage(site: LiveSite) -> None:
     before = site.on("lb1", "sha256sum", "/etc/nospof/tls/ca.pem")
-    written = site.post_entry("before the new CA")
+    written = site.post_entry("before-the-new-ca")
     with site.visited() as failed:
         said = site.nospof("rotate ca")
     assert failed == []
     assert written == 201
-    assert site.has_entry("before the new CA")
+    assert site.has_entry("before-the-new-ca")
     for step in ("believes the next CA", "made anew, by the new CA", "old CA is believed no more"):
         assert step in said
     assert site.on("lb1", "sha256sum", "/etc/nospof/tls/ca.pem") != before
