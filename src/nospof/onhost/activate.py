@@ -111,9 +111,10 @@ def _begin(manifest: Manifest, instance: Instance, todo: list[Difference], journ
     dirty = dict(journal.dirty)
     changed = {difference.name for difference in todo if difference.kind in ("file", "symlink")}
     for one in manifest.instances:
-        for part in (*one.files, *one.symlinks):
-            if part.path in changed:
-                strongest(dirty, part.notify)
+        noticing = [(file.path, file.notify) for file in one.files] + [(link.path, link.notify) for link in one.symlinks]
+        for path, notify in noticing:
+            if path in changed:
+                strongest(dirty, notify)
     journal = Journal(
         {**journal.files, **{file.path: file.ownership for file in instance.files}},
         tuple(sorted({*journal.symlinks, *(symlink.path for symlink in instance.symlinks)})),
