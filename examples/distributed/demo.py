@@ -97,7 +97,7 @@ def holder_of_address(site: Deployment) -> str:
 
 def lose(site: Deployment, host: str) -> tuple[History, float]:
     """Cut the power of `host` while requests come; all of them, and the moment of the cut."""
-    visitors = Load(site.entrance_address, site.stack.domain, site.ca_file, rate=RATE, timeout_s=5.0)
+    visitors = Load(site.entrance_addresses, site.stack.domain, site.ca_file, rate=RATE, timeout_s=5.0)
     load = replace(visitors, connections=CONNECTIONS, sends_again=True)  # as browsers do
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "requests"

@@ -122,15 +122,21 @@ class VipNeed(Need):
 
     `alive_file` holds 0 while the service lives and -1 otherwise (keepalived's track_file); `alive_check` is a command that
     exits 0 while the service really answers, for what a file cannot tell: a frozen process.
+    `is_shared`: all hosts of the tier work at the same time, each with an address of its own that the others take over.
     """
 
     name: str
     alive_file: str
     alive_check: tuple[str, ...]
+    is_shared: bool = False
 
     @property
     def vip_name(self) -> str:
         return self.name
+
+    @property
+    def has_vip_per_host(self) -> bool:
+        return self.is_shared
 
 
 @dataclass(frozen=True)
@@ -563,9 +569,9 @@ class Context:
         """Address of `host`."""
         return self.topology.host(host).address
 
-    def vip(self, name: str) -> Vip:
-        """The VIP called `name`."""
-        return next(vip for vip in self.topology.vips if vip.name == name)
+    def vips(self, tier: str) -> tuple[Vip, ...]:
+        """The VIPs that lead to `tier`, by number."""
+        return self.topology.vips_of(tier)
 
     def route(self, tier: str) -> str:
         """Loopback address under which `tier` is reached from this host."""

@@ -9,8 +9,9 @@ import atexit
 import http.client
 import os
 import ssl
+import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from nospof.apply.transport import Finished, Transport
 from nospof.apply.trips import Problem, Trip
 from nospof.component import Component
 from nospof.errors import Failed, NospofError, Uncertain, WrongInput
+from nospof.explain.dns import zone_lines
 from nospof.lab.lab import Lab, LabHost, LabPlan
 from nospof.lab.places import CLIENT
 from nospof.render.host import all_packages, suite_of
@@ -48,6 +50,7 @@ SWITCHOVER_S, PROMOTE_S, PAUSE_S, LEAVE_S, WAY_S = 14.0, 20.0, 9.0, 9.0, 2.0
 FIRST_ANSWER_S = 15.0
 LEAVES_WITHIN_S, RETIRES_WITHIN_S = 20.0, 180.0
 HTTPS = 443
+ZONE_FILE = "dns.zone"
 
 
 @dataclass(frozen=True)
@@ -166,11 +169,12 @@ class Deployment:
         return entries[0] if entries else None
 
     @property
-    def entrance_address(self) -> str:
-        """The address visitors use: the VIP, or that of the only host with an entrance."""
-        if self.topology.vips:
-            return self.topology.vips[0].address
-        return self.topology.host(self.entrance.owner.host).address if self.entrance else ""
+    def entrance_addresses(self) -> tuple[str, ...]:
+        """The addresses visitors use, any of them: the VIPs, or that of the host with an entrance; () without an entrance."""
+        if self.entrance is None:
+            return ()
+        vips = self.topology.vips_of(self.entrance.owner.tier)
+        return tuple(vip.address for vip in vips) or (self.topology.host(self.entrance.owner.host).address,)
 
     @property
     def url(self) -> str:
@@ -190,6 +194,11 @@ class Deployment:
     def ca_file(self) -> Path:
         """The certificate of the stack's CA, for browsers and curl."""
         return self.state.folder / "certificates" / "ca.crt"
+
+    @property
+    def zone_file(self) -> Path:
+        """The lines that DNS must have, written by `up` of real servers."""
+        return self.state.folder / ZONE_FILE
 
     # --- looking -----------------------------------------------------------------------------------------------------
     def plan(self, progress: Progress) -> Plan:
@@ -281,6 +290,8 @@ class Deployment:
                 self._with_hosts(plan).require_like(shown)
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
+            if not self.is_lab:
+                self.state.write(ZONE_FILE, "".join(f"{line}\n" for line in zone_lines(self.topology)))
             if plan.is_empty and not leaving:
                 return False
             self._have_primaries_leave({*leaving, *plan.losing_units}, progress)
@@ -498,10 +509,22 @@ class Deployment:
     def ask_entrance(self) -> Answer:
         """Request the first site through the entrance, as a visitor would, until it answers well or the time is over.
 
-        Raises Failed with the last answer when none was good within 15 s.
+        With several addresses at each of them: the answer is that of the last. Raises Failed with the last answer when none
+        was good within 15 s.
         """
-        start, last = time.monotonic(), ""
-        request = self._request if self.is_lab else partial(self._request_from, self._host_beside_the_vip())
+        asked: list[Callable[[], int]]
+        if self.is_lab:
+            # Where there is one address the forwarder leads to it, and that is enough.
+            each = self.entrance_addresses if len(self.entrance_addresses) > 1 else ()
+            asked = [*(partial(self._request_from_client, address) for address in each), self._request]
+        else:
+            beside = self._host_beside_the_vips()
+            asked = [partial(self._request_from, beside, address) for address in self.entrance_addresses]
+        start = time.monotonic()
+        return [self._answer(request, start) for request in asked][-1]
+
+    def _answer(self, request: Callable[[], int], start: float) -> Answer:
+        last = ""
         while time.monotonic() - start < FIRST_ANSWER_S:
             try:
                 status = request()
@@ -533,34 +556,41 @@ class Deployment:
         finally:
             connection.close()
 
-    def _host_beside_the_vip(self) -> str:
-        """One of the servers, if there is one that does not hold the VIP itself."""
+    def _host_beside_the_vips(self) -> str:
+        """One of the servers, if there is one that does not hold a VIP itself."""
         holders = {host for held in self.status().holders.values() for host in held}
         hosts = [host.name for host in self.topology.hosts]
         return next((host for host in hosts if host not in holders), hosts[0])
 
-    def _request_from(self, asks: str) -> int:
+    def _request_from(self, asks: str, address: str) -> int:
         """The same from the server `asks`, since this machine may not be where visitors come from. Raises OSError."""
-        address = self.entrance_address
-        url = self.url or f"http://{self._domain}/"
-        port = self.entrance.listen.port if self.entrance else HTTPS
-        argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", "5", "--write-out", "%{http_code} %{errormsg}"]
-        argv += ["--cacert", "/etc/nospof/tls/ca.pem", "--resolve", f"{self._domain}:{port}:{address}", url]
-        outcome = self.servers.run(asks, argv, timeout_s=10)
+        outcome = self.servers.run(asks, self._curl(address, "/etc/nospof/tls/ca.pem"), timeout_s=10)
         if not isinstance(outcome, Finished):
             raise OSError(f"cannot be asked from {asks}: {outcome.reason}")
-        status, _, why = outcome.stdout.decode().partition(" ")
-        if status == "000":
-            raise OSError(f"gives no answer to {asks} at {address}: {why}")
-        return int(status)
+        return _status_of(outcome.stdout.decode(), asks, address)
+
+    def _request_from_client(self, address: str) -> int:
+        """The same from the lab's client at one address. Raises OSError."""
+        argv = self.lab.network_argv(CLIENT, self._curl(address, str(self.ca_file)))
+        # argv is ours, the program curl.
+        outcome = subprocess.run(argv, capture_output=True, timeout=10, check=False)
+        return _status_of(outcome.stdout.decode(), CLIENT, address)
+
+    def _curl(self, address: str, ca_file: str) -> list[str]:
+        """Ask for the first site at one of its addresses; prints the status, and why there is none."""
+        is_https = self.entrance is not None and self.entrance.listen.port == HTTPS
+        port = self.entrance.listen.port if self.entrance else HTTPS
+        url = f"{'https' if is_https else 'http'}://{self._domain}{'' if is_https else f':{port}'}/"
+        argv = ["curl", "--silent", "--output", "/dev/null", "--max-time", "5", "--write-out", "%{http_code} %{errormsg}"]
+        return [*argv, "--cacert", ca_file, "--resolve", f"{self._domain}:{port}:{address}", url]
 
     def _bring_hosts_up(self, progress: Progress) -> None:
         hosts = tuple(LabHost(host.name, host.zone, host.address) for host in self.topology.hosts)
         port = self.entrance.listen.port if self.entrance else None
-        target = (self.entrance_address, port) if port else None
+        targets = tuple((address, port) for address in self.entrance_addresses) if port else ()
         progress.phase("hosts")
         suite = suite_of(self.topology)
-        self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(suite), target, suite), progress.host)
+        self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(suite), targets, suite), progress.host)
 
     def _gathered(self, progress: Progress, older: Mapping[str, Release] | None = None) -> Gathered:
         gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)
@@ -570,6 +600,13 @@ class Deployment:
         vault = Vault(self.state, self.topology, is_reading)
         choices = {name: hosts[0] for name, hosts in self.allotment.placed.items() if len(hosts) == 1}
         return Rollout(self.topology, choices, vault, self.hosts, gathered, progress)
+
+
+def _status_of(said: str, asks: str, address: str) -> int:
+    status, _, why = said.partition(" ")
+    if status in ("", "000"):
+        raise OSError(f"gives no answer to {asks} at {address}: {why}")
+    return int(status)
 
 
 def _refuse_unfit(checks: Sequence[Check], progress: Progress) -> None:

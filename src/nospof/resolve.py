@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ from nospof.component import (
 )
 from nospof.stack.model import Stack, Tier
 from nospof.stack.problems import Problem, problem_at
+from nospof.stack.words import listed
 from nospof.topology import (
     ADMIN,
     HEALTH,
@@ -144,23 +145,47 @@ class _Resolver:
         return ("0.0.0.0/0",)
 
     def _vips(self, graph: _Graph) -> tuple[Vip, ...]:
-        names = sorted({need.vip_name for need in graph.needs if need.vip_name})
+        """Every VIP, without the address the user gave: first who holds it, then which address it is."""
+        found = [
+            # The key that deployments have kept since the first version; what is allotted must not change.
+            Vip(name, "", self._number("floating", name), tier, hosts, home)
+            for tier in sorted({need.vip_name for need in graph.needs if need.vip_name})
+            for name, hosts, home in _held(graph, tier)
+        ]
         given = [address.split("/")[0] for address in self.stack.vip]
         is_lab = all(host.address is None for host in self.stack.hosts)
-        if len(given) < len(names) and (given or not is_lab):
-            self.problem(
-                "S301",
-                "vip",
-                f"{len(names)} VIPs are needed ({', '.join(names)}), {len(given)} given",
-                why="a VIP moves between load balancers; on real servers only you know which address is free",
-                fix=f"vip: {'203.0.113.10/24' if len(names) == 1 else '[203.0.113.10/24, 203.0.113.11/24]'}",
-            )
-        # The key that deployments have kept since the first version; what is allotted must not change.
-        numbers = {name: self._number("floating", name) for name in names}
+        if len(given) < len(found) and (given or not is_lab):
+            self._too_few_vips(found)
+        for index in range(len(found), len(given)):
+            self._vip_too_many(index, found)
         # The user's addresses go by number: a tier that is added takes the next one and leaves the others theirs.
-        addresses = {name: f"{LAB_NETWORK}.0.{number}" for name, number in numbers.items()}
-        addresses.update(zip(sorted(names, key=lambda name: numbers[name]), given, strict=False))
-        return tuple(Vip(name, addresses[name], numbers[name]) for name in names)
+        order = sorted(found, key=lambda vip: vip.number)
+        addresses = {vip.name: f"{LAB_NETWORK}.0.{vip.number}" for vip in order}
+        addresses.update(zip((vip.name for vip in order), given, strict=False))
+        return tuple(replace(vip, address=addresses[vip.name]) for vip in found)
+
+    def _too_few_vips(self, needed: list[Vip]) -> None:
+        shared = sorted({vip.tier for vip in needed if vip.home})
+        each = f", one for each host of {listed(shared)}, where all work at the same time" if shared else ""
+        made = [f"203.0.113.{10 + index}/24" for index in range(len(needed))]
+        wanted = [*self.stack.vip, *made[len(self.stack.vip) :]]
+        self.problem(
+            "S301",
+            "vip",
+            f"{len(needed)} VIPs are needed ({', '.join(vip.name for vip in needed)}), {len(self.stack.vip)} given",
+            why=f"a VIP moves between load balancers{each}; on real servers only you know which address is free",
+            fix=f"vip: {wanted[0] if len(wanted) == 1 else '[' + ', '.join(wanted) + ']'}",
+        )
+
+    def _vip_too_many(self, index: int, needed: list[Vip]) -> None:
+        names = ", ".join(vip.name for vip in needed)
+        self.problem(
+            "S307",
+            f"vip.{index}",
+            f"{len(self.stack.vip)} VIPs are given, {len(needed)} needed ({names or 'no tier wants one'})",
+            why="nobody would hold this address, and visitors whom DNS leads there would get no answer",
+            fix=f"remove {self.stack.vip[index]}; load balancers have one a tier, in mode active-active one a host",
+        )
 
     def _routes(self, graph: _Graph) -> dict[str, str]:
         tiers = sorted({need.routed_tier for need in graph.needs if need.routed_tier})
@@ -480,6 +505,27 @@ def placements(tier: Tier) -> tuple[tuple[str, Rank], ...]:
             if isinstance(mark, PlacesOn) and host is not None:
                 placed.append((host, mark.rank))
     return tuple(placed)
+
+
+def _held(graph: _Graph, tier: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The VIPs of `tier`: name, who may hold it, home.
+
+    With several, the hosts follow each other in a ring, so that what a lost host had falls to the next in it: of three hosts
+    each is first, second and third once.
+    """
+    ranks: dict[str, set[Rank]] = defaultdict(set)
+    is_per_host = False
+    for instance in graph.instances:
+        for demand in instance.demands:
+            if demand.need.vip_name == tier:
+                ranks[instance.id.host].add(demand.rank)
+                is_per_host |= demand.need.has_vip_per_host
+    normal = sorted(host for host, found in ranks.items() if Rank.NORMAL in found)
+    spare = sorted(set(ranks) - set(normal))
+    is_per_host &= len(normal) > 1
+    for index in range(len(normal) if is_per_host else 1):
+        ring = (*normal[index:], *normal[:index], *spare)
+        yield f"{tier}.{index + 1}" if index else tier, ring, ring[0] if is_per_host else ""
 
 
 def _could_be_called_beside(graph: _Graph, tier: Tier, other: Tier) -> bool:

@@ -33,6 +33,8 @@ class Protocol(Enum):
     METRICS = "metrics"
     CONTROL = "control"
     PEER = "peer"
+    SESSIONS = "sessions"
+    """Which visitor was given to which server."""
     GOSSIP = "gossip"
     SSH = "ssh"
     VRRP = "vrrp"
@@ -48,7 +50,13 @@ class Protocol(Enum):
     def carries_data(self) -> bool:
         """Whether users' data crosses it, so that it must be encrypted between hosts."""
         stores = (Protocol.MYSQL, Protocol.REDIS, Protocol.MEMCACHED)
-        return self.carries_pages or self in (*stores, Protocol.CONTROL, Protocol.PEER)
+        return self.carries_pages or self in (*stores, Protocol.CONTROL, Protocol.PEER, Protocol.SESSIONS)
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether members of a tier that send each other this keep data that is lost with the last of them."""
+        # A visitor of whom nothing is known is given to some server: nothing that was stored is lost.
+        return self.carries_data and self is not Protocol.SESSIONS
 
     @property
     def carries_pages(self) -> bool:
@@ -105,6 +113,11 @@ class Need:
     def vip_name(self) -> str | None:
         """Name that gets a VIP of its own, allotted or given by the user; None = no VIP."""
         return None
+
+    @property
+    def has_vip_per_host(self) -> bool:
+        """Whether it gets as many VIPs as there are hosts that are no spares, each at home on one of them; else one in all."""
+        return False
 
     @property
     def routed_tier(self) -> str | None:
@@ -238,11 +251,20 @@ class Host:
 
 @dataclass(frozen=True)
 class Vip:
-    """A virtual IP address, which moves between hosts: "load-balancer" is 198.18.0.1, number 1 (1 to 255)."""
+    """A virtual IP address, which moves between hosts: "load-balancer" is 198.18.0.1, number 1 (1 to 255).
+
+    Where a tier has several the further ones are called "load-balancer.2", "load-balancer.3", as no tier can be.
+    """
 
     name: str
     address: str
     number: int
+    tier: str
+    """The tier that it leads to."""
+    hosts: tuple[str, ...]
+    """Who may hold it: the first of these that lives, where nobody holds it yet."""
+    home: str = ""
+    """The host that takes it back when it is well again; "": whoever has it keeps it."""
 
 
 @dataclass(frozen=True)
@@ -329,6 +351,10 @@ class Topology:
         """Links that end at `instance`."""
         return self._links_by_target.get(instance, ())
 
+    def vips_of(self, tier: str) -> tuple[Vip, ...]:
+        """The VIPs that lead to `tier`, by number."""
+        return tuple(sorted((vip for vip in self.vips if vip.tier == tier), key=lambda vip: vip.number))
+
     def on_visitors_way(self) -> set[str]:
         """Tiers that a visitor's request may have to pass."""
         found: set[str] = set()
@@ -343,7 +369,7 @@ class Topology:
         """Whether callers are led to the member of `tier` with the right role, or its members send each other users' data."""
         links = [link for member in self.of_tier(tier) for link in self.links_from(member.id)]
         return tier in self.routes or any(
-            link.target.owner.tier == tier and link.target.listen.speaks.carries_data for link in links
+            link.target.owner.tier == tier and link.target.listen.speaks.is_copied for link in links
         )
 
     def is_open(self, link: Link) -> bool:

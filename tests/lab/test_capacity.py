@@ -84,7 +84,7 @@ def test_stack_that_is_not_whole_is_not_measured(site: LiveSite) -> None:
 
 def test_status_tells_how_much_the_database_is_asked_under_load(site: LiveSite, tmp_path: Path) -> None:
     deployment = site.deployment()
-    load = Load(deployment.entrance_address, "simple.example.com", deployment.ca_file, rate=10.0)
+    load = Load(deployment.entrance_addresses, "simple.example.com", deployment.ca_file, rate=10.0)
 
     def qps() -> float:
         (database,) = site.settled_status()["tiers"]["database"]

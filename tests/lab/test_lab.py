@@ -32,7 +32,7 @@ def quiet(host: str, what: str) -> None:
 
 
 def plan(name: str, *hosts: LabHost) -> LabPlan:
-    return LabPlan(name, hosts or (WEB1, WEB2), (), ("198.18.1.1", 80))
+    return LabPlan(name, hosts or (WEB1, WEB2), (), (("198.18.1.1", 80),))
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,7 @@ def test_host_that_is_added_and_one_that_is_removed(lab: Lab) -> None:
 
 
 def test_package_that_the_image_lacks_is_refused(lab: Lab) -> None:
-    other = LabPlan(lab.places.lab, (WEB1, WEB2), ("haproxy",), None)
+    other = LabPlan(lab.places.lab, (WEB1, WEB2), ("haproxy",), ())
     with pytest.raises(Failed, match="with another image, without haproxy"):
         lab.up(other, quiet)
 

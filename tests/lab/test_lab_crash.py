@@ -29,7 +29,7 @@ def quiet(host: str, what: str) -> None:
 
 
 def plan(lab: Lab) -> LabPlan:
-    return LabPlan(lab.places.lab, HOSTS, (), ("198.18.1.1", 80))
+    return LabPlan(lab.places.lab, HOSTS, (), (("198.18.1.1", 80),))
 
 
 @pytest.fixture

@@ -73,9 +73,10 @@ class FailingSite:
 
     @property
     def holder(self) -> str:
-        """The one load balancer that has the address; anything but one is an error."""
+        """The one load balancer that has the only address; anything but one is an error."""
+        (address,) = self.deployment.entrance_addresses
         asked = {name: self.on(name, "ip", "-4", "-o", "address", "show") for name in self._hosts_of("load-balancer")}
-        (holder,) = (name for name, said in asked.items() if f" {self.deployment.entrance_address}/" in said)
+        (holder,) = (name for name, said in asked.items() if f" {address}/" in said)
         return holder
 
     @property
@@ -124,7 +125,7 @@ class FailingSite:
     # --- its visitors ------------------------------------------------------------------------------------------------
     def load(self) -> Load:
         topology = self.deployment.topology
-        return Load(self.deployment.entrance_address, topology.domain, self.deployment.ca_file, path="/health")
+        return Load(self.deployment.entrance_addresses, topology.domain, self.deployment.ca_file, path="/health")
 
     @contextlib.contextmanager
     def under(self, load: Load) -> Iterator[Callable[[], History]]:

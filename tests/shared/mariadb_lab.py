@@ -56,7 +56,7 @@ class MariadbLab:
 
     def up(self) -> None:
         """Boot the hosts and start their servers, which follow nobody and are read-only."""
-        self.lab.up(LabPlan(self.lab.places.lab, HOSTS, all_packages(), None), lambda *_: None)
+        self.lab.up(LabPlan(self.lab.places.lab, HOSTS, all_packages(), ()), lambda *_: None)
         authority = Authority()
         _at_once(lambda server: server.install(authority), self.servers.values())
         first = self["db1"]

@@ -70,7 +70,7 @@ def plain_servers(folder: Path, hosts: Sequence[tuple[str, str]], components: Se
     lab = Lab.open(name)
     servers = PlainServers(lab, folder)
     try:
-        lab.up(LabPlan(name, made, ("sudo",), None, at_hand=at_hand), lambda host, what: None)
+        lab.up(LabPlan(name, made, ("sudo",), (), at_hand=at_hand), lambda host, what: None)
         _make_way(servers, [host for host, _ in hosts])
         yield servers
     finally:

@@ -54,7 +54,7 @@ class RoutedLab:
         hosts = tuple(LabHost(host.name, host.zone, host.address) for host in self.topology.hosts)
         # The unit tests' components, of which the stack is made, want packages that do not exist.
         packages = tuple(name for name in all_packages() if not name.startswith("test-"))
-        self.lab.up(LabPlan(self.lab.places.lab, hosts, packages, None), lambda *_: None)
+        self.lab.up(LabPlan(self.lab.places.lab, hosts, packages, ()), lambda *_: None)
         authority = Authority()
         for name in (APP, *DATABASES):
             self.write(name, "/etc/nospof/tls/ca.pem", authority.ca)

@@ -2,7 +2,8 @@
 
 The unit is visitors' requests a second (QPS) everywhere: an instance of the database "carries 300 QPS" when it has its part in
 300 answers a second, however many statements that takes. How many instances work at a time is derived: as many as there are,
-but only one where there is one primary, or one VIP to be held; of spare hosts one, when no other is left.
+but only one where there is one primary, and of those who hold VIPs as many as there are VIPs, so that whoever is left does the
+work of all; of spare hosts one, when no other is left.
 
 Limits: an instance is taken to carry as much beside others on its host as alone, a spare host in several tiers as much in each;
 requests are taken to be spread evenly over the instances that are left.
@@ -123,9 +124,9 @@ def _most_at_work(topology: Topology, tier: str) -> int | None:
     """How many instances of `tier` can work at a time, however many there are; None: all."""
     if any(isinstance(component_of(member).redundancy, OnePrimary) for member in topology.of_tier(tier)):
         return 1
-    demands = [demand for instance in topology.instances for demand in instance.demands if demand.by.tier == tier]
-    addresses = {demand.need.vip_name for demand in demands} - {None}
-    return len(addresses) or None
+    vips = topology.vips_of(tier)
+    # Each of its hosts has a VIP, and one that is added brings its own.
+    return None if any(vip.home for vip in vips) else len(vips) or None
 
 
 def _with_figure(tier: TierCapacity, declared: int | None, stack: Stack, measured: Measured | None) -> TierCapacity:
@@ -163,6 +164,8 @@ def _too_little(stack: Stack, topology: Topology, measured: Measured | None, tie
         what += f"; with all there is it carries {tier.qps():.0f}"
     known = f"{tier.source} on {measured.machine.name}" if measured and tier.source != "declared" else tier.source
     rest = f"{left} of the {tier.at_work} that work at a time, {tier.figure} each ({known})" if left else "nothing"
+    if any(vip.home for vip in topology.vips_of(tier.tier)) and left:
+        rest += ", which then hold all VIPs,"
     why = f"{rest} is left; what is asked for more is answered late or not at all: one loss becomes an outage"
     found = more_hosts(stack, topology, tier.tier, measured)
     fix = str(found) if found else f"{_why_no_remedy(tier, peak)}: stronger hosts, or requests that cost less (a cache)"
@@ -263,6 +266,8 @@ def more_hosts(stack: Stack, topology: Topology, tier: str, measured: Measured |
     zones = {host.name: host.zone for host in stack.hosts}
     added: list[StackHost] = []
     grown = old
+    # In a lab addresses are allotted.
+    has_vip_each = bool(stack.vip) and any(vip.home for vip in topology.vips_of(tier))
     for _ in range(MOST_HOSTS_MORE):
         host = StackHost(free_name(old.hosts[0], stack, added), _roomiest_zone(zones, grown.hosts))
         added.append(host)
@@ -271,7 +276,7 @@ def more_hosts(stack: Stack, topology: Topology, tier: str, measured: Measured |
         members.append(Instance(InstanceId(tier, host.name), old.component, old.settings))
         made = _with_figure(_of_members(tier, members, zones, most), old.qps_per_instance, stack, measured)
         if made.lacking(stack.peak_qps or 0) is None:
-            change = Change(stack, hosts=tuple(added), tiers=(grown,))
+            change = Change(stack, hosts=tuple(added), tiers=(grown,), vips=len(added) if has_vip_each else 0)
             problems = resolve(change.after(), Allotment()).problems
             return None if any(problem.severity is Severity.ERROR for problem in problems) else change
     return None

@@ -20,18 +20,23 @@ FEWEST_ZONES = 3
 
 @dataclass(frozen=True)
 class Change:
-    """Hosts to add, those that move to another zone, and tiers as they are to be. `str()` is the change in words."""
+    """Hosts to add, those that move to another zone, and tiers as they are to be. `str()` is the change in words.
+
+    `vips`: so many addresses more, which only the user knows.
+    """
 
     stack: Stack
     hosts: tuple[StackHost, ...] = ()
     moves: tuple[StackHost, ...] = ()
     tiers: tuple[Tier, ...] = ()
+    vips: int = 0
 
     def after(self) -> Stack:
         """The stack with the change made."""
         zones = {host.name: host.zone for host in self.moves}
         placed = (replace(host, zone=zones.get(host.name, host.zone)) for host in self.stack.hosts)
-        return replace(self.stack, hosts=(*placed, *self.hosts), tiers=self._tiers())
+        vip = (*self.stack.vip, *("ADDRESS/24" for _ in range(self.vips)))
+        return replace(self.stack, hosts=(*placed, *self.hosts), tiers=self._tiers(), vip=vip)
 
     def with_a_third_zone(self, *, is_witness: bool) -> Change:
         """The same, and one host more in a zone that has none yet; `is_witness`: for tiers that lack one it is the witness."""
@@ -54,6 +59,8 @@ class Change:
         yield from (f"move {host.name} to zone {host.zone}" for host in self.moves)
         address = ", address: ADDRESS" if any(host.address for host in self.stack.hosts) else ""
         yield from (f"add {host.name}: {{zone: {host.zone}{address}}} to hosts" for host in self.hosts)
+        if self.vips:
+            yield f"add {self.vips} address{'es' if self.vips > 1 else ''} to vip"
         old = {tier.name: tier for tier in self.stack.tiers}
         yield from (f"in tier {tier.name} {', '.join(_differences(old[tier.name], tier))}" for tier in self.tiers)
 

@@ -208,7 +208,8 @@ class _Judge:
         for host, vip in self._heard.get(mover.id, ()):
             if host == there:
                 hosts = " and ".join(sorted((mover.id.host, there)))
-                yield Harm((f"{hosts} do not hear each other, and both hold the VIP of {vip}",), is_certain=False)
+                several = "s" if len(self.topology.vips_of(vip)) > 1 else ""
+                yield Harm((f"{hosts} do not hear each other, and both hold the VIP{several} of {vip}",), is_certain=False)
 
     @cached_property
     def _heard(self) -> dict[InstanceId, list[tuple[str, str]]]:

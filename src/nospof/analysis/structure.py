@@ -175,8 +175,21 @@ class _Builder:
 
     def _site(self, goal: Goal, site: Site, entries: list[Endpoint]) -> Condition:
         owners = sorted({entry.owner for entry in entries})
-        ways = tuple(self._entry(goal, site, owner) for owner in owners)
-        return Condition(f"nobody answers for {site.tier}", Gate.ALL, ways)
+        tiers = sorted({owner.tier for owner in owners})
+        found = [self._way_in(goal, site, [one for one in owners if one.tier == tier]) for tier in tiers]
+        return Condition(f"nobody answers for {site.tier}", Gate.ALL, tuple(way for ways in found for way in ways))
+
+    def _way_in(self, goal: Goal, site: Site, owners: list[InstanceId]) -> tuple[Condition, ...]:
+        """While all of these are the case not everybody comes in through a tier: at one of its addresses nobody answers."""
+        held = {frozenset(vip.hosts): vip for vip in reversed(self.topology.vips_of(owners[0].tier))}
+        ways = {owner: self._entry(goal, site, owner) for owner in owners}
+        if len(held) < 2:
+            return tuple(ways.values())
+        unheld = [
+            Condition(f"nobody answers at {vip.address}", Gate.ALL, tuple(ways[one] for one in owners if one.host in hosts))
+            for hosts, vip in sorted(held.items(), key=lambda item: item[1].number)
+        ]
+        return (_any("", unheld),)
 
     def _entry(self, goal: Goal, site: Site, owner: InstanceId) -> Condition:
         """Through this host nobody comes in: it does not answer, or what brings the address to it does not run."""

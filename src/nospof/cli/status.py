@@ -69,6 +69,8 @@ def as_document(site: Deployment, status: Status) -> dict[str, Any]:
             {
                 "name": vip.name,
                 "address": vip.address,
+                "tier": vip.tier,
+                "home": vip.home or None,
                 "holder": status.holders[vip.name][0] if len(status.holders[vip.name]) == 1 else None,
                 "holders": list(status.holders[vip.name]),
             }
@@ -191,7 +193,8 @@ def _held(vip: Vip, status: Status) -> Text:
     """Who has the VIP. Nobody is certain only when every host answered."""
     holders = status.holders[vip.name]
     if len(holders) == 1:
-        said, style = holders[0], "green"
+        is_away = vip.home not in ("", holders[0])
+        said, style = (f"{holders[0]}, away from its home {vip.home}", "yellow") if is_away else (holders[0], "green")
     elif holders:
         said, style = f"{' AND '.join(holders)}: it must be one alone", "red"
     else:

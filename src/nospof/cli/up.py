@@ -12,6 +12,7 @@ from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import deployment
 from nospof.deployment import Deployment
 from nospof.explain.diagram import diagram
+from nospof.explain.dns import zone_lines
 
 
 def run(path: Path, *, plan: Path | None) -> int:
@@ -41,5 +42,9 @@ def _where(site: Deployment) -> None:
         return
     console.print()
     console.print(Text.assemble("  open    ", (site.url, "bold")))
+    for number, line in enumerate(() if site.is_lab else zone_lines(site.topology)):
+        console.print(f"  {'dns' if not number else '':<8}{line}", markup=False, highlight=False, soft_wrap=True)
+    if not site.is_lab:
+        console.print(f"          (what the zone of the domain must have; also in {site.zone_file})", soft_wrap=True)
     console.print(f"  trust   {site.ca_file}")
     console.print("          (the certificate of this stack's own CA: import it into the browser, or curl --cacert it)")

@@ -1,14 +1,15 @@
 """keepalived: moves a virtual IP address (VIP) to a living host (VRRP version 3, unicast between the hosts of a tier).
 
 Each host says every `advert_ms` that it holds the VIP. Who hears nothing for three times that long takes it over, and who
-comes back does not take it away again. The holder gives it up at once when the service's alive file stops saying 0, and within
-some 3 s when the service is there but does not answer.
+comes back does not take it away again, unless the VIP is at home there: then after `home_after_s`. The holder gives it up at
+once when the service's alive file stops saying 0, and within some 3 s when the service is there but does not answer.
 
 Limits: hosts must share a layer-2 network (clouds that ignore gratuitous ARP need another provider of VipNeed); VRRP 3
 has no password, so that the firewall and the hop limit of 255 decide who may speak. `track_process` is not used: the kernel's
 process connector works in the first network namespace only.
 
-Source: man 5 keepalived.conf (2.3.3), RFC 5798; the reason for each number is in docs/decisions/0004-edge-settings.md.
+Source: man 5 keepalived.conf (2.3.3), RFC 5798; the reason for each number is in docs/decisions/0004-edge-settings.md, for
+homes in docs/decisions/0023-active-active.md.
 """
 
 from __future__ import annotations
@@ -33,15 +34,29 @@ class KeepalivedSettings(c.Settings):
         multiple_of=10,
         description="Milliseconds between two signs of life; a dark holder is replaced after some 3.4 of them.",
     )
+    home_after_s: int = c.Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Seconds that a host must be well again before it takes back a VIP that is at home there (active-active).",
+    )
 
 
 @dataclass(frozen=True)
 class Address:
     """One VIP as this host sees it."""
 
-    need: c.VipNeed
     vip: c.Vip
     priority: int
+    is_home: bool
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the VIPs of one tier lead to, and with whom this host agrees on who holds them."""
+
+    need: c.VipNeed
+    addresses: tuple[Address, ...]
     peers: tuple[str, ...]
 
     @property
@@ -54,7 +69,10 @@ class Keepalived(c.Component[KeepalivedSettings]):
     missed_s = 0.3
     about = "It moves a virtual IP address (VIP) to a host that is alive; the hosts agree on the holder by VRRP."
     why = "A name in DNS leads to one address for minutes or hours. That address must not be lost together with one machine."
-    when_lost = "The hosts that hear no sign of life any more take the VIP over; who comes back does not take it away again."
+    when_lost = (
+        "The hosts that hear no sign of life any more take the VIP over; who comes back does not take it away again, unless "
+        "it is at home there."
+    )
     packages = ("keepalived", "iproute2")
     provides = (c.VipNeed,)
     listens = (c.Listen("vrrp", c.Protocol.VRRP),)
@@ -62,50 +80,45 @@ class Keepalived(c.Component[KeepalivedSettings]):
     touch_last_if = (HOLDS_ADDRESS,)
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
-        addresses = {vip.name: vip.address for vip in topology.vips}
-        return tuple(_not_one_holder(topology, need.name, addresses[need.name]) for need in self.needs(c.VipNeed))
+        vips = [vip for need in self.needs(c.VipNeed) for vip in topology.vips_of(need.name)]
+        return tuple(_not_one_holder(topology, vip) for vip in vips)
 
     def parts(self, here: c.Context) -> c.Parts:
-        addresses = [self._address(here, need) for need in self.needs(c.VipNeed)]
-        text = here.template(TEXT, addresses=addresses, advert_s=f"{self.settings.advert_ms / 1000:g}")
+        services = [self._service(here, need) for need in self.needs(c.VipNeed)]
+        addresses = [address for service in services for address in service.addresses]
+        advert_s, home_after_s = f"{self.settings.advert_ms / 1000:g}", self.settings.home_after_s
+        text = here.template(TEXT, services=services, advert_s=advert_s, home_after_s=home_after_s)
         config = c.File(CONFIG, text, check=("/bin/sh", "-c", CHECK))
         holds = c.File(HOLDS_ADDRESS, here.template(HOLDS, addresses=addresses), mode=0o755, for_units=())
         drop_in = here.template(DROP_IN, addresses=addresses)
         # Never RELOAD: keepalived 2.3.3 then sets its limit of realtime to 0 and is killed a second later.
         return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", drop_in=drop_in),))
 
-    def _address(self, here: c.Context, need: c.VipNeed) -> Address:
-        me = self.id.host
-        others = [peer.owner.host for peer in here.targets("peers") if _rank(here, peer.owner, need) is not None]
-        order = sorted([me, *others], key=lambda host: (_is_spare(here, c.InstanceId(self.id.tier, host), need), host))
-        # Steps as wide as there is room for: the wider, the less often two hosts start to take over at the same moment.
-        priority = HIGHEST_PRIORITY - order.index(me) * (HIGHEST_PRIORITY // len(order))
-        return Address(need, here.vip(need.name), priority, tuple(here.address(host) for host in sorted(others)))
+    def _service(self, here: c.Context, need: c.VipNeed) -> Service:
+        me, vips = self.id.host, here.vips(need.name)
+        others = sorted({host for vip in vips for host in vip.hosts} - {me})
+        addresses = tuple(Address(vip, _priority(vip, me), vip.home == me) for vip in vips)
+        return Service(need, addresses, tuple(here.address(host) for host in others))
 
 
-def _not_one_holder(topology: c.Topology, name: str, address: str) -> c.Alert:
+def _priority(vip: c.Vip, host: str) -> int:
+    # Steps as wide as there is room for: the wider, the less often two hosts start to take over at the same moment.
+    return HIGHEST_PRIORITY - vip.hosts.index(host) * (HIGHEST_PRIORITY // len(vip.hosts))
+
+
+def _not_one_holder(topology: c.Topology, vip: c.Vip) -> c.Alert:
     hosts = [host.name for host in topology.hosts]
     return c.Alert(
         "VipNotHeldByOne",
-        c.fewer(f'sum(nospof_vip_held{{name="{name}"}})', "!= 1", topology, hosts),
-        f"{address} ({name}) is held by {{{{ $value }}}} hosts",
+        c.fewer(f'sum(nospof_vip_held{{name="{vip.name}"}})', "!= 1", topology, hosts),
+        f"{vip.address} ({vip.name}) is held by {{{{ $value }}}} hosts",
         "Visitors come in at this address. With no holder nobody answers them; with two, each of them answers some, and a "
         "connection may change from one to the other.",
         "nospof status names the holders. None: is HAProxy up on any of these hosts, or its alive file -1? Two: the hosts do "
         "not hear each other (VRRP, IP protocol 112); the address must go from one: systemctl restart keepalived there.",
         c.Urgency.CRITICAL,
-        labels=(("tier", name),),
+        labels=(("tier", vip.tier), ("vip", vip.name)),
     )
-
-
-def _rank(here: c.Context, provider: c.InstanceId, need: c.Need) -> c.Rank | None:
-    """How much the service counts for which `provider` serves `need`; None: it does not serve it."""
-    ranks = [demand.rank for demand in here.topology.instance(provider).demands if demand.need == need]
-    return None if not ranks else c.Rank.NORMAL if c.Rank.NORMAL in ranks else ranks[0]
-
-
-def _is_spare(here: c.Context, provider: c.InstanceId, need: c.Need) -> bool:
-    return _rank(here, provider, need) is not c.Rank.NORMAL
 
 
 TEXT = """\
@@ -127,35 +140,44 @@ global_defs {
     vrrp_garp_lower_prio_repeat 5
     vrrp_higher_prio_send_advert true
 }
-{% for address in addresses if not address.peers %}
+{% for service in services if not service.peers %}
+{% for address in service.addresses %}
 
 # Nobody to take {{ address.vip.address }} over: it stays here.
 static_ipaddress {
     {{ address.vip.address }}/32 dev {{ here.facts.interface }}
 }
 {% endfor %}
-{% for address in addresses if address.peers %}
+{% endfor %}
+{% for service in services if service.peers %}
 
 # 0 in this file is alive, anything else gives the VIP up at once. Until the service has said that it lives, it does not.
-track_file {{ address.need.name }}_lives {
-    file {{ address.need.alive_file }}
+track_file {{ service.need.name }}_lives {
+    file {{ service.need.alive_file }}
     weight 0
     init_file -1
 }
 
 # What the file cannot tell: a process that is there and does not answer.
-vrrp_script {{ address.need.name }}_answers {
-    script "{{ address.alive_check }}"
+vrrp_script {{ service.need.name }}_answers {
+    script "{{ service.alive_check }}"
     interval 1
     timeout 1
     fall 2
     rise 1
 }
+{% for address in service.addresses %}
 
-vrrp_instance {{ address.need.name }} {
+vrrp_instance {{ address.vip.name }} {
+{% if address.is_home %}
+    # At home here: taken back once this host has been well for a while. One that fails again and again leaves it alone.
+    state BACKUP
+    preempt_delay {{ home_after_s }}
+{% else %}
     # All start as BACKUP: who comes back does not take the VIP away again.
     state BACKUP
     nopreempt
+{% endif %}
     interface {{ here.facts.interface }}
     virtual_router_id {{ address.vip.number }}
     priority {{ address.priority }}
@@ -163,20 +185,21 @@ vrrp_instance {{ address.need.name }} {
     unicast_src_ip {{ here.host.address }}
     unicast_ttl 255
     unicast_peer {
-{% for peer in address.peers %}
+{% for peer in service.peers %}
         {{ peer }} min_ttl 255 max_ttl 255
 {% endfor %}
     }
     track_file {
-        {{ address.need.name }}_lives
+        {{ service.need.name }}_lives
     }
     track_script {
-        {{ address.need.name }}_answers
+        {{ service.need.name }}_answers
     }
     virtual_ipaddress {
         {{ address.vip.address }}/32 dev {{ here.facts.interface }}
     }
 }
+{% endfor %}
 {% endfor %}
 """
 

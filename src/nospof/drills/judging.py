@@ -144,7 +144,9 @@ def _worst(states: Iterable[State]) -> State:
 
 def _period_s(history: History) -> float:
     requests = history.requests
-    return (requests[-1].intended - requests[0].intended) / (len(requests) - 1) if len(requests) > 1 else 0.0
+    period_s = (requests[-1].intended - requests[0].intended) / (len(requests) - 1) if len(requests) > 1 else 0.0
+    # Of several addresses each is asked only in its turn.
+    return period_s * len(history.by_address())
 
 
 def _note(histories: Sequence[History], late_s: float) -> str:

@@ -200,7 +200,7 @@ def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterato
     ca_file = deployment.ca_file if port == http_get.Load.port else None
     for site in sites:
         name = site.domain or ground.topology.domain
-        asked = http_get.Load(deployment.entrance_address, name, ca_file, port, seconds=seconds, path=site.path)
+        asked = http_get.Load(deployment.entrance_addresses, name, ca_file, port, seconds=seconds, path=site.path)
         yield Goal.SERVE, site, replace(asked, rate=rates.reads)
         if site.write_path:
             written = replace(asked, path=site.write_path, rate=rates.writes, body=site.write_body, read_back=site.read_path)

@@ -106,9 +106,10 @@ class _Picture:
 
     def _holders(self, vip: Vip) -> str:
         normal, spare = self.layers.holders(vip)
-        if not spare:
-            return f"held by {_either(normal)}"
-        return f"held by {_either(normal)}, as last resort by {_either(spare)}"
+        last = f", as last resort by {_either(spare)}" if spare else ""
+        if vip.home:
+            return f"at home on {vip.home}, else held by {_either([host for host in normal if host != vip.home])}{last}"
+        return f"held by {_either(normal)}{last}"
 
     # --- boxes -------------------------------------------------------------------------------------------------------
     def _row(self, hosts: Sequence[Host]) -> Iterator[str]:

@@ -22,7 +22,7 @@ from nospof.explain.words import by_target, counted, spoken, uses_socket
 from nospof.resolve import component_of
 from nospof.stack.problems import Problem
 from nospof.stack.words import listed
-from nospof.topology import Link, Rank, Tls, Topology
+from nospof.topology import Link, Rank, Tls, Topology, Vip
 
 # The finding of nospof.analysis.codes that names paths between hosts.
 CUT = "F216"
@@ -94,12 +94,14 @@ class _Design:
         visits = by_target(self.layers.visits())
         if not visits:
             return "Nobody from outside can call it."
-        vips = {one.name: one.address for one in self.layers.topology.vips}
-        ways = [
-            f"{code(tier)}" + (f" at the virtual IP address (VIP) {code(vips[tier])}" if tier in vips else "")
-            for tier, _ in visits
-        ]
-        return f"Visitors come in through {listed(ways)}."
+        return f"Visitors come in through {listed([self._entrance(tier) for tier, _ in visits])}."
+
+    def _entrance(self, tier: str) -> str:
+        vips = self.layers.topology.vips_of(tier)
+        if not vips:
+            return code(tier)
+        several = "" if len(vips) == 1 else "es"
+        return f"{code(tier)} at the virtual IP address{several} (VIP) {listed([code(vip.address) for vip in vips])}"
 
     def _redundancy_sentence(self) -> str:
         hosts = self._spots.hosts
@@ -129,19 +131,26 @@ class _Design:
             )
 
     def _arrivals(self) -> Iterator[str]:
-        vips = {one.name: one for one in self.layers.topology.vips}
         for tier, links in by_target(self.layers.visits()):
-            if tier in vips:
-                normal, spare = self.layers.holders(vips[tier])
-                last = f", as last resort {listed([code(host) for host in spare], 'or')}" if spare else ""
+            vips = self.layers.topology.vips_of(tier)
+            if vips:
+                addresses = listed([code(vip.address) for vip in vips])
                 yield (
                     f"The visitor's browser has {code(self.layers.topology.domain)} looked up in DNS, which must lead to "
-                    f"{code(vips[tier].address)}. That VIP is held by "
-                    f"{listed([code(host) for host in normal], 'or')}{last}."
+                    f"{addresses}. {self._held(vips)}"
                 )
             encrypted = [link for link in links if link.target.listen.tls is not Tls.NONE]
             ways = "; ".join(sorted({_way(link) for link in encrypted or links}))
             yield f"The browser calls {code(tier)} ({self._software(tier)}): {ways}. {self._about(tier)}"
+
+    def _held(self, vips: tuple[Vip, ...]) -> str:
+        """Who has the addresses of one tier: its hosts in turn, or each of them one."""
+        normal, spare = self.layers.holders(vips[0])
+        last = f", as last resort {listed([code(host) for host in spare], 'or')}" if spare else ""
+        if not vips[0].home:
+            return f"That VIP is held by {listed([code(host) for host in normal], 'or')}{last}."
+        homes = listed([f"{code(vip.address)} is at home on {code(vip.home)}" for vip in vips])
+        return f"Browsers take any of them: {homes}. While a host is away another one holds its VIP as well{last}."
 
     def _hops(self) -> Iterator[str]:
         for call in self.layers.calls():

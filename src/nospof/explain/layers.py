@@ -98,10 +98,15 @@ class Layers:
         ranks: dict[str, set[Rank]] = defaultdict(set)
         for one in self.topology.instances:
             for demand in one.demands:
-                if demand.need.vip_name == vip.name:
+                if demand.need.vip_name == vip.tier:
                     ranks[one.id.host].add(demand.rank)
         normal = [host for host, found in sorted(ranks.items()) if Rank.NORMAL in found]
         return normal, [host for host, found in sorted(ranks.items()) if Rank.NORMAL not in found]
+
+    def only_held(self) -> list[str]:
+        """Tiers that have a VIP, and are called by nobody from outside."""
+        visited = {link.target.owner.tier for link in self.visits()}
+        return sorted({vip.tier for vip in self.topology.vips} - visited)
 
     # --- calls -------------------------------------------------------------------------------------------------------
     def calls(self) -> list[Call]:

@@ -230,12 +230,10 @@ class _Layout:
 
     def _pills(self, y: float) -> list[Pill]:
         visits = dict(by_target(self.layers.visits()))
-        vips = {one.name: one for one in self.layers.topology.vips}
         texts: list[tuple[str, list[tuple[str, str, bool]]]] = []
-        for tier in [*visits, *(name for name in vips if name not in visits)]:
+        for tier in [*visits, *self.layers.only_held()]:
             parts = [(tier, "name", True)]
-            if tier in vips:
-                parts.append((f"◆ {vips[tier].address}", "vip", True))
+            parts += [(f"◆ {vip.address}", "vip", True) for vip in self.layers.topology.vips_of(tier)]
             parts += [(" · ".join(ways(visits[tier])), "muted", False)] if tier in visits else []
             texts.append((tier, parts))
         widths = [sum(text_width(words, 12, is_bold=bold) + 14 for words, _, bold in parts) + 14 for _, parts in texts]

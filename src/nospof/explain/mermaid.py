@@ -56,17 +56,17 @@ class _Chart:
 
     def _entrances(self) -> Iterator[str]:
         visits = dict(by_target(self.layers.visits()))
-        vips = {one.name: one for one in self.layers.topology.vips}
         if visits:
             yield '  visitors(["visitors"])'
-        for number, tier in enumerate([*visits, *(name for name in vips if name not in visits)]):
-            address = f"<br/>◆ {_text(vips[tier].address)}" if tier in vips else ""
-            yield f'  entrance{number}(["{_text(tier)}{address}"])'
+        for number, tier in enumerate([*visits, *self.layers.only_held()]):
+            vips = self.layers.topology.vips_of(tier)
+            addresses = "".join(f"<br/>◆ {_text(vip.address)}" for vip in vips)
+            yield f'  entrance{number}(["{_text(tier)}{addresses}"])'
             hosts = sorted({link.target.owner.host for link in visits.get(tier, ())})
             if tier in visits:
                 yield f'  visitors -->|"{_text(spoken(visits[tier]))}"| entrance{number}'
             else:
-                hosts = sorted(host for held in self.layers.holders(vips[tier]) for host in held)
+                hosts = sorted({host for vip in vips for host in vip.hosts})
             yield from (f"  entrance{number} --> {self._ids[host]}" for host in hosts)
 
     def _words(self, host: Host) -> str:

@@ -64,11 +64,11 @@ def _entrances(layers: Layers, group_of: Mapping[str, int]) -> Iterator[Net]:
         targets = tuple(sorted({group_of[link.target.owner.host] for link in links}))
         said = ((f"visitors → {tier}", tuple(ways(links))),)
         yield Net(Style.VISIT, said, (), targets, tuple(links), pill=list(visits).index(tier))
-    others = [vip for vip in layers.topology.vips if vip.name not in visits]
-    for number, vip in enumerate(others, start=len(visits)):
-        hosts = [host for held in layers.holders(vip) for host in held]
-        targets = tuple(sorted({group_of[host] for host in hosts}))
-        yield Net(Style.PEERS, ((f"{vip.name} {vip.address}", ()),), (), targets, (), pill=number)
+    for number, tier in enumerate(layers.only_held(), start=len(visits)):
+        vips = layers.topology.vips_of(tier)
+        targets = tuple(sorted({group_of[host] for vip in vips for host in vip.hosts}))
+        words = f"{tier} {' '.join(vip.address for vip in vips)}"
+        yield Net(Style.PEERS, ((words, ()),), (), targets, (), pill=number)
 
 
 def _net(layers: Layers, call: Call, links: Sequence[Link], group_of: Mapping[str, int]) -> Net:

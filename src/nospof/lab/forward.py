@@ -1,10 +1,11 @@
-"""The forwarder: a loopback port of the machine leads to an address in the lab, for a browser or curl.
+"""The forwarder: a loopback port of the machine leads to addresses in the lab, for a browser or curl.
 
 A program of its own, started by path, standard library only: it must outlive the command that started it, and start
 fast. It is given a listening socket made in the machine's network, then enters the lab's: a socket keeps the network
-it was made in, so it listens here and calls there.
+it was made in, so it listens here and calls there. Of several addresses each connection takes the next, as visitors do who
+find them in DNS; one that does not accept is given up with an error.
 
-    forward.py LISTENING_FD NAMESPACE ADDRESS PORT
+    forward.py LISTENING_FD NAMESPACE ADDRESS:PORT...
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import os
 import signal
 import socket
@@ -23,11 +25,11 @@ _CONNECT_LIMIT_S = 5.0
 _CHUNK_BYTES = 1 << 16
 
 
-def main(listening_fd: int, namespace: str, address: str, port: int) -> None:
+def main(listening_fd: int, namespace: str, targets: list[str]) -> None:
     """Relay until killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the Ctrl-C of whoever started it is not meant for it
     enter_network(namespace)
-    asyncio.run(_serve(socket.socket(fileno=listening_fd), address, port))
+    asyncio.run(_serve(socket.socket(fileno=listening_fd), targets))
 
 
 def enter_network(namespace: str) -> None:
@@ -38,9 +40,12 @@ def enter_network(namespace: str) -> None:
     os.close(descriptor)
 
 
-async def _serve(listening: socket.socket, address: str, port: int) -> None:
+async def _serve(listening: socket.socket, targets: list[str]) -> None:
+    turns = itertools.cycle(targets)
+
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _relay(reader, writer, address, port)
+        address, _, port = next(turns).rpartition(":")
+        await _relay(reader, writer, address, int(port))
 
     server = await asyncio.start_server(relay, sock=listening)
     await server.serve_forever()
@@ -76,4 +81,4 @@ def _reset(out: asyncio.StreamWriter) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

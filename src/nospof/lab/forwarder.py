@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nospof.errors import Failed
@@ -34,17 +35,21 @@ def listen(wanted: int | None, taken: frozenset[int]) -> socket.socket:
     raise Failed(f"no port of 127.0.0.1 from {FIRST_PORT} to {FIRST_PORT + _PORTS - 1} is free", fix="ss -ltnp")
 
 
-def is_relaying(places: Places, target: tuple[str, int]) -> bool:
-    """Say whether the lab's forwarder runs and leads to `target`."""
+Targets = Sequence[tuple[str, int]]
+
+
+def is_relaying(places: Places, targets: Targets) -> bool:
+    """Say whether the lab's forwarder runs and leads to `targets`."""
     arguments = [_arguments(process) for process in _group(places).processes()]
-    return any(_target(target) == given[-2:] for given in arguments)
+    wanted = [str(NAMESPACES / places.namespace), *_targets(targets)]
+    return any(wanted == given[-len(wanted) :] for given in arguments)
 
 
-def start(places: Places, target: tuple[str, int], listening: socket.socket, lock_fd: int) -> None:
+def start(places: Places, targets: Targets, listening: socket.socket, lock_fd: int) -> None:
     """Start the forwarder on an already listening socket, so that a port in use is noticed before."""
     fd = listening.fileno()
     namespace = str(NAMESPACES / places.namespace)
-    program = [sys.executable, "-I", "-S", forward.__file__, str(fd), namespace, *_target(target)]
+    program = [sys.executable, "-I", "-S", forward.__file__, str(fd), namespace, *_targets(targets)]
     argv = tree().detaching(places.lab, FORWARDER, program)
     machine.launch(argv, places.forwarder_log, lock_fd, {"PATH": PATH}, keep_fds=(fd,))
 
@@ -60,8 +65,8 @@ def _group(places: Places) -> Group:
     return tree().group(places.lab, FORWARDER)
 
 
-def _target(target: tuple[str, int]) -> list[str]:
-    return [target[0], str(target[1])]
+def _targets(targets: Targets) -> list[str]:
+    return [f"{address}:{port}" for address, port in targets]
 
 
 def _arguments(process: int) -> list[str]:

@@ -302,17 +302,17 @@ class Lab:
         return tuple(sorted({*(path.name for path in folders), *inside, *groups}))
 
     def _forward(self, record: LabRecord, lock_fd: int, progress: Progress) -> None:
-        target = record.plan.forward_to
-        if target is not None and forwarder.is_relaying(self.places, target):
+        targets = record.plan.forward_to
+        if targets and forwarder.is_relaying(self.places, targets):
             return
         forwarder.stop(self.places)
-        if target is None:
+        if not targets:
             return
         with forwarder.listen(record.port, _ports_of_others(self.places.lab)) as listening:
             port = int(listening.getsockname()[1])
             write_record(self.places, replace(record, port=port))
-            forwarder.start(self.places, target, listening, lock_fd)
-        progress("lab", f"127.0.0.1:{port} leads to {target[0]}:{target[1]}")
+            forwarder.start(self.places, targets, listening, lock_fd)
+        progress("lab", f"127.0.0.1:{port} leads to {' and '.join(f'{address}:{to}' for address, to in targets)}")
 
     def _host(self, name: str) -> Host:
         return Host(self.places.host(name))

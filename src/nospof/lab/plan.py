@@ -30,12 +30,12 @@ class LabHost:
 
 @dataclass(frozen=True)
 class LabPlan:
-    """A lab to make. `forward_to` is where the forwarder leads (the VIP and its port), None for no forwarder."""
+    """A lab to make. `forward_to`: where the forwarder leads, in turn (the VIPs and their port); () for no forwarder."""
 
     name: str
     hosts: tuple[LabHost, ...]
     packages: tuple[str, ...]
-    forward_to: tuple[str, int] | None
+    forward_to: tuple[tuple[str, int], ...]
     suite: str = SUITE
     """Debian's suite that the hosts are made from."""
     at_hand: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def _to_json(record: LabRecord) -> dict[str, object]:
         "packages": list(plan.packages),
         "suite": plan.suite,
         "at_hand": list(plan.at_hand),
-        "forward_to": list(plan.forward_to) if plan.forward_to else None,
+        "forward_to": [list(target) for target in plan.forward_to],
         "image": str(record.image),
         "port": record.port,
     }
@@ -123,8 +123,13 @@ def _from_json(said: dict[str, Any]) -> LabRecord:  # Any: JSON, checked here an
     if said["format"] != _FORMAT:
         raise ValueError(f"format {said['format']}, this nospof knows {_FORMAT}")
     hosts = tuple(LabHost(host["name"], host["zone"], host["address"]) for host in said["hosts"])
-    target = said["forward_to"]
-    forward_to = (str(target[0]), int(target[1])) if target else None
+    forward_to = _targets(said["forward_to"])
     at_hand = tuple(said.get("at_hand", ()))
     plan = LabPlan(said["name"], hosts, tuple(said["packages"]), forward_to, said.get("suite", SUITE), at_hand)
     return LabRecord(plan, Path(said["image"]), said["port"])
+
+
+def _targets(said: list[Any] | None) -> tuple[tuple[str, int], ...]:
+    """Where the forwarder leads; labs that were made before there could be several have one address and port, or null."""
+    several = [said] if said and isinstance(said[0], str) else said or []
+    return tuple((str(address), int(port)) for address, port in several)

@@ -75,10 +75,10 @@ def measure(site: Deployment, aim: Aim, said: Said, progress: Progress) -> Measu
         raise WrongInput("nobody from outside can call this stack, so there is nothing to measure", fix="add a load balancer")
     with site.state.locked("measure"):
         status = _whole_status(site, progress)
-        way = way_in(site.topology, entrance, site.entrance_address)
+        way = way_in(site.topology, entrance, site.entrance_addresses)
         way = replace(way, path=aim.path or way.path)
         run = _Run(site, aim, said)
-        whole = run.knee(f"the whole: {way.source} asks {way.address}", way, START_QPS)
+        whole = run.knee(f"the whole: {way.source} asks {' and '.join(way.addresses)}", way, START_QPS)
         if whole.best is None:
             raise Failed(
                 f"not one request a second is answered within {aim.p99_s:g} s: nothing is written down",
@@ -129,7 +129,7 @@ class _Run:
     def instances(self, start_qps: float) -> dict[str, dict[str, Figure]]:
         found: dict[str, dict[str, Figure]] = {}
         for instance, way in ways_to_instances(self.site.stack, self.site.topology).items():
-            what = f"{instance} alone: {way.source} asks {way.address}:{way.port}"
+            what = f"{instance} alone: {way.source} asks {way.addresses[0]}:{way.port}"
             knee = self.knee(what, replace(way, path=self.aim.path or way.path), start_qps)
             # Nothing in time may be the way's fault: then nothing is known of the whole tier, rather than of this one.
             figure = _figure(knee.best, knee) if knee.best else Figure(0, is_at_least=True)
@@ -159,8 +159,8 @@ def _with_implied(
         members = [one.id for one in site.topology.of_tier(tier.tier) if one.rank is Rank.NORMAL]
         if behind := _behind(site, members, found):
             found[tier.tier] = behind
-        elif tier.at_work == 1 and (shared := _who_worked(status, members)):
-            found[tier.tier] = dict.fromkeys(shared, Figure(whole_qps / len(shared), is_at_least=True))
+        elif (tier.at_work == 1 or _shares_addresses(site, tier.tier)) and (shared := _who_worked(site, status, members)):
+            found[tier.tier] = {host: Figure(whole_qps * part, is_at_least=True) for host, part in shared.items()}
     return found
 
 
@@ -170,13 +170,25 @@ def _behind(site: Deployment, members: list[InstanceId], found: dict[str, dict[s
     return {host: figure for host, figure in asked.items() if figure}
 
 
-def _who_worked(status: Status, members: list[InstanceId]) -> list[str]:
-    """The hosts among which all GETs were divided, of a tier in which one leads: replicas, who are read from, or that one."""
+def _shares_addresses(site: Deployment, tier: str) -> bool:
+    return any(vip.home for vip in site.topology.vips_of(tier))
+
+
+def _who_worked(site: Deployment, status: Status, members: list[InstanceId]) -> dict[str, float]:
+    """The hosts among which all GETs were divided, each with its part of them.
+
+    Of a tier with VIPs whoever holds them, and of one in which one leads the replicas, who are read from, or that one.
+    """
+    held = [status.holders[vip.name] for vip in site.topology.vips if vip.tier in {member.tier for member in members}]
+    if held:
+        # A VIP that not exactly one host holds says of nobody what he carried.
+        holders = [hosts[0] for hosts in held] if all(len(hosts) == 1 for hosts in held) else []
+        return {host: holders.count(host) / len(holders) for host in sorted(set(holders))}
     here = [one for one in status.instances if InstanceId(one.tier, one.host) in members]
     replicas = [one.host for one in here if one.role == "replica"]
-    held = {host for hosts in status.holders.values() for host in hosts}
-    leading = [one.host for one in here if one.leads or one.role == "primary" or one.host in held]
-    return replicas or leading or [one.host for one in here if len(here) == 1]
+    leading = [one.host for one in here if one.leads or one.role == "primary"]
+    shared = replicas or leading or [one.host for one in here if len(here) == 1]
+    return dict.fromkeys(shared, 1 / len(shared)) if shared else {}
 
 
 def _figure(best: Step, knee: Knee) -> Figure:
@@ -222,7 +234,7 @@ def _load(site: Deployment, way: Way, aim: Aim, qps: float) -> Load:
     shown = str(way.certificate_of).replace("/", "@") if way.certificate_of else ""
     folder = site.ca_file.parent
     return Load(
-        way.address,
+        way.addresses,
         site.topology.domain,
         site.ca_file if way.is_encrypted else None,
         certificate=folder / f"{shown}.crt" if shown else None,

@@ -21,7 +21,8 @@ class Way:
 
     source: str
     """The host from which it is asked; "client" is the visitor's."""
-    address: str
+    addresses: tuple[str, ...]
+    """All that lead there, each of which is asked in turn."""
     port: int
     is_encrypted: bool
     path: str
@@ -29,10 +30,10 @@ class Way:
     certificate_of: InstanceId | None = None
 
 
-def way_in(topology: Topology, entrance: Endpoint, address: str) -> Way:
+def way_in(topology: Topology, entrance: Endpoint, addresses: tuple[str, ...]) -> Way:
     """How visitors come in."""
     listen = entrance.listen
-    return Way(CLIENT, address, listen.port or 0, listen.tls is not Tls.NONE, _path(topology, entrance), topology.domain)
+    return Way(CLIENT, addresses, listen.port or 0, listen.tls is not Tls.NONE, _path(topology, entrance), topology.domain)
 
 
 def ways_to_instances(stack: Stack, topology: Topology) -> dict[InstanceId, Way]:
@@ -61,7 +62,7 @@ def _over(topology: Topology, link: Link) -> Way:
     listen, tls = link.target.listen, link.target.listen.tls
     shown = link.source if tls is Tls.MUTUAL else None
     host, path = topology.host(link.target.owner.host), _path(topology, link.target)
-    return Way(link.source.host, host.address, listen.port or 0, tls is not Tls.NONE, path, host.name, shown)
+    return Way(link.source.host, (host.address,), listen.port or 0, tls is not Tls.NONE, path, host.name, shown)
 
 
 def _path(topology: Topology, endpoint: Endpoint) -> str:

@@ -53,5 +53,6 @@ RESOLVE_CODES: dict[str, str] = {
     "S304": "A host would run a component more often than it can.",
     "S305": "Two daemons of one host would listen on the same port.",
     "S306": "A tier is called from a host where it is not, and can be called on its own hosts only.",
+    "S307": "There are more VIPs than the stack needs.",
 }
 """The same for what `resolve` finds once it knows the components."""

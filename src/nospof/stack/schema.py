@@ -88,7 +88,8 @@ class StackKeys(Keys):
     vip: Names = Field(
         (),
         examples=["203.0.113.10/24"],
-        description="Virtual IP address (VIP) that moves between load balancers, or a list; in the lab it is chosen for you.",
+        description="Virtual IP address (VIP) that moves between load balancers, or a list: one for each of their tiers, "
+        "in mode active-active one for each of its hosts; in the lab it is chosen for you.",
     )
     admin: Names = Field((), examples=["198.51.100.0/24"], description="Networks from which SSH is allowed.")
     peak_qps: int | None = Field(

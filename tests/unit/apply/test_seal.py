@@ -22,7 +22,7 @@ def topology(*, domain: str = "shop.example.com") -> Topology:
     hosts = tuple(Host(f"h{number}", "a", f"198.18.1.{number}", number) for number in (1, 2, 3))
     entries = [Endpoint(owner, Rank.NORMAL, Listen("https", Protocol.HTTP, 443, tls=Tls.SERVER)) for owner in (LB1, LB2)]
     links = tuple(Link(OUTSIDE, entry, "visit", True, False) for entry in entries)
-    return Topology("shop", domain, hosts, (), tuple(entries), links, vips=(Vip("lb", "198.18.0.1", 1),))
+    return Topology("shop", domain, hosts, (), tuple(entries), links, vips=(Vip("lb", "198.18.0.1", 1, "lb", ("one",)),))
 
 
 def vault(tmp_path: Path, *, is_reading: bool = False, now: datetime.datetime = NOW, of: Topology | None = None) -> Vault:

@@ -54,7 +54,7 @@ def topology(
             caller = InstanceId("monitoring", "mon1") if is_measured and listening.name == "metrics" else OUTSIDE
             if listening.called_by or caller != OUTSIDE:
                 links.append(Link(caller, Endpoint(me.id, me.rank, listening), "visit", True, False))
-    vips = (Vip(BALANCER, "198.18.0.1", 1),)
+    vips = (Vip(BALANCER, "198.18.0.1", 1, BALANCER, tuple(sorted(balancers.split()))),)
     found = tuple(sorted({link.target for link in links}, key=str))
     return Topology("shop", "shop.example.com", hosts, tuple(instances), found, tuple(links), vips)
 

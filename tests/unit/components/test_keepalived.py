@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -36,8 +37,14 @@ def topology(wanted: dict[str, list[tuple[VipNeed, Rank]]] = WANTED, **settings:
         for endpoint in endpoints
         if endpoint.owner != one.id and _needs(wanted, one.id.host) & _needs(wanted, endpoint.owner.host)
     ]
-    vips = (Vip("load-balancer", "198.18.0.1", 1), Vip("mail", "198.18.0.2", 7))
+    vips = (_vip(SITE, "198.18.0.1", 1, wanted), _vip(MAIL, "198.18.0.2", 7, wanted))
     return Topology("shop", "shop.example.com", hosts, tuple(instances), tuple(endpoints), tuple(links), vips)
+
+
+def _vip(need: VipNeed, address: str, number: int, wanted: dict[str, list[tuple[VipNeed, Rank]]]) -> Vip:
+    ranks = {host: rank for host, needs in wanted.items() for wants, rank in needs if wants == need}
+    order = sorted(ranks, key=lambda host: (ranks[host] is Rank.SPARE, host))
+    return Vip(need.name, address, number, need.name, tuple(order))
 
 
 def _needs(wanted: dict[str, list[tuple[VipNeed, Rank]]], host: str) -> set[VipNeed]:
@@ -72,6 +79,40 @@ def test_who_comes_back_does_not_take_the_address_away() -> None:
         text = config(topology(), host)
         assert value(text, "state") == "BACKUP"
         assert re.search(r"^    nopreempt$", text, re.MULTILINE)
+
+
+def test_host_that_is_well_again_takes_back_the_address_that_is_at_home_there() -> None:
+    """Of two load balancers that both work one would go on with the work of both."""
+    both = (
+        Vip("load-balancer", "198.18.0.1", 1, "load-balancer", ("lb1", "lb2"), "lb1"),
+        Vip("load-balancer.2", "198.18.0.2", 2, "load-balancer", ("lb2", "lb1"), "lb2"),
+    )
+    graph = replace(topology(home_after_s=30), vips=both)
+    found = {
+        (host, name): text
+        for host in ("lb1", "lb2")
+        for name, text in re.findall(r"^vrrp_instance (\S+) \{\n(.*?)^\}", config(graph, host), re.MULTILINE | re.DOTALL)
+    }
+
+    assert set(found) == {(host, vip.name) for host in ("lb1", "lb2") for vip in both}
+    for (host, name), text in found.items():
+        is_home = (host, name) in {("lb1", "load-balancer"), ("lb2", "load-balancer.2")}
+        assert value(text, "state") == "BACKUP"
+        assert ("nopreempt" in text) is not is_home
+        assert ("preempt_delay 30\n" in text) is is_home
+        assert int(value(text, "priority")) == (250 if is_home else 125)
+    assert {name: value(text, "virtual_router_id") for (_, name), text in found.items()} == {
+        both[0].name: "1",
+        both[1].name: "2",
+    }
+
+
+def test_service_is_looked_at_once_however_many_addresses_lead_to_it() -> None:
+    both = tuple(Vip(f"load-balancer{n}", f"198.18.0.{n}", n, "load-balancer", ("lb1", "lb2")) for n in (1, 2))
+    text = config(replace(topology(), vips=both))
+
+    assert text.count("vrrp_script ") == text.count("track_file load-balancer_lives {") == 1
+    assert text.count("vrrp_instance ") == 2
 
 
 def test_first_host_has_the_highest_priority_and_a_spare_the_lowest() -> None:

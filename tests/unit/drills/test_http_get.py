@@ -190,7 +190,7 @@ def history_of(load: Load, folder: Path) -> History:
 
 
 def load(port: int, path: str, **changes: Any) -> Load:
-    few = Load("127.0.0.1", NAME, ca_file=None, port=port, path=path, rate=50.0, seconds=0.2)
+    few = Load(("127.0.0.1",), NAME, ca_file=None, port=port, path=path, rate=50.0, seconds=0.2)
     return replace(few, **changes)
 
 

@@ -105,10 +105,11 @@ def test_forwarder_keeps_its_port_and_leaves_other_labs_theirs() -> None:
             assert other.getsockname()[1] not in (port, port + 1)
 
 
-def relay_to(address: str, port: int) -> int:
+def relay_to(*targets: tuple[str, int]) -> int:
     """Run the forwarder's relay in this network, in a thread; returns the port it listens on."""
     listening = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=lambda: asyncio.run(forward._serve(listening, address, port)), daemon=True).start()
+    told = [f"{address}:{port}" for address, port in targets]
+    threading.Thread(target=lambda: asyncio.run(forward._serve(listening, told)), daemon=True).start()
     return int(listening.getsockname()[1])
 
 
@@ -124,11 +125,24 @@ def test_forwarder_hands_on_an_end_of_input_and_still_brings_the_answer() -> Non
                 peer.sendall(said.upper())
 
         threading.Thread(target=answer, daemon=True).start()
-        with socket.create_connection(("127.0.0.1", relay_to(*server.getsockname())), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", relay_to(server.getsockname())), timeout=5) as client:
             client.sendall(b"x" * 300_000)
             client.shutdown(socket.SHUT_WR)
             with client.makefile("rb") as answered:
                 assert answered.read() == b"X" * 300_000
+
+
+def test_forwarder_takes_one_address_after_the_other_and_hides_none_that_does_not_answer() -> None:
+    """A drill would not notice an address that nobody holds, were the next one tried instead."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as gone:
+        dead = gone.getsockname()
+        gone.close()
+        port = relay_to(server.getsockname(), dead)
+        for _ in range(2):
+            with socket.create_connection(("127.0.0.1", port), timeout=5), server.accept()[0]:
+                pass
+            with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                client.recv(1)
 
 
 def test_forwarder_resets_when_nobody_listens() -> None:
@@ -137,7 +151,7 @@ def test_forwarder_resets_when_nobody_listens() -> None:
     # On a busy machine the reset comes before `connect` has returned.
     with (
         pytest.raises(ConnectionResetError),
-        socket.create_connection(("127.0.0.1", relay_to("127.0.0.1", nobody)), timeout=5) as client,
+        socket.create_connection(("127.0.0.1", relay_to(("127.0.0.1", nobody))), timeout=5) as client,
     ):
         client.recv(1)
 

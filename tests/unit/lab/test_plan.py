@@ -30,11 +30,11 @@ WEB1 = LabHost("web1", "a", "198.18.1.1")
 )
 def test_plan_that_cannot_be_made_is_refused(host: LabHost) -> None:
     with pytest.raises(WrongInput):
-        plan.check_plan(LabPlan("shop", (WEB1, host), (), None))
+        plan.check_plan(LabPlan("shop", (WEB1, host), (), ()))
 
 
 def test_client_is_always_one_more_host() -> None:
-    made = LabPlan("shop", (WEB1,), (), None)
+    made = LabPlan("shop", (WEB1,), (), ())
     plan.check_plan(made)
     assert [host.name for host in made.with_client()] == ["web1", "client"]
 
@@ -45,8 +45,8 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     return Places("shop")
 
 
-@pytest.mark.parametrize("forward_to", [None, ("198.18.0.10", 443)])
-def test_record_is_read_as_it_was_written(shop: Places, forward_to: tuple[str, int] | None) -> None:
+@pytest.mark.parametrize("forward_to", [(), (("198.18.0.10", 443),), (("198.18.0.10", 443), ("198.18.0.11", 443))])
+def test_record_is_read_as_it_was_written(shop: Places, forward_to: tuple[tuple[str, int], ...]) -> None:
     record = LabRecord(LabPlan("shop", (WEB1,), ("haproxy",), forward_to, "sid"), Path("/image"), 8443)
     assert plan.read_record(shop) is None
     plan.write_record(shop, record)

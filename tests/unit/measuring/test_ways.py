@@ -14,8 +14,9 @@ def test_whole_is_asked_as_visitors_do() -> None:
     topology = resolve(example(), NOTHING_ALLOTTED).topology
     entrance = next(link.target for link in topology.links if link.source == OUTSIDE and link.target.listen.port == 443)
 
-    way = way_in(topology, entrance, "198.18.0.1")
+    way = way_in(topology, entrance, ("198.18.0.1", "198.18.0.2"))
 
+    assert way.addresses == ("198.18.0.1", "198.18.0.2")
     assert (way.source, way.port, way.tls_name, way.certificate_of) == (CLIENT, 443, "shop.example.com", None)
 
 
@@ -27,7 +28,7 @@ def test_instance_is_asked_by_one_who_calls_it_with_his_certificate() -> None:
 
     assert set(ways) == {InstanceId("web", "web1"), InstanceId("web", "web2")}
     for instance, way in ways.items():
-        assert way.address == topology.host(instance.host).address
+        assert way.addresses == (topology.host(instance.host).address,)
         assert way.tls_name == instance.host
         assert way.certificate_of == InstanceId("load-balancer", way.source)
 

@@ -2,11 +2,14 @@
 
 Per application one health check and three backends on the same servers: `SITE` for requests that may be repeated, `SITE.once`
 for those that may not, and `SITE.any` for when no server passes its check (a check may be wrong; a page is better than none).
+Several load balancers hold one VIP in turn, or each one at the same time. They need to know nothing of each other, but for
+`sticky: source`, where they tell each other which visitor has which server.
 
 Limits: a GET that was being answered when its server went dark is repeated only if no byte of the answer was sent; a POST
-that reached a server is never repeated. One VIP; IPv4.
+that reached a server is never repeated. IPv4.
 
-Source: https://docs.haproxy.org/3.0/configuration.html; the reason for each number is in docs/decisions/0004-edge-settings.md.
+Source: https://docs.haproxy.org/3.0/configuration.html; the reason for each number is in docs/decisions/0004-edge-settings.md
+and, for several VIPs and for stickiness, docs/decisions/0023-active-active.md.
 """
 
 from __future__ import annotations
@@ -27,17 +30,32 @@ ALIVE_SOCKET = "/run/haproxy/alive.sock"
 RESERVED_FILES = 1000
 # Two 16 kB buffers and some 60 kB of TLS state on each side: what one busy connection can take.
 CONNECTIONS_PER_MIB = 8
+ACTIVE_ACTIVE = "active-active"
+PEERS_PORT = 8404
 # Kept out of visitors' reach, so that the alive check and the metrics answer while visitors fill everything else.
 RESERVED_CONNECTIONS = 100
 
 
 class HaproxySettings(c.Settings):
-    mode: Annotated[Literal["active-passive"], c.AmongSeveral()] = c.Field(
-        "active-passive", description="One load balancer holds the VIP, the others wait to take it over."
+    mode: Annotated[Literal["active-passive", "active-active"], c.AmongSeveral()] = c.Field(
+        "active-passive",
+        description="Either one load balancer holds the VIP and the others wait to take it over; or all work, each at home "
+        "for one of as many VIPs as there are hosts, and the others take over that of one that dies.",
     )
     balance: Literal["roundrobin", "leastconn", "source"] = c.Field(
         "roundrobin",
         description="Which server gets the next request: each in turn, the least busy one, or always the same for one visitor.",
+    )
+    sticky: Literal["off", "cookie", "source"] = c.Field(
+        "off",
+        description="Whether a visitor stays with his first server while it lives, through takeovers too: known by a cookie; "
+        "or by his address, for clients that keep no cookies (the first server then also goes by the address, not `balance`).",
+    )
+    sticky_s: int = c.Field(
+        1800,
+        ge=1,
+        le=604_800,
+        description="Seconds without a request after which an address is forgotten (`sticky: source`).",
     )
     https: c.Switch = c.Field(True, description="Answer over HTTPS, and send who comes over HTTP there.")
     hsts_subdomains: c.Switch = c.Field(
@@ -96,9 +114,14 @@ class Haproxy(c.Component[HaproxySettings]):
         "Visitors know one address. Behind it servers may die, be added or be restarted without anybody outside noticing, "
         "and no server gets more than its share."
     )
-    when_lost = "The VIP moves to another load balancer. Connections that were open to the lost one end."
+    when_lost = "A VIP that it held moves to another load balancer. Connections that were open to the lost one end."
     packages = ("haproxy", "curl", "socat")
-    connects = (c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True, spreads=True),)
+
+    @property
+    def connects(self) -> tuple[c.Connect, ...]:
+        servers = c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True, spreads=True)
+        peers = c.Connect(c.Who.PEERS, c.Protocol.SESSIONS, "peers", is_required=False)
+        return (servers, peers) if self.settings.sticky == "source" else (servers,)
 
     @property
     def listens(self) -> tuple[c.Listen, ...]:
@@ -106,15 +129,27 @@ class Haproxy(c.Component[HaproxySettings]):
         http = c.Listen("http", c.Protocol.HTTP, port=80, bind=c.Bind.ANY, called_by=visitors)
         https = c.Listen("https", c.Protocol.HTTP, port=443, bind=c.Bind.ANY, tls=c.Tls.SERVER, called_by=visitors)
         metrics = c.Listen("metrics", c.Protocol.METRICS, port=8405)
-        return (https, http, metrics) if self.settings.https else (http, metrics)
+        peers = c.Listen("peers", c.Protocol.SESSIONS, port=PEERS_PORT, tls=c.Tls.MUTUAL)
+        listens = (https, http, metrics) if self.settings.https else (http, metrics)
+        return (*listens, peers) if self.settings.sticky == "source" else listens
 
     @property
     def wants(self) -> tuple[c.Wants, ...]:
-        return (c.Wants(c.VipNeed(self.id.tier, self._alive_file, self._alive_check)),)
+        is_shared = self.settings.mode == ACTIVE_ACTIVE
+        return (c.Wants(c.VipNeed(self.id.tier, self._alive_file, self._alive_check, is_shared)),)
 
     @property
     def touch_last_if(self) -> tuple[str, ...]:
         return (self._holds_address,)
+
+    @classmethod
+    def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
+        settings = tier.settings
+        if not isinstance(settings, HaproxySettings) or settings.mode != ACTIVE_ACTIVE or len(tier.hosts) > 1:
+            return ()
+        what = "mode active-active needs two hosts that work at the same time"
+        why = "there is one address for each host: with one host there is nothing to share, and nobody to take it over"
+        return (c.Objection("S012", "hosts", what, why, "add a host in another zone, or remove mode"),)
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         if self.settings.security_headers:
@@ -156,7 +191,7 @@ class Haproxy(c.Component[HaproxySettings]):
         return f"/usr/lib/nospof/{self.id.tier}-holds-address"
 
     def _holds_address_script(self, here: c.Context) -> str:
-        return here.template(texts.HOLDS_ADDRESS, address=here.vip(self.id.tier).address)
+        return here.template(texts.HOLDS_ADDRESS, addresses=[vip.address for vip in here.vips(self.id.tier)])
 
     # --- what it does ------------------------------------------------------------------------------------------------
     def _config(self, here: c.Context) -> str:
@@ -166,8 +201,11 @@ class Haproxy(c.Component[HaproxySettings]):
             backends=backends(here),
             tls=here.tls() if self._has_tls(here) else None,
             balance=self._balance,
+            stays=None if self.settings.sticky == "off" else self._stays,
+            peers=self._peers(here),
+            peers_port=PEERS_PORT,
             where=lambda server: f"{here.address(server.owner.host)}:{server.listen.port}",
-            server_options=server_options,
+            server_options=self._server_options,
             max_connections=max_connections(here.facts),
             reserved=RESERVED_CONNECTIONS,
             alive_socket=ALIVE_SOCKET,
@@ -181,15 +219,33 @@ class Haproxy(c.Component[HaproxySettings]):
     @property
     def _balance(self) -> str:
         # Consistent: when a server goes, only its own visitors go elsewhere.
-        by_address = "\n    hash-type consistent" if self.settings.balance == "source" else ""
-        return f"    balance {self.settings.balance}{by_address}"
+        balance = "source" if self.settings.sticky == "source" else self.settings.balance
+        by_address = "\n    hash-type consistent" if balance == "source" else ""
+        return f"    balance {balance}{by_address}"
+
+    def _stays(self, backend: Backend) -> str:
+        """The same line in all three backends of an application, so that a visitor's POST goes where his GET went."""
+        if self.settings.sticky == "source":
+            return f"stick on src table {backend.name}"
+        secure = "secure " if self.settings.https else ""
+        return f"cookie nospof-{backend.name} insert indirect nocache httponly {secure}attr SameSite=Lax"
+
+    def _peers(self, here: c.Context) -> list[str]:
+        """All load balancers of the tier, where they tell each other which visitor has which server; else none."""
+        others = [endpoint.owner.host for endpoint in here.targets("peers")]
+        return sorted([self.id.host, *others]) if others else []
+
+    def _server_options(self, server: c.Endpoint) -> str:
+        cookie = f" cookie {server.owner.host}" if self.settings.sticky == "cookie" else ""
+        return server_options(server) + cookie
 
     def _drop_in(self, here: c.Context) -> str:
         open_files = here.facts.max_open_files
         return here.template(texts.DROP_IN, alive_file=self._alive_file, max_open_files=open_files, keep_states=KEEP_STATES)
 
     def _has_tls(self, here: c.Context) -> bool:
-        return self.settings.https or any(server.listen.tls is not c.Tls.NONE for server in here.targets())
+        encrypts = any(server.listen.tls is not c.Tls.NONE for server in here.targets())
+        return self.settings.https or encrypts or bool(self._peers(here))
 
 
 def backends(here: c.Context) -> tuple[Backend, ...]:

@@ -22,6 +22,9 @@ global
     chroot /var/lib/haproxy
     stats socket /run/haproxy/admin.sock mode 660 level admin
     server-state-file /run/haproxy/server-state
+{% if peers %}
+    localpeer {{ here.me.id.host }}
+{% endif %}
     log stdout format short local0
     maxconn {{ max_connections + reserved }}
     hard-stop-after {{ settings.drain_s }}s
@@ -68,6 +71,16 @@ defaults
 {% for status in (502, 503, 504) %}
     http-error status {{ status }} content-type "text/html; charset=utf-8" file {{ error_page }} hdr Cache-Control no-store hdr Retry-After 5
 {% endfor %}
+{% if peers %}
+
+# Which visitor has which server, told to each other at once: whoever takes an address over goes on with the same.
+peers balancers
+    default-bind ssl crt {{ tls.certificate }} ca-file {{ tls.ca }} verify required
+    default-server ssl verify required ca-file {{ tls.ca }} crt {{ tls.certificate }}
+{% for host in peers %}
+    peer {{ host }} {{ here.address(host) }}:{{ peers_port }} sni str({{ host }}) verifyhost {{ host }}
+{% endfor %}
+{% endif %}
 
 # Whether this process answers at all; asked by who moves the VIP.
 frontend alive
@@ -134,6 +147,13 @@ frontend visitors
 # {{ backend.site.domain or "any name" }}{{ backend.site.path }}: GET and HEAD, which may be asked twice.
 backend {{ backend.name }}
 {{ balance }}
+{% if settings.sticky == "source" %}
+    # Some 100 bytes for each address. Who is not in it gets the server that his address leads to.
+    stick-table type ip size 200k expire {{ settings.sticky_s }}s srvkey name{{ " peers balancers" if peers }}
+{% endif %}
+{% if stays %}
+    {{ stays(backend) }}
+{% endif %}
     retries {{ backend.retries }}
     option redispatch 1
     retry-on conn-failure empty-response 0rtt-rejected 502 503
@@ -154,6 +174,9 @@ backend {{ backend.name }}
 # What must not be done twice: on a connection of its own, so that a server that is gone is noticed before it was told.
 backend {{ backend.name }}.once
 {{ balance }}
+{% if stays %}
+    {{ stays(backend) }}
+{% endif %}
     timeout connect {{ 3 * settings.connect_ms }}ms
     retries {{ backend.retries }}
     option redispatch 1
@@ -166,6 +189,9 @@ backend {{ backend.name }}.once
 # When none passes its check. Here a server is down only if its host does not accept at all; see {{ lua }}.
 backend {{ backend.name }}.any
     balance roundrobin
+{% if stays %}
+    {{ stays(backend) }}
+{% endif %}
     timeout connect 1s
     retries 3
     option redispatch 1
@@ -277,8 +303,11 @@ mv /run/haproxy/server-state.new /run/haproxy/server-state
 
 HOLDS_ADDRESS = """\
 #!/bin/sh
-# Written by nospof: exits 0 when this host holds the VIP.
-ip -4 address show to {{ address }}/32 | grep -q inet
+# Written by nospof: exits 0 when this host holds a VIP.
+for address in {{ addresses | join(" ") }}; do
+    ip -4 address show to "$address/32" | grep -q inet && exit 0
+done
+exit 1
 """
 
 ERROR_PAGE = """\

@@ -11,6 +11,9 @@ site is slow, and so hide the very time it is to measure (coordinated omission).
 Outcomes: `ok`, the whole of an answer of status 200 to 399 came; `failed`, another answer came, or the request was not sent;
 `unknown`, it was sent and no whole answer came. A visitor likes neither of the last two: here both are *bad*.
 
+With several addresses each request goes to the next, as visitors do who find them all in DNS; browsers that try another one
+when the first does not answer are better off.
+
 Limits: HTTP/1.1, IPv4, no redirects, answers up to 4 MiB. A request on a kept connection that ends before the answer begins is
 bad, although browsers send it again on a new one (RFC 9112, 9.3.1), unless `sends_again`.
 """
@@ -74,6 +77,8 @@ class Request:
     """What it wrote; "" for one that only asked."""
     read_back: int | None = None
     """Status of the answer when the token was asked for right after the write; None: not asked, or no answer."""
+    address: str = ""
+    """Where it was sent; "" where it was not."""
 
     @property
     def is_good(self) -> bool:
@@ -126,8 +131,21 @@ class History:
         """The longest time without a good answer, of gaps that end after `begin` and begin before `end`.
 
         The first and the last begin count as if something good had happened there, so that a site which never came back has
-        a gap as long as the load went on. What hung on after the last begin is no gap. Length 0 for an empty history.
+        a gap as long as the load went on. What hung on after the last begin is no gap. Length 0 for an empty history. Of
+        several addresses the worst counts: who was given that one is not helped by the others.
         """
+        gaps = [one._longest_gap(begin, end) for one in self.by_address().values()]
+        return max(gaps, key=lambda gap: gap.length_s, default=Gap(0.0, 0.0))
+
+    def by_address(self) -> dict[str, History]:
+        """The requests to each address; what was not sent is of all of them."""
+        addresses = sorted({request.address for request in self.requests} - {""}) or [""]
+        return {
+            address: replace(self, requests=tuple(one for one in self.requests if one.address in ("", address)))
+            for address in addresses
+        }
+
+    def _longest_gap(self, begin: float, end: float) -> Gap:
         if not self.requests:
             return Gap(0.0, 0.0)
         good = (request.ended for request in self.requests if request.is_good)
@@ -150,8 +168,9 @@ class History:
         return Counter(request.servers[tier] for request in self.requests if request.is_good and tier in request.servers)
 
     def reasons(self) -> Counter[str]:
-        """Why requests were bad, and how often."""
-        return Counter(request.why for request in self.bad)
+        """Why requests were bad, and how often; of several addresses also where."""
+        is_told = len(self.by_address()) > 1
+        return Counter(f"{one.why} at {one.address}" if is_told and one.address else one.why for one in self.bad)
 
 
 def read_history(path: Path) -> History:
@@ -179,7 +198,7 @@ def read_request(line: dict[str, Any]) -> Request:
 class Load:
     """What to ask, how often, how long."""
 
-    address: str
+    addresses: tuple[str, ...]
     name: str
     """For the Host header and, without `tls_name`, for TLS (SNI, and the name in the certificate)."""
     ca_file: Path | None
@@ -190,7 +209,7 @@ class Load:
     seconds: float = 60.0
     """The load ends by itself after this time."""
     connections: int = 0
-    """0: each request has a new connection. Else so many are kept open and used in turn."""
+    """0: each request has a new connection. Else so many are kept open and used in turn, shared among the addresses."""
     sends_again: bool = False
     """Whether a kept connection that ends before the answer begins is replaced by a new one, once, as browsers do."""
     timeout_s: float = 10.0
@@ -219,7 +238,17 @@ class Load:
         options |= {option: path for option, path in files.items() if path}
         arguments = [f"--{option}={value}" for option, value in options.items()] + ["--sends-again"] * self.sends_again
         # -I: nothing of the caller's folder or environment is imported instead of what is meant.
-        return [sys.executable, "-I", "-m", __name__, self.address, str(self.port), self.name, str(output), *arguments]
+        return [
+            sys.executable,
+            "-I",
+            "-m",
+            __name__,
+            ",".join(self.addresses),
+            str(self.port),
+            self.name,
+            str(output),
+            *arguments,
+        ]
 
 
 @dataclass
@@ -273,6 +302,7 @@ class _Broken(Exception):
 
 @dataclass
 class _Connection:
+    pool: _Pool
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     is_reused: bool = False
@@ -280,6 +310,16 @@ class _Connection:
     @property
     def is_usable(self) -> bool:
         return not (self.reader.at_eof() or self.writer.is_closing())
+
+
+@dataclass
+class _Pool:
+    """The connections to one address, of which `most` are kept."""
+
+    address: str
+    most: int
+    idle: deque[_Connection] = field(default_factory=deque)
+    open_count: int = 0
 
 
 @dataclass(frozen=True)
@@ -312,17 +352,18 @@ class _Client:
         if self.tls and load.certificate:
             self.tls.load_cert_chain(load.certificate, load.key)
         self.in_body = re.compile(load.servers_in_body) if load.servers_in_body else None
-        self.idle: deque[_Connection] = deque()
-        self.open_count = 0
+        kept = math.ceil(load.connections / len(load.addresses))
+        self.pools = [_Pool(address, kept) for address in load.addresses]
 
     async def ask(self, index: int, intended: float) -> Request:
         """Ask once; whatever happens, it is in the result."""
         token = f"{self.load.tokens}{index}" if self.load.body else ""
-        request = await self._request(intended, self._text(self.load.path, self.load.body, token))
+        pool = self.pools[index % len(self.pools)]
+        request = await self._request(pool, intended, self._text(self.load.path, self.load.body, token))
         if request.is_good and self.load.read_back and index % self.load.reads_back_each == 0:
-            read = await self._request(time.monotonic(), self._text(self.load.read_back, "", token))
+            read = await self._request(pool, time.monotonic(), self._text(self.load.read_back, "", token))
             request = replace(request, read_back=read.status)
-        return replace(request, token=token)
+        return replace(request, token=token, address=pool.address)
 
     def _text(self, path: str, body: str, token: str) -> bytes:
         """The whole request, with {token} filled in."""
@@ -333,11 +374,11 @@ class _Client:
         lines += ["Content-Type: application/json", f"Content-Length: {len(content)}"] * bool(body)
         return "\r\n".join([*lines, "", ""]).encode() + content
 
-    async def _request(self, intended: float, text: bytes) -> Request:
+    async def _request(self, pool: _Pool, intended: float, text: bytes) -> Request:
         attempt = _Attempt()
         try:
             async with asyncio.timeout(self.load.timeout_s):
-                answer = await self._ask(attempt, text)
+                answer = await self._ask(pool, attempt, text)
         except (OSError, EOFError, _Broken, asyncio.LimitOverrunError) as error:
             outcome = Outcome.FAILED if attempt.sent is None else Outcome.UNKNOWN
             return Request(intended, time.monotonic(), outcome, attempt.sent, None, attempt.reason(error))
@@ -345,15 +386,15 @@ class _Client:
         outcome, why = (Outcome.OK, "") if is_good else (Outcome.FAILED, f"status {answer.status}")
         return Request(intended, time.monotonic(), outcome, attempt.sent, answer.status, why, self._servers(answer))
 
-    async def _ask(self, attempt: _Attempt, text: bytes) -> _Answer:
-        connection = await self._connection()
+    async def _ask(self, pool: _Pool, attempt: _Attempt, text: bytes) -> _Answer:
+        connection = await self._connection(pool)
         try:
             return await self._exchange(connection, attempt, text)
         except (OSError, EOFError) as error:
             may_repeat = self.load.sends_again and connection.is_reused and not attempt.has_answer_begun
             if not may_repeat or isinstance(error, TimeoutError):
                 raise
-        return await self._exchange(await self._open(), attempt, text)
+        return await self._exchange(await self._open(pool), attempt, text)
 
     async def _exchange(self, connection: _Connection, attempt: _Attempt, text: bytes) -> _Answer:
         is_kept = False
@@ -366,32 +407,32 @@ class _Client:
         finally:
             if is_kept:
                 connection.is_reused = True
-                self.idle.append(connection)
+                connection.pool.idle.append(connection)
             else:
                 self._close(connection)
 
-    async def _connection(self) -> _Connection:
+    async def _connection(self, pool: _Pool) -> _Connection:
         """One that is kept and idle, the longest idle first, once there are as many as there should be; else a new one."""
-        while self.idle and not self.idle[0].is_usable:
-            self._close(self.idle.popleft())
-        is_full = self.open_count >= self.load.connections
-        return self.idle.popleft() if self.idle and is_full else await self._open()
+        while pool.idle and not pool.idle[0].is_usable:
+            self._close(pool.idle.popleft())
+        is_full = pool.open_count >= pool.most
+        return pool.idle.popleft() if pool.idle and is_full else await self._open(pool)
 
-    async def _open(self) -> _Connection:
+    async def _open(self, pool: _Pool) -> _Connection:
         load, name = self.load, (self.load.tls_name or self.load.name) if self.tls else None
         end_s = 1.0 if self.tls else None
-        self.open_count += 1
+        pool.open_count += 1
         try:
             opened = await asyncio.open_connection(
-                load.address, load.port, limit=MOST_HEADER_BYTES, ssl=self.tls, server_hostname=name, ssl_shutdown_timeout=end_s
+                pool.address, load.port, limit=MOST_HEADER_BYTES, ssl=self.tls, server_hostname=name, ssl_shutdown_timeout=end_s
             )
         except BaseException:
-            self.open_count -= 1
+            pool.open_count -= 1
             raise
-        return _Connection(*opened)
+        return _Connection(pool, *opened)
 
     def _close(self, connection: _Connection) -> None:
-        self.open_count -= 1
+        connection.pool.open_count -= 1
         connection.writer.close()
 
     def _servers(self, answer: _Answer) -> dict[str, str]:
@@ -492,7 +533,7 @@ def _write(stream: TextIO, line: dict[str, object]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Send requests at fixed times and write down what became of each.")
-    parser.add_argument("address", help="IPv4 address to connect to")
+    parser.add_argument("addresses", type=lambda text: tuple(text.split(",")), help="IPv4 address to connect to, or A,B,…")
     parser.add_argument("port", type=int)
     parser.add_argument("name", help="host name that is asked for and verified")
     parser.add_argument("output", type=Path, help="file for the JSON lines")
