@@ -9,7 +9,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 # What a fix leaves to the reader, since only the reader knows it.
-BLANKS = {"ADDRESS": "192.0.2.99", "URL": "https://outside.example.net/beat"}
+BLANKS = {"URL": "https://outside.example.net/beat"}
+FIRST_FREE = 99
 
 
 class NotToBeDone(Exception):
@@ -23,6 +24,8 @@ def carried_out(text: str, fix: str) -> str:
     words = fix.partition("   (")[0]
     for blank, value in BLANKS.items():
         words = words.replace(blank, value)
+    for number in range(words.count("ADDRESS")):
+        words = words.replace("ADDRESS", f"192.0.2.{FIRST_FREE + number}", 1)
     for clause in words.split("; "):
         _carry_out(told, clause)
     changed = StringIO()
@@ -37,6 +40,8 @@ def _carry_out(told: dict[str, Any], clause: str) -> None:
     elif found := re.fullmatch(r"add ([a-z0-9-]+): (\{.*\}) to tiers", clause):
         assert found[1] not in told["tiers"]
         told["tiers"][found[1]] = YAML().load(found[2])
+    elif clause == "add VIP/24 to vip":
+        told["vip"].append(f"192.0.2.{2 * FIRST_FREE + len(told['vip'])}/24")
     elif found := re.fullmatch(r"in tier ([a-z0-9-]+) under (\w+) (\w+: .+)", clause):
         told["tiers"][found[1]].setdefault(found[2], {}).update(YAML().load(f"{{{found[3]}}}"))
     elif found := re.fullmatch(r"move ([a-z0-9-]+) to zone (\S+)", clause):

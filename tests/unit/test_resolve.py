@@ -24,7 +24,9 @@ from tests.unit.stacks import (
     ugly_tiers,
 )
 
+from nospof.components.haproxy import HaproxySettings
 from nospof.resolve import Allotment, Resolved, component_of, resolve
+from nospof.stack.model import Tier
 from nospof.stack.problems import Problem
 from nospof.topology import ADMIN, OUTSIDE, Bind, InstanceId, Link, Protocol, Rank, Topology
 
@@ -308,7 +310,8 @@ def test_hosts_that_come_and_go_never_change_anybodys_number_or_address(
     assert numbers[2] == numbers[0]
     everybody = {**numbers[0], **numbers[1]}
     assert len(set(everybody.values())) == len(everybody)
-    assert before.topology.vips == after.topology.vips
+    vips = [[(vip.name, vip.address, vip.number) for vip in one.topology.vips] for one in (before, after)]
+    assert vips[0] == vips[1]
     assert before.topology.routes == after.topology.routes
 
 
@@ -458,6 +461,40 @@ def test_real_servers_need_an_address_for_each_balancer_tier(vip: tuple[str, ...
     found = resolved("a:a:192.0.2.1 b:b:192.0.2.2", *balancers, tier("web", "web", "a b"), vip=vip)
 
     assert [one.code for one in found.problems] == codes
+
+
+def shared(hosts: str, spare: str = "", **others: object) -> Resolved:
+    """Load balancers that all work at the same time, and a web server."""
+    balancers = Tier(
+        "lb",
+        "haproxy",
+        tuple(hosts.split()),
+        HaproxySettings.model_validate({"mode": "active-active"}),
+        ("web",),
+        tuple(spare.split()),
+    )
+    names = " ".join(f"{name}:a" for name in [*hosts.split(), *spare.split(), "w1"])
+    return resolved(names, balancers, tier("web", "web", "w1"), **others)  # type: ignore[arg-type]
+
+
+def test_load_balancers_that_all_work_have_an_address_each_and_follow_each_other_in_a_ring() -> None:
+    made = shared("c1 a1 b1", spare="x1").topology
+
+    assert [(vip.name, vip.address, vip.home, vip.hosts) for vip in made.vips_of("lb")] == [
+        ("lb", "198.18.0.1", "a1", ("a1", "b1", "c1", "x1")),
+        ("lb.2", "198.18.0.2", "b1", ("b1", "c1", "a1", "x1")),
+        ("lb.3", "198.18.0.3", "c1", ("c1", "a1", "b1", "x1")),
+    ]
+
+
+def test_address_of_one_load_balancer_at_a_time_is_kept_when_all_are_to_work() -> None:
+    """DNS leads to it already."""
+    before = resolved("a1:a b1:a w1:a", tier("lb", "balancer", "a1 b1", "web"), tier("web", "web", "w1"))
+    after = shared("a1 b1", allotment=before.allotment).topology
+
+    (kept,) = before.topology.vips
+    assert kept.home == ""
+    assert after.vips_of("lb")[0].address == kept.address
 
 
 def test_lab_needs_no_vip_but_takes_no_half_of_them() -> None:

@@ -35,7 +35,7 @@ class Change:
         """The stack with the change made."""
         zones = {host.name: host.zone for host in self.moves}
         placed = (replace(host, zone=zones.get(host.name, host.zone)) for host in self.stack.hosts)
-        vip = (*self.stack.vip, *("ADDRESS/24" for _ in range(self.vips)))
+        vip = (*self.stack.vip, *("VIP/24" for _ in range(self.vips)))
         return replace(self.stack, hosts=(*placed, *self.hosts), tiers=self._tiers(), vip=vip)
 
     def with_a_third_zone(self, *, is_witness: bool) -> Change:
@@ -59,8 +59,7 @@ class Change:
         yield from (f"move {host.name} to zone {host.zone}" for host in self.moves)
         address = ", address: ADDRESS" if any(host.address for host in self.stack.hosts) else ""
         yield from (f"add {host.name}: {{zone: {host.zone}{address}}} to hosts" for host in self.hosts)
-        if self.vips:
-            yield f"add {self.vips} address{'es' if self.vips > 1 else ''} to vip"
+        yield from ("add VIP/24 to vip" for _ in range(self.vips))
         old = {tier.name: tier for tier in self.stack.tiers}
         yield from (f"in tier {tier.name} {', '.join(_differences(old[tier.name], tier))}" for tier in self.tiers)
 

@@ -10,6 +10,7 @@ from tests.unit.stacks import NOTHING_ALLOTTED, example, resolved, stack, tier
 from nospof.analysis.capacity import TierCapacity, capacities, capacity_findings, more_hosts
 from nospof.analysis.measured import Figure, Machine, Measured, fingerprint
 from nospof.analysis.structure import Kind, Part
+from nospof.components.haproxy import HaproxySettings
 from nospof.resolve import resolve
 from nospof.stack.model import Stack, Tier
 from nospof.stack.problems import Problem
@@ -71,6 +72,18 @@ def test_tier_that_is_too_weak_even_with_all_its_hosts_says_so() -> None:
 def test_of_load_balancers_that_share_one_address_one_works_at_a_time() -> None:
     assert "more hosts do not help while one works at a time" in found(shop(150, balancer=100))["F220"][0].fix
     assert "F220" not in found(shop(150, balancer=150))
+
+
+def test_all_load_balancers_with_an_address_each_work_and_one_must_carry_what_all_do() -> None:
+    made = shop(150, web=1000)
+    settings = HaproxySettings.model_validate({"mode": "active-active"})
+    shared = replace(made, tiers=(replace(each(made.tiers[0], 100), component="haproxy", settings=settings), made.tiers[1]))
+    (problem,) = found(shared)["F220"]
+
+    assert "without host lb1 tier balancer carries 100 requests a second, and 150 are the peak" in problem.what
+    assert "1 of the 2 that work at a time" in problem.why
+    assert "hold all VIPs" in problem.why
+    assert "F225" in found(replace(shared, peak_qps=100))
 
 
 def test_of_a_database_with_a_primary_one_instance_works_and_a_witness_never() -> None:

@@ -86,6 +86,11 @@ tiers:
   load-balancer: {component: haproxy, hosts: [lb1, lb2], to: app}
   app: {component: gunicorn, hosts: [web1, web2], source: ./app, module: "a:b"}
 """
+SHARED = (
+    SERVERS.replace("vip: 192.0.2.10/24", "peak_qps: 150\nvip: [192.0.2.10/24, 192.0.2.20/24]")
+    .replace("to: app}", "to: app, mode: active-active, qps_per_instance: 100}")
+    .replace('module: "a:b"}', 'module: "a:b", qps_per_instance: 150}')
+)
 TWO_ZONES = (", witness: w1", ""), ("  w1: {zone: c}\n", "")
 LAST = "  database: {component: mariadb, hosts: [db1, db2], witness: w1}\n"
 VALKEY = "  sessions: {component: valkey, hosts: [db1, db2]}\n"
@@ -169,7 +174,7 @@ ROWS: dict[str, Row] = {
         stays="which cables and switches there are is not in the file",
     ),
     "F217": Row((GOOD + VALKEY, GOOD + VALKEY.replace("valkey", "redis")), stays="a cache is fast because it does so"),
-    "F220": Row((CAPABLE.replace("to: app, qps_per_instance: 150", "to: app, qps_per_instance: 100"),), CAPABLE),
+    "F220": Row((CAPABLE.replace("to: app, qps_per_instance: 150", "to: app, qps_per_instance: 100"), SHARED), CAPABLE),
     "F221": Row((THREE_SERVERS,), CAPABLE),
     "F223": Row((GOOD,), CAPABLE, stays="what visitors ask for and what hosts carry is known outside of the file"),
     "F225": Row((CAPABLE,), stays="it is a figure, not a weakness"),
@@ -188,6 +193,7 @@ CONTRADICTIONS = {
     "S306": good(
         (LAST, LAST + "  docs: {component: static, hosts: [web1], source: ./app}\n"), ("to: app}", "to: [app, docs]}")
     ),
+    "S307": SERVERS.replace("vip: 192.0.2.10/24", "vip: [192.0.2.10/24, 192.0.2.20/24]"),
 }
 """Stacks with what only `resolve` can see; for the other S-codes see tests/data/wrong-stacks."""
 HAS_ONE = [(code, number) for code, row in ROWS.items() for number in range(len(row.present))]
@@ -206,6 +212,31 @@ def loaded(folder: Path, text: str) -> Stack:
     path = folder / "stack.yaml"
     path.write_text(text)
     return load(path, {name: kind.settings_type for name, kind in Component.kinds.items()})
+
+
+@pytest.mark.parametrize(
+    ("vips", "code", "place", "words"),
+    [
+        ("192.0.2.10/24", "S301", (4, 1), "vip: [192.0.2.10/24, 203.0.113.11/24]"),
+        ("[192.0.2.10/24, 192.0.2.20/24, 192.0.2.30/24]", "S307", (4, 37), "remove 192.0.2.30/24"),
+    ],
+)
+def test_addresses_of_load_balancers_that_all_work_are_counted_where_they_stand(
+    tmp_path: Path, vips: str, code: str, place: tuple[int, int], words: str
+) -> None:
+    text = SHARED.replace("[192.0.2.10/24, 192.0.2.20/24]", vips)
+    (problem,) = resolve(loaded(tmp_path, text), Allotment()).problems
+
+    assert (problem.code, (problem.line, problem.column)) == (code, place)
+    assert "2 VIPs are needed" in problem.what or "2 needed (load-balancer, load-balancer.2)" in problem.what
+    assert words in problem.fix
+
+
+def test_mode_for_several_hosts_with_one_is_an_error_with_its_line(tmp_path: Path) -> None:
+    text = SHARED.replace("hosts: [lb1, lb2]", "hosts: [lb1]").replace("[192.0.2.10/24, 192.0.2.20/24]", "192.0.2.10/24")
+    (problem,) = (one for one in resolve(loaded(tmp_path, text), Allotment()).problems if one.code == "S012")
+
+    assert (problem.path, problem.line) == ("tiers.load-balancer.hosts", 11)
 
 
 def test_each_code_has_its_row() -> None:

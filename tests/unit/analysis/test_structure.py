@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -39,6 +40,36 @@ def host(name: str) -> Part:
 
 def singles(made: Structure, goal: Goal) -> set[str]:
     return {str(part) for cut in made.cut_sets(goal, 1) for part in cut}
+
+
+def shared_addresses() -> Topology:
+    """Two load balancers that both work, before two web servers."""
+    from tests.unit.components import web_stacks
+
+    balancers = web_stacks.tier("load-balancer", "haproxy", ["lb1", "lb2"], ("web",), mode="active-active")
+    webs = web_stacks.tier("web", "nginx", ["web1", "web2"], ("app",))
+    return web_stacks.topology(balancers, webs, web_stacks.folder("app"))
+
+
+# --- several addresses ---------------------------------------------------------------------------------------------------
+def test_each_of_two_load_balancers_that_both_work_may_be_lost_and_not_both() -> None:
+    made = structure(shared_addresses())
+    lost = [{host("lb1")}, {host("lb2")}, {Part("process", "keepalived/lb1")}, {Part("process", "load-balancer/lb2")}]
+
+    assert not any(made.fails(Goal.SERVE, one) for one in lost)
+    assert made.fails(Goal.SERVE, {host("lb1"), host("lb2")})
+    assert made.fails(Goal.SERVE, {Part("process", "keepalived/lb1"), Part("process", "load-balancer/lb2")})
+
+
+def test_address_that_one_host_alone_may_hold_is_lost_with_it() -> None:
+    """A visitor whose browser took that address is not helped by the other."""
+    graph = shared_addresses()
+    alone = replace(graph, vips=(graph.vips[0], replace(graph.vips[1], hosts=("lb2",))))
+    made = structure(alone)
+
+    assert not made.fails(Goal.SERVE, {host("lb1")})
+    assert made.fails(Goal.SERVE, {host("lb2")})
+    assert "nobody answers at 198.18.0.2" in made.reason(Goal.SERVE, {host("lb2")})
 
 
 # --- trees of conditions -------------------------------------------------------------------------------------------------

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from nospof.component import OUTSIDE, Context, Facts, OnChange, Parts, Rank, Settings, VipNeed
+from nospof.component import OUTSIDE, Component, Context, Facts, OnChange, Parts, Rank, Settings, Tier, VipNeed
 from nospof.components.haproxy import Haproxy, HaproxySettings, max_connections
+from nospof.resolve import Allotment, resolve
+from nospof.stack.model import Stack, StackHost
 from nospof.topology import (
     Endpoint,
     Host,
@@ -325,10 +328,73 @@ def test_both_balancers_differ_only_in_their_names() -> None:
     assert [text.replace("lb1", "lb2") for text in one] == two
 
 
-@pytest.mark.parametrize("settings", [{"balance": "fastest"}, {"mode": "active-active"}, {"connect_ms": 1}, {"vip": "x"}])
+@pytest.mark.parametrize(
+    "settings", [{"balance": "fastest"}, {"mode": "active"}, {"sticky": "on"}, {"connect_ms": 1}, {"vip": "x"}]
+)
 def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         HaproxySettings.model_validate(settings)
+
+
+def test_active_active_wants_an_address_for_each_host_and_two_hosts() -> None:
+    graph = topology(mode="active-active")
+    me = graph.of_tier(BALANCER)[0]
+    assert Haproxy(me).wants[0].need.has_vip_per_host
+    assert not Haproxy(topology().of_tier(BALANCER)[0]).wants[0].need.has_vip_per_host
+
+    alone = Tier(BALANCER, "haproxy", ("lb1",), me.settings, ("web",))
+    assert [one.code for one in Haproxy.objections(alone)] == ["S012"]
+    assert Haproxy.objections(replace(alone, hosts=("lb1", "lb2"))) == ()
+    assert Haproxy.objections(replace(alone, settings=HaproxySettings.model_validate({}))) == ()
+
+
+# --- stickiness ----------------------------------------------------------------------------------------------------------
+def test_cookie_is_the_same_for_all_requests_of_a_site_and_needs_no_table() -> None:
+    found = sections(config(SHOP, Site("blog", "", "/blog/"), sticky="cookie"))
+    for name in ("app", "app.once", "app.any"):
+        assert "cookie nospof-app insert indirect nocache httponly secure attr SameSite=Lax" in found[f"backend {name}"]
+        servers = [line for line in found[f"backend {name}"] if line.startswith("server ")]
+        assert [re.findall(r" cookie (\S+)", line) for line in servers] == [["web1"], ["web2"]]
+    assert any(line.startswith("cookie nospof-blog ") for line in found["backend blog"])
+    assert not any(name.startswith("peers") for name in found)
+    assert " secure " not in " ".join(sections(config(sticky="cookie", https="off"))["backend app"])
+
+
+def test_who_is_known_by_his_address_is_known_to_all_load_balancers() -> None:
+    told = HaproxySettings.model_validate({"sticky": "source", "sticky_s": 60})
+    stack = Stack("shop", "shop.example.com", tuple(StackHost(name, "a") for name in ("lb1", "lb2", "web1")), (
+        Tier(BALANCER, "haproxy", ("lb1", "lb2"), told, ("web",)),
+        Tier("web", "nginx", ("web1",), Component.kinds["nginx"].settings_type(), ("app",)),
+        Tier("app", "static", ("web1",), Component.kinds["static"].settings_type.model_validate({"source": "app"})),
+    ), Path("stack.yaml"))  # fmt: skip
+    graph = resolve(stack, Allotment()).topology
+    found = sections(file(graph, "/etc/haproxy/haproxy.cfg"))
+
+    assert "stick-table type ip size 200k expire 60s srvkey name peers balancers" in found["backend app"]
+    for name in ("app", "app.once", "app.any"):
+        assert "stick on src table app" in found[f"backend {name}"]
+    peers = found["peers balancers"]
+    assert [line.split()[1:3] for line in peers if line.startswith("peer ")] == [
+        [host, f"{graph.host(host).address}:8404"] for host in ("lb1", "lb2")
+    ]
+    assert all("verify required" in line for line in peers if line.startswith("default-"))
+    assert "localpeer lb1" in found["global"]
+    (link,) = (link for link in graph.links if link.source == InstanceId(BALANCER, "lb1") and link.purpose == "peers")
+    assert (link.target.owner.host, link.target.listen.tls, link.crosses) == ("lb2", Tls.MUTUAL, True)
+    # Who was given to which server is no data that is lost with the last of them.
+    assert not graph.keeps_data(BALANCER)
+
+
+def test_first_server_of_an_address_is_the_same_on_every_load_balancer() -> None:
+    """Also while the one has not heard yet of whom the other has seen."""
+    for name in ("app", "app.once"):
+        assert "hash-type consistent" in sections(config(sticky="source", balance="leastconn"))[f"backend {name}"]
+
+
+def test_load_balancer_alone_tells_nobody_whom_it_knows() -> None:
+    text = config(sticky="source", balancers="lb1")
+    assert "stick-table" in text
+    assert "peers" not in text
 
 
 @pytest.mark.parametrize(("balance", "line"), [("leastconn", "balance leastconn"), ("source", "hash-type consistent")])

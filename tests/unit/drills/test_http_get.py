@@ -65,6 +65,17 @@ def test_gap_is_between_the_ends_of_good_answers() -> None:
     assert gap.length_s == pytest.approx(0.8)
 
 
+def test_address_that_nobody_holds_is_not_hidden_by_one_that_answers() -> None:
+    history = History.of(
+        [replace(good(1 + n / 10), address="198.18.0.1") for n in range(0, 20, 2)]
+        + [replace((good if n in (1, 19) else bad)(1 + n / 10), address="198.18.0.2") for n in range(1, 20, 2)]
+    )
+
+    assert history.longest_gap().length_s == pytest.approx(1.8)
+    assert history.reasons() == {"no answer at 198.18.0.2": 8}
+    assert [len(one.requests) for one in history.by_address().values()] == [10, 10]
+
+
 def test_gap_that_was_over_before_the_fault_is_not_its_doing() -> None:
     history = History.of([good(1.0), good(3.0), good(3.5), good(3.6)])
     assert history.longest_gap(3.2).length_s == pytest.approx(0.5)
@@ -204,6 +215,15 @@ def test_whole_answer_is_good_and_names_its_servers(port: int, tmp_path: Path, p
     assert first.sent is not None
     assert first.intended <= first.sent <= first.ended
     assert first.answered == first.ended
+
+
+@pytest.mark.parametrize("connections", [0, 2])
+def test_each_address_is_asked_in_turn(port: int, tmp_path: Path, connections: int) -> None:
+    """One of two that refuses is seen, and costs the other nothing."""
+    history = history_of(load(port, "/", addresses=("127.0.0.1", "127.0.0.2"), connections=connections), tmp_path)
+
+    assert {address: len(one.bad) for address, one in history.by_address().items()} == {"127.0.0.1": 0, "127.0.0.2": 5}
+    assert len(history.requests) == 10
 
 
 def test_times_are_those_of_the_machines_monotonic_clock(port: int, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the examples' hosts get, byte by byte: a change of any template shows here what it changes.
+"""What the hosts of examples, and of a stack with a VIP for each load balancer, get, byte by byte: a change of any template shows here what it changes.
 
 After a change that is meant: NOSPOF_REWRITE=1, look at the difference, commit it.
 """
@@ -18,13 +18,19 @@ from nospof.stack.load import load
 ROOT = Path(__file__).parents[3]
 FACTS = Facts("3.13", "13.1", "x86_64", "host0", 16, 20000, 24000, 2)
 # Of the second only what the first has not.
-EXAMPLES = {"distributed": ("lb1", "lb2", "web1", "web2", "db1", "db2", "w1"), "lamp": ("web1",)}
+EXAMPLES = {
+    "distributed": ("lb1", "lb2", "web1", "web2", "db1", "db2", "w1"),
+    "lamp": ("web1",),
+    "active-active": ("lb1", "lb2"),
+}
 BLOBS = {"base/onhost": "0" * 64, "app/release": "1" * 64}
 
 
 def manifest(example: str, host: str) -> Manifest:
     kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
-    resolved = resolve(load(ROOT / "examples" / example / "stack.yaml", kinds), Allotment())
+    own = ROOT / "tests" / "golden" / example / "stack.yaml"
+    file = own if own.exists() else ROOT / "examples" / example / "stack.yaml"
+    resolved = resolve(load(file, kinds), Allotment())
     choices = {name: hosts[0] for name, hosts in resolved.allotment.placed.items()}
     return render(resolved.topology, host, FACTS, choices, BLOBS)
 
