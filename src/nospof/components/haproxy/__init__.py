@@ -49,7 +49,7 @@ class HaproxySettings(c.Settings):
     sticky: Literal["off", "cookie", "source"] = c.Field(
         "off",
         description="Whether a visitor stays with his first server while it lives, through takeovers too: known by a cookie; "
-        "or by his address, for clients that keep no cookies (the first server then also goes by the address, not `balance`).",
+        "or by his address, for clients that keep no cookies (which then also decides, instead of balance, which is first).",
     )
     sticky_s: int = c.Field(
         1800,
@@ -111,8 +111,8 @@ class Haproxy(c.Component[HaproxySettings]):
     missed_s = 0.3
     about = "A load balancer: it takes every request of the visitors and gives it to a web server that is healthy."
     why = (
-        "Visitors know one address. Behind it servers may die, be added or be restarted without anybody outside noticing, "
-        "and no server gets more than its share."
+        "Visitors know addresses, not servers. Behind them servers may die, be added or be restarted without anybody outside "
+        "noticing, and no server gets more than its share."
     )
     when_lost = "A VIP that it held moves to another load balancer. Connections that were open to the lost one end."
     packages = ("haproxy", "curl", "socat")
