@@ -122,7 +122,7 @@ def _database_document(database: Database) -> dict[str, Any]:
 def _show(site: Deployment, status: Status) -> None:
     databases = {database.tier: database for database in status.databases}
     for vip in site.topology.vips:
-        console.print(_held(vip, status))
+        console.print(held(vip, status))
     for tier, states in groupby(status.instances, key=lambda state: state.tier):
         console.print(Text(tier, style="bold"))
         for state in states:
@@ -189,7 +189,7 @@ def _failover(one: Failover) -> str:
     return f"{moment(one.at)}  {one.origin} to {one.to}: {one.why}{loss}; {phases(one.ms)}"
 
 
-def _held(vip: Vip, status: Status) -> Text:
+def held(vip: Vip, status: Status) -> Text:
     """Who has the VIP. Nobody is certain only when every host answered."""
     holders = status.holders[vip.name]
     if len(holders) == 1:

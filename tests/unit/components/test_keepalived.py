@@ -107,6 +107,17 @@ def test_host_that_is_well_again_takes_back_the_address_that_is_at_home_there() 
     }
 
 
+def test_each_address_has_an_alert_of_its_own() -> None:
+    both = tuple(Vip(f"site{n}", f"198.18.0.{n}", n, "load-balancer", ("lb1", "lb2")) for n in (1, 2))
+    graph = replace(topology(), vips=both)
+    alerts = Keepalived(graph.instances[0]).alerts(graph)
+
+    assert [(alert.labels, f"198.18.0.{n} " in alert.says) for n, alert in enumerate(alerts, 1)] == [
+        ((("tier", "load-balancer"), ("vip", f"site{n}")), True) for n in (1, 2)
+    ]
+    assert all(f'nospof_vip_held{{name="site{n}"}}' in alert.expression for n, alert in enumerate(alerts, 1))
+
+
 def test_service_is_looked_at_once_however_many_addresses_lead_to_it() -> None:
     both = tuple(Vip(f"load-balancer{n}", f"198.18.0.{n}", n, "load-balancer", ("lb1", "lb2")) for n in (1, 2))
     text = config(replace(topology(), vips=both))

@@ -7,6 +7,15 @@ from nospof.resolve import Allotment, component_of, resolve
 from nospof.stack.model import Stack, StackHost, Tier
 from nospof.topology import InstanceId, Topology
 
+BOTH = """\
+name: both
+domain: both.example.com
+hosts: {lb1: {zone: a}, lb2: {zone: b}, web1: {zone: a}, web2: {zone: b}}
+tiers:
+  load-balancer: {component: haproxy, hosts: [lb1, lb2], mode: active-active, to: web}
+  web: {component: nginx, hosts: [web1, web2], to: app}
+  app: {component: static, hosts: [web1, web2], source: ./app}
+"""
 FACTS = Facts("3.13", "13.1", "x86_64", "eth0", 24, 20000, 4096, 2)
 
 

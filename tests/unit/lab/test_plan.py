@@ -1,5 +1,6 @@
 """What a lab is to be: wrong plans are refused before anything is touched, and the record survives."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_record_is_read_as_it_was_written(shop: Places, forward_to: tuple[tuple[
     plan.write_record(shop, record)
     assert plan.read_record(shop) == record
     assert shop.folder.stat().st_mode & 0o077 == 0  # the disks hold secrets
+
+
+@pytest.mark.parametrize(("said", "targets"), [(None, ()), (["198.18.0.10", 443], (("198.18.0.10", 443),))])
+def test_lab_that_was_made_when_there_was_one_address_is_still_known(
+    shop: Places, said: list[object] | None, targets: tuple[tuple[str, int], ...]
+) -> None:
+    plan.write_record(shop, LabRecord(LabPlan("shop", (WEB1,), ("haproxy",), ()), Path("/image"), 8443))
+    shop.record.write_text(json.dumps(json.loads(shop.record.read_text()) | {"forward_to": said}))
+    record = plan.read_record(shop)
+    assert record is not None
+    assert record.plan.forward_to == targets
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 99}'])
