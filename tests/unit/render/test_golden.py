@@ -1,6 +1,7 @@
 """What the hosts of examples, and of a stack in which all load balancers work, get, byte by byte.
 
-A change of any template shows here what it changes. After a change that is meant: NOSPOF_REWRITE=1, look at the difference, commit it.
+A change of any template shows here what it changes.
+After a change that is meant: NOSPOF_REWRITE=1, look at the difference, commit it.
 """
 
 from __future__ import annotations
