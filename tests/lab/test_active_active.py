@@ -18,7 +18,7 @@ from nospof.lab.machine import wait_until
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 PATIENT_S = 90.0
-HOMES = {"load-balancer": ("lb1",), "load-balancer.2": ("lb2",)}
+HOMES: dict[str, tuple[str, ...]] = {"load-balancer": ("lb1",), "load-balancer.2": ("lb2",)}
 STACK = """\
 name: {name}
 domain: both.example.com
@@ -100,8 +100,8 @@ def test_visitor_stays_with_his_server_when_the_one_his_address_leads_to_is_back
     assert wait_until(lambda: site.answers_from(other, tmp_path / "other.jsonl"), PATIENT_S, step_s=0.5)
     site.on(first, "systemctl", "start", "nginx")
     state = f"echo 'show stat' | socat stdio /run/haproxy/admin.sock | grep ^app,{first}, | cut -d, -f18"
-    for balancer in ("lb1", "lb2"):
-        assert wait_until(lambda lb=balancer: site.on(lb, "sh", "-c", state) == "UP", PATIENT_S, step_s=0.5), balancer
+    balancers = ("lb1", "lb2")
+    assert wait_until(lambda: {site.on(one, "sh", "-c", state) for one in balancers} == {"UP"}, PATIENT_S, step_s=0.5)
 
     assert site.answers_from(other, tmp_path / "after.jsonl")
 

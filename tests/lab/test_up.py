@@ -43,7 +43,7 @@ def test_site_is_reached_by_its_domain_at_the_vip_from_outside(site: LiveSite) -
     deployment = site.deployment()
     ca = (site.folder / ".nospof/certificates/ca.crt").read_bytes()
     deployment.lab.run("client", ["tee", "/root/ca.crt"], ca)
-    resolve = f"shop.example.com:443:{deployment.entrance_address}"
+    resolve = f"shop.example.com:443:{deployment.entrance_addresses[0]}"
     answer = site.on(
         "client", "curl", "-sS", "--cacert", "/root/ca.crt", "--resolve", resolve, "https://shop.example.com/health"
     )
@@ -51,14 +51,14 @@ def test_site_is_reached_by_its_domain_at_the_vip_from_outside(site: LiveSite) -
 
 
 def test_http_leads_to_https(site: LiveSite) -> None:
-    address = site.deployment().entrance_address
+    (address,) = site.deployment().entrance_addresses
     head = site.on("client", "curl", "-sSI", "-H", "Host: shop.example.com", f"http://{address}/page?x=1")
     assert " 308 " in head
     assert "location: https://shop.example.com/page?x=1" in head.lower()
 
 
 def test_old_tls_is_refused(site: LiveSite) -> None:
-    address = site.deployment().entrance_address
+    (address,) = site.deployment().entrance_addresses
     script = f"curl -ksS --tls-max 1.1 https://{address}/ && exit 1; exit 0"
     site.on("client", "sh", "-c", script)
 
