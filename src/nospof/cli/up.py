@@ -33,18 +33,19 @@ def run(path: Path, *, plan: Path | None) -> int:
     if is_new:
         console.print()
         console.print(Text(diagram(site.topology)))
-    _where(site)
+    where(site)
     return 0
 
 
-def _where(site: Deployment) -> None:
-    if not site.url:
-        return
-    console.print()
-    console.print(Text.assemble("  open    ", (site.url, "bold")))
-    for number, line in enumerate(() if site.is_lab else zone_lines(site.topology)):
-        console.print(f"  {'dns' if not number else '':<8}{line}", markup=False, highlight=False, soft_wrap=True)
-    if not site.is_lab:
-        console.print(f"          (what the zone of the domain must have; also in {site.zone_file})", soft_wrap=True)
-    console.print(f"  trust   {site.ca_file}")
-    console.print("          (the certificate of this stack's own CA: import it into the browser, or curl --cacert it)")
+def where(site: Deployment) -> None:
+    """Say how one comes to the site: the URL, whom to trust, and on real servers what DNS must have."""
+    if site.url:
+        console.print()
+        console.print(Text.assemble("  open    ", (site.url, "bold")))
+        console.print(f"  trust   {site.ca_file}")
+        console.print("          (the certificate of this stack's own CA: import it into the browser, or curl --cacert it)")
+    lines = () if site.is_lab else zone_lines(site.topology)
+    for number, line in enumerate(lines):
+        console.print(Text(f"  {'dns' if not number else '':<8}{line}"), soft_wrap=True)
+    if lines:
+        console.print(Text(f"          (what the zone of the domain must have; also in {site.zone_file})"), soft_wrap=True)

@@ -10,7 +10,12 @@ from nospof.topology import InstanceId, Topology
 BOTH = """\
 name: both
 domain: both.example.com
-hosts: {lb1: {zone: a}, lb2: {zone: b}, web1: {zone: a}, web2: {zone: b}}
+vip: [192.0.2.10/24, 192.0.2.20/24]
+hosts:
+  lb1: {zone: a, address: 192.0.2.11}
+  lb2: {zone: b, address: 192.0.2.12}
+  web1: {zone: a, address: 192.0.2.13}
+  web2: {zone: b, address: 192.0.2.14}
 tiers:
   load-balancer: {component: haproxy, hosts: [lb1, lb2], mode: active-active, to: web}
   web: {component: nginx, hosts: [web1, web2], to: app}
