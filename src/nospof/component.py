@@ -23,6 +23,7 @@ from nospof.topology import (
     ADMIN,
     OUTSIDE,
     Bind,
+    Count,
     Demand,
     Endpoint,
     Host,
@@ -51,6 +52,7 @@ __all__ = [
     "Connect",
     "Consensus",
     "Context",
+    "Count",
     "Demand",
     "Each",
     "Endpoint",
@@ -256,6 +258,8 @@ class Who(Enum):
     """Those who need this provider."""
     ALL = "all"
     """Every endpoint of that protocol."""
+    COUNTING = "counting"
+    """Every endpoint of that protocol that counts what visitors ask."""
 
 
 @dataclass(frozen=True)
@@ -753,6 +757,14 @@ class Component(Generic[S]):
     def asks_agent(self) -> str | None:
         """Where its failover agent hears people: a unix socket on the host. None: it has none."""
         return None
+
+    @property
+    def hears_of_drills(self) -> str:
+        """A file on its host to which a line of JSON is added for each drill that ended; "": it is not told.
+
+        Each line has `at` (seconds since the epoch), `level` (good, weak, open, bad), `name` and `says`.
+        """
+        return ""
 
     def remarks(self, topology: Topology) -> tuple[str, ...]:
         """What else a reader of the design must know of this tier with these settings: a paragraph each. Pure."""

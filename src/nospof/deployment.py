@@ -187,7 +187,7 @@ class Deployment:
 
     @property
     def _domain(self) -> str:
-        sites = self.topology.sites_behind(self.entrance) if self.entrance else ()
+        sites = self.topology.promised_sites(self.entrance) if self.entrance else ()
         return next((site.domain for site in sites if site.domain), self.topology.domain)
 
     @property
@@ -549,7 +549,7 @@ class Deployment:
             connection = NamedHTTPSConnection("127.0.0.1", port or 0, name, context)
         else:
             connection = http.client.HTTPConnection("127.0.0.1", port or 0, timeout=5)
-        sites = self.topology.sites_behind(self.entrance) if self.entrance else ()
+        sites = self.topology.promised_sites(self.entrance) if self.entrance else ()
         try:
             connection.request("GET", sites[0].path if sites else "/", headers={"Host": name})
             return connection.getresponse().status

@@ -456,7 +456,8 @@ class _Graph:
                 yield from self._speaking(self._endpoints_of[other.id], connect)
 
     def _speaking(self, endpoints: Iterable[Endpoint], connect: Connect) -> Iterator[Endpoint]:
-        return (endpoint for endpoint in endpoints if endpoint.listen.speaks is connect.speaks)
+        of_protocol = (endpoint for endpoint in endpoints if endpoint.listen.speaks is connect.speaks)
+        return (endpoint for endpoint in of_protocol if endpoint.listen.counts or connect.to is not Who.COUNTING)
 
     def _named(self, instance: Instance, tier: str, connect: Connect) -> Iterator[Endpoint]:
         all_of_tier = [endpoint for member in self._tiers[tier] for endpoint in self._endpoints_of[member.id]]

@@ -158,6 +158,23 @@ class Site:
     write_body: str = ""
     read_path: str = ""
     """Where what was written with {token} is found; another status than 200 to 399 says that it is not there."""
+    is_promised: bool = True
+    """Whether it is for visitors. False: for those who look after the stack; goals, drills and capacity leave it out."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """A figure that counts what visitors ask, for whoever shows how much is asked and how much of it fails.
+
+    `path`: where an endpoint of METRICS tells it, and as little else as it can. `labels`: those that a series must have; of
+    those, what also has `failed` is what went wrong. All series together count each request once.
+    """
+
+    what: str
+    path: str
+    figure: str
+    labels: tuple[tuple[str, str], ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +201,8 @@ class Listen:
     sites: tuple[Site, ...] = ()
     called_by: tuple[InstanceId, ...] = ()
     """Pseudo-sources that may call it: OUTSIDE, ADMIN."""
+    counts: tuple[Count, ...] = ()
+    """What it counts of visitors' requests, where it speaks METRICS."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +215,11 @@ class Endpoint:
 
     def __str__(self) -> str:
         return f"{self.owner}:{self.listen.name}"
+
+    @property
+    def is_for_staff(self) -> bool:
+        """Whether all that answers here is for those who look after the stack: no visitor misses it."""
+        return bool(self.listen.sites) and not any(site.is_promised for site in self.listen.sites)
 
 
 @dataclass(frozen=True)
@@ -362,7 +386,7 @@ class Topology:
         while frontier:
             found |= frontier
             required = [link for link in self.links if link.source.tier in frontier and link.is_required]
-            frontier = {link.target.owner.tier for link in required} - found
+            frontier = {link.target.owner.tier for link in required if not link.target.is_for_staff} - found
         return found
 
     def keeps_data(self, tier: str) -> bool:
@@ -402,6 +426,10 @@ class Topology:
             found += here.listen.sites
             frontier += [link.target for link in self.links_from(here.owner) if link.target.listen.speaks.carries_pages]
         return tuple(sorted(set(found), key=lambda site: (site.domain, site.path, site.tier)))
+
+    def promised_sites(self, endpoint: Endpoint) -> tuple[Site, ...]:
+        """Those of them that are for visitors."""
+        return tuple(site for site in self.sites_behind(endpoint) if site.is_promised)
 
 
 def _grouped(values: Iterable[V], key: Callable[[V], K]) -> dict[K, tuple[V, ...]]:

@@ -110,7 +110,8 @@ class _Judge:
     def _counts(self, link: Link) -> bool:
         answers = link.target.listen.answers
         is_for_writing = isinstance(answers, TcpRoute) and answers.writes
-        return link.is_required and not link.asks_health and (self.goal is Goal.WRITE or not is_for_writing)
+        is_asked = link.is_required and not link.asks_health and not link.target.is_for_staff
+        return is_asked and (self.goal is Goal.WRITE or not is_for_writing)
 
     # --- one target is enough ----------------------------------------------------------------------------------------
     def _without(self, caller: Instance, there: str) -> Iterator[Harm]:

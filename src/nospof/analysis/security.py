@@ -7,6 +7,7 @@ from typing import Any
 
 from nospof.analysis.codes import finding
 from nospof.component import Component, Connect, Who
+from nospof.resolve import component_of
 from nospof.stack.model import Stack
 from nospof.stack.problems import Problem
 from nospof.topology import OUTSIDE, Protocol, Tls, Topology
@@ -36,7 +37,7 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
         )
     yield from _without_https(stack, topology)
     yield from _unencrypted(stack, topology)
-    if not any(link.target.listen.speaks is Protocol.METRICS for link in topology.links):
+    if not any(_asks_for_all_figures(component_of(one).connects) for one in topology.instances):
         yield finding(
             stack,
             "F103",
@@ -83,6 +84,11 @@ def _watching(stack: Stack) -> str:
 def _measures_all(kind: type[Component[Any]]) -> bool:
     # Where it depends on settings whom a component calls, it is no constant of the class.
     calls: tuple[Connect, ...] = kind.connects if isinstance(kind.connects, tuple) else ()
+    return _asks_for_all_figures(calls)
+
+
+def _asks_for_all_figures(calls: tuple[Connect, ...]) -> bool:
+    """As whoever raises alerts does. Whoever only shows some figures tells nobody of a failure."""
     return any(call.to is Who.ALL and call.speaks is Protocol.METRICS for call in calls)
 
 

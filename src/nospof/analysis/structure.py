@@ -150,7 +150,8 @@ class _Builder:
         if goal is Goal.OBSERVE:
             return self._observe()
         entries = sorted({link.target for link in self.topology.links if link.source == OUTSIDE}, key=str)
-        sites = sorted({site for entry in entries for site in self._sites_of(entry)}, key=lambda site: (site.tier, site.path))
+        found = {site for entry in entries for site in self._sites_of(entry) if site.is_promised}
+        sites = sorted(found, key=lambda site: (site.tier, site.path))
         if goal is Goal.WRITE:
             sites = [site for site in sites if self._writes(site)]
         if not sites:

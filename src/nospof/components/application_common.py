@@ -140,7 +140,7 @@ class Application(c.Component[S]):
         return f"/srv/nospof/{self.id.tier}/releases/{here.blob('release')[:12]}"
 
     # --- as others see it --------------------------------------------------------------------------------------------
-    def _site(self, static: str = "", **more: str) -> c.Site:
+    def _site(self, static: str = "", folder: str = "", code_folder: str = "", front: str = "") -> c.Site:
         """The site; `static` is a folder in `source` that a web server beside it serves under the same path."""
         settings, write = self.settings, self.settings.trial_write
         return c.Site(
@@ -154,7 +154,9 @@ class Application(c.Component[S]):
             write_path=settings.path + write.path.removeprefix("/") if write else "",
             write_body=write.body if write else "",
             read_path=settings.path + write.read.removeprefix("/") if write else "",
-            **more,
+            folder=folder,
+            code_folder=code_folder,
+            front=front,
         )
 
     def is_called_over_network(self, here: c.Context) -> bool:

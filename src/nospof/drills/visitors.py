@@ -195,7 +195,7 @@ def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterato
     entries = [link.target for link in ground.topology.links if link.source == OUTSIDE]
     if deployment.entrance is None:
         return
-    sites = sorted({site for entry in entries for site in ground.topology.sites_behind(entry)}, key=lambda site: site.tier)
+    sites = sorted({site for entry in entries for site in ground.topology.promised_sites(entry)}, key=lambda site: site.tier)
     port = deployment.entrance.listen.port or http_get.Load.port
     ca_file = deployment.ca_file if port == http_get.Load.port else None
     for site in sites:

@@ -66,5 +66,5 @@ def _over(topology: Topology, link: Link) -> Way:
 
 
 def _path(topology: Topology, endpoint: Endpoint) -> str:
-    sites = topology.sites_behind(endpoint)
+    sites = topology.promised_sites(endpoint)
     return sites[0].path if sites else "/"

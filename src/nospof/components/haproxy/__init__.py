@@ -32,6 +32,14 @@ RESERVED_FILES = 1000
 CONNECTIONS_PER_MIB = 8
 ACTIVE_ACTIVE = "active-active"
 PEERS_PORT = 8404
+# What visitors got, whoever answered. All figures together would be some hundred kB.
+ANSWERS = c.Count(
+    "requests",
+    "/metrics?scope=frontend&metrics=haproxy_frontend_http_responses_total",
+    "haproxy_frontend_http_responses_total",
+    labels=(("proxy", "visitors"),),
+    failed=(("code", "5xx"),),
+)
 # Kept out of visitors' reach, so that the alive check and the metrics answer while visitors fill everything else.
 RESERVED_CONNECTIONS = 100
 
@@ -128,7 +136,7 @@ class Haproxy(c.Component[HaproxySettings]):
         visitors = (c.OUTSIDE,)
         http = c.Listen("http", c.Protocol.HTTP, port=80, bind=c.Bind.ANY, called_by=visitors)
         https = c.Listen("https", c.Protocol.HTTP, port=443, bind=c.Bind.ANY, tls=c.Tls.SERVER, called_by=visitors)
-        metrics = c.Listen("metrics", c.Protocol.METRICS, port=8405)
+        metrics = c.Listen("metrics", c.Protocol.METRICS, port=8405, counts=(ANSWERS,))
         peers = c.Listen("peers", c.Protocol.SESSIONS, port=PEERS_PORT, tls=c.Tls.MUTUAL)
         listens = (https, http, metrics) if self.settings.https else (http, metrics)
         return (*listens, peers) if self.settings.sticky == "source" else listens
