@@ -2,10 +2,10 @@
 
     measures --config FILE        run until told to stop
 
-Every second it looks whether the processes of each instance are there, which costs reading a few files of the kernel; when
-that changed, and every `look_s` seconds, it also asks the instances whether they are healthy, as `nospof status` does, and
-writes the file anew. What it could not find out is left out, so that nobody takes an old figure for a new one; that nothing
-comes any more is seen by nospof_measured_at_seconds.
+Every second it looks whether the processes of each instance are there, who holds which address and which role, which costs
+reading a few files; when that changed, two seconds later, and every `look_s` seconds, it also asks the instances whether they
+are healthy, as `nospof status` does, and writes the file anew. What it could not find out is left out, so that nobody takes an
+old figure for a new one; that nothing comes any more is seen by nospof_measured_at_seconds.
 
 Limits: the file is as old as `look_s`, and a probe that hangs counts as "not healthy" after 2 s. Units without processes, as
 sockets, are asked of systemd once a minute, which costs more than everything else here.
@@ -26,12 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from nospof.onhost import units
-from nospof.onhost.agent.ask import read_note
+from nospof.onhost.agent.ask import ask, read_note
 from nospof.onhost.certificate_end import ends_at
 from nospof.onhost.receipt import STATE, read_receipt
 from nospof.onhost.watchdog import tell_systemd
 
-TICK_S, PROBE_S, NFT_S, SYSTEMD_EVERY_S = 1.0, 2.0, 5.0, 60.0
+TICK_S, PROBE_S, NFT_S, SYSTEMD_EVERY_S, AGENT_S = 1.0, 2.0, 5.0, 60.0, 1.0
+# What changed is often not over yet: a server that just became primary has not told how it came to that.
+AGAIN_S = 2.0
+# Of the changes of the primary so many are told: each is a series of its own.
+MOST_CHANGES = 10
 CGROUPS = Path("/sys/fs/cgroup/system.slice")
 CERTIFICATES = Path("/etc/nospof/tls")
 ROUTES = Path("/proc/net/fib_trie")
@@ -52,6 +56,9 @@ MEANINGS = {
     "nospof_database_fit_for_promotion": ("gauge", "Whether this host's server is a voter that could take over at once."),
     "nospof_database_lag_seconds": ("gauge", "How far the server is behind the primary, or cut off from it."),
     "nospof_database_term": ("counter", "How often the stack's primary was replaced."),
+    "nospof_database_queries_per_second": ("gauge", "Statements of clients to this host's server."),
+    "nospof_database_replaced_at_seconds": ("gauge", "When the primary changed, in seconds since the epoch; the last changes."),
+    "nospof_measured_every_seconds": ("gauge", "Seconds between two looks while nothing changes."),
     "nospof_measured_at_seconds": ("gauge", "When all of this was last looked at, in seconds since the epoch."),
 }
 Labels = tuple[tuple[str, str], ...]
@@ -107,15 +114,19 @@ class Measuring:
         """Look and write, until SIGTERM."""
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         seen: dict[str, bool] = {}
+        led: tuple[object, ...] = ()
         next_s = 0.0
         while True:
             tell_systemd("WATCHDOG=1")
             instances = self._instances()
             alive = {name: has_processes(name) for entry in instances.values() for name in entry["units"]}
-            if alive != seen or time.monotonic() >= next_s:
+            leads = self._leads()
+            has_changed = (alive, leads) != (seen, led)
+            if has_changed or time.monotonic() >= next_s:
                 if alive != seen:
                     self._said_until_s = 0.0
-                seen, next_s = alive, time.monotonic() + self.config.look_s
+                seen, led = alive, leads
+                next_s = time.monotonic() + (min(AGAIN_S, self.config.look_s) if has_changed else self.config.look_s)
                 write(Path(self.config.file), text(self.figures(instances, alive)))
             if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, TICK_S) is not None:
                 return 0
@@ -132,9 +143,16 @@ class Measuring:
             yield from firewall()
         yield from self._certificates()
         for name, socket in sorted(self.config.agents.items()):
-            note = read_note(Path(socket).with_name("note.json"), time.monotonic())
-            yield from database(tier_of(name), note)
+            yield from database(tier_of(name), read_note(_note(socket), time.monotonic()))
+            yield from told_by_agent(tier_of(name), ask(Path(socket), {"do": "status"}, AGENT_S))
+        yield Figure("nospof_measured_every_seconds", self.config.look_s)
         yield Figure("nospof_measured_at_seconds", time.time())
+
+    def _leads(self) -> tuple[object, ...]:
+        """Who this host is for others now: the addresses it holds, the roles of its servers. It changes as soon as one does."""
+        held = held_addresses(ROUTES.read_text()) & set(self.config.vips.values())
+        notes = [read_note(_note(socket), time.monotonic()) or {} for _, socket in sorted(self.config.agents.items())]
+        return (held, *((note.get("role"), note.get("takes_writes"), note.get("term")) for note in notes))
 
     def _runs(self, alive: Mapping[str, bool]) -> dict[str, bool]:
         """Which units run: those with processes, and of the others those of which systemd says so."""
@@ -285,6 +303,22 @@ def database(tier: str, note: Mapping[str, Any] | None) -> Iterator[Figure]:
         yield Figure("nospof_database_lag_seconds", details["lag_s"], labels)
     if "term" in told:
         yield Figure("nospof_database_term", told["term"], labels)
+
+
+def told_by_agent(tier: str, answer: Mapping[str, Any]) -> Iterator[Figure]:
+    """What the agent itself answers beside its note: nothing where it does not, or counts nothing."""
+    if answer.get("qps") is not None:
+        yield Figure("nospof_database_queries_per_second", answer["qps"], (("tier", tier),))
+    changes = [change for change in answer.get("history") or () if change.get("from")]
+    for change in changes[:MOST_CHANGES]:
+        names = ("term", "from", "to", "cause", "loss")
+        labels = (("tier", tier), *((name, str(change.get(name, ""))) for name in names))
+        yield Figure("nospof_database_replaced_at_seconds", change["at"], labels)
+
+
+def _note(socket: str) -> Path:
+    """Where an agent writes what may be told of its server."""
+    return Path(socket).with_name("note.json")
 
 
 # --- the file ------------------------------------------------------------------------------------------------------------
