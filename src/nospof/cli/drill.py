@@ -12,7 +12,7 @@ from nospof.analysis.structure import structure
 from nospof.cli.pause import seconds
 from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import DEFAULT, deployment, running, stack_file
-from nospof.drills import campaign, drill_file, engine
+from nospof.drills import campaign, drill_file, engine, telling
 from nospof.drills.engine import HOLD_S, Drill, Stage
 from nospof.drills.fault import Fault, targets
 from nospof.drills.ground import Ground
@@ -47,6 +47,7 @@ def run(words: Sequence[str], wishes: Wishes) -> int:
         heal_all(ground, lines.note)
         stage = _stage(ground, wishes, lines.phase, lines.now)
         result = engine.run(stage, drill)
+        telling.tell(ground, [telling.of_drill(result)])
     (stage.folder / "drill.json").write_text(result.model_dump_json(indent=1) + "\n")
     (stage.folder / "drill.yaml").write_text(drill_file.write(drill))
     (stage.folder / "report.html").write_text(drill_report(result, site.stack.name))
@@ -96,6 +97,7 @@ def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
                 small = campaign.minimised(drill, lambda candidate: _fails_often(stage, candidate))
                 (stage.folder / f"{number:03}.min.yaml").write_text(drill_file.write(small))
                 lines.note(f"made smaller: {', '.join(map(str, small.faults))}; {stage.folder}/{number:03}.min.yaml")
+        telling.tell(ground, [telling.of_drill(result) for result in results])
     console.print(f"seed {wanted.seed}, from drill {wanted.first}: " + "\n".join(campaign_sentences(results)), markup=False)
     return exit_code({result.conclusion for result in results})
 

@@ -10,6 +10,7 @@ from nospof.cli.screen import Lines, console
 from nospof.cli.stack_argument import deployment, running
 from nospof.cli.weak import weak_spots
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
+from nospof.drills import telling
 from nospof.drills.ground import Ground
 from nospof.drills.guard import guarded
 from nospof.drills.junit import junit
@@ -71,6 +72,7 @@ def run(path: Path, wishes: Wishes) -> int:
         )
         lines.phase(f"{_size(chosen)}; results go to {course.folder}")
         proof = course.run(budget_s)
+        telling.tell(ground, [telling.of_proof(proof)])
     drawn = svg(site.topology, weak_spots(site.topology))
     proof = proof.model_copy(update={"diagram_svg": drawn})
     output = wishes.output or course.folder
