@@ -43,6 +43,7 @@ __all__ = [
     "ADMIN",
     "ONHOST",
     "OUTSIDE",
+    "RATE_WINDOW",
     "Agreement",
     "Alert",
     "AlertDelivery",
@@ -72,6 +73,7 @@ __all__ = [
     "OnChange",
     "OnePrimary",
     "Ownership",
+    "Panel",
     "Parts",
     "Place",
     "PlacesOn",
@@ -80,6 +82,7 @@ __all__ = [
     "ProviderOf",
     "Rank",
     "Redundancy",
+    "Scale",
     "Secret",
     "Settings",
     "Site",
@@ -328,6 +331,40 @@ class Alert:
     labels: tuple[tuple[str, str], ...] = ()
     hides: tuple[str, ...] = ()
     hides_by: tuple[str, ...] = ()
+
+
+class Scale(StrEnum):
+    """What a figure is of, in the word that Grafana has for it."""
+
+    COUNT = "short"
+    PER_S = "reqps"
+    SECONDS = "s"
+    SHARE = "percentunit"
+    """Of one: 0.2 is 20 %."""
+    BYTES = "bytes"
+    BYTES_PER_S = "Bps"
+    YES_OR_NO = "bool"
+    """1 or 0, drawn as a band."""
+
+
+RATE_WINDOW = "$__rate_interval"
+"""Stands in a panel's expressions for a time that suits what is drawn, at least four looks long."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures that are drawn over time. `queries`: each an expression (PromQL), and what its lines are called.
+
+    Names may hold labels, e.g. {{host}}. `limit`: what a figure should not exceed, drawn as a line. `can_be_empty`: while all
+    is well there may be no figures at all.
+    """
+
+    title: str
+    about: str
+    queries: tuple[tuple[str, str], ...]
+    scale: Scale = Scale.COUNT
+    limit: float | None = None
+    can_be_empty: bool = False
 
 
 def measured(topology: Topology, hosts: Iterable[str]) -> str:
@@ -776,6 +813,10 @@ class Component(Generic[S]):
 
     def alerts(self, topology: Topology) -> tuple[Alert, ...]:
         """What people are to be told of in a stack that is watched; instances of a tier may say the same. Pure."""
+        return ()
+
+    def panels(self, topology: Topology) -> tuple[Panel, ...]:
+        """What is worth drawing of its tier in a stack that is watched; instances of a tier say the same. Pure."""
         return ()
 
     def parts(self, here: Context) -> Parts:

@@ -37,7 +37,7 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
         )
     yield from _without_https(stack, topology)
     yield from _unencrypted(stack, topology)
-    if not any(_asks_for_all_figures(component_of(one).connects) for one in topology.instances):
+    if not is_watched(topology):
         yield finding(
             stack,
             "F103",
@@ -45,7 +45,7 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
             "nothing watches the stack",
             why="a failure that others make up for is noticed by nobody, and the next one takes the site down; of one that "
             "nothing makes up for the visitors are the first to know",
-            fix=_watching(stack),
+            fix=how_to_watch(stack),
         )
     yield from _unknown_authority(stack, topology)
     yield finding(
@@ -56,6 +56,11 @@ def security_findings(stack: Stack, topology: Topology) -> Iterator[Problem]:
         why="visitors without IPv4 reach it through their provider's translation, which you cannot watch",
         fix="nothing to do in this file: nospof does not configure IPv6 yet",
     )
+
+
+def is_watched(topology: Topology) -> bool:
+    """Whether somebody keeps the figures of everything. Whoever only shows some of them tells nobody of a failure."""
+    return any(_asks_for_all_figures(component_of(one).connects) for one in topology.instances)
 
 
 def _unknown_authority(stack: Stack, topology: Topology) -> Iterator[Problem]:
@@ -73,7 +78,7 @@ def _unknown_authority(stack: Stack, topology: Topology) -> Iterator[Problem]:
         )
 
 
-def _watching(stack: Stack) -> str:
+def how_to_watch(stack: Stack) -> str:
     """A tier of a component that measures everything, on two hosts of different zones where there are such."""
     name = next(name for name, kind in sorted(Component.kinds.items()) if _measures_all(kind))
     zones = {host.zone: host.name for host in reversed(stack.hosts)}
@@ -88,7 +93,7 @@ def _measures_all(kind: type[Component[Any]]) -> bool:
 
 
 def _asks_for_all_figures(calls: tuple[Connect, ...]) -> bool:
-    """As whoever raises alerts does. Whoever only shows some figures tells nobody of a failure."""
+    """As whoever raises alerts does."""
     return any(call.to is Who.ALL and call.speaks is Protocol.METRICS for call in calls)
 
 

@@ -148,6 +148,14 @@ def diagram(
 
 
 @app.command()
+def dashboard(stack: Stack = DEFAULT, output: Output = None) -> None:
+    """Write a Grafana dashboard of the stack, as JSON to be imported: visitors, each tier, the database, the hosts."""
+    from nospof.cli import dashboard as command
+
+    raise typer.Exit(command.run(stack, output=output))
+
+
+@app.command()
 def preflight(stack: Stack = DEFAULT, json: Json = False) -> None:
     """Say whether real servers can become the hosts of the stack, and what to do where they cannot. Changes nothing there."""
     from nospof.cli import preflight as command

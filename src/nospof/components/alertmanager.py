@@ -79,6 +79,19 @@ class Alertmanager(c.Component[AlertmanagerSettings]):
             ),
         )
 
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        window = c.RATE_WINDOW
+        return (
+            c.Panel(
+                "Told",
+                "Mails and documents that were sent, and those that nobody took.",
+                (
+                    (f"sum by (host) (increase(alertmanager_notifications_total[{window}]))", "{{host}} sent"),
+                    (f"sum by (host) (increase(alertmanager_notifications_failed_total[{window}]))", "{{host}} not taken"),
+                ),
+            ),
+        )
+
     def parts(self, here: c.Context) -> c.Parts:
         needs = self.needs(c.AlertDelivery)
         tls = here.tls(user=USER, for_units=())

@@ -211,6 +211,46 @@ class Database(c.Component[S]):
             ]
         return tuple(found)
 
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        at = f'{{tier="{self.id.tier}"}}'
+        primary = c.Panel(
+            "Who takes writes",
+            "One server at each moment.",
+            ((f"nospof_database_takes_writes{at}", "{{host}}"),),
+            c.Scale.YES_OR_NO,
+        )
+        asked = c.Panel(
+            "Queries",
+            "Statements a second of clients; the agents of other hosts send one or two of them.",
+            ((f"nospof_database_queries_per_second{at}", "{{host}}"),),
+            c.Scale.PER_S,
+            can_be_empty=True,
+        )
+        if self.is_single:
+            return (primary, asked)
+        return (
+            primary,
+            c.Panel(
+                "Who could take over",
+                "Servers that are voters and up to date. With none, the loss of the primary stops writes.",
+                ((f"nospof_database_fit_for_promotion{at}", "{{host}}"),),
+                c.Scale.YES_OR_NO,
+            ),
+            c.Panel(
+                "Behind",
+                f"How far each copy is behind the primary; from {self.settings.read_lag_limit_s} s on it serves no reads.",
+                ((f"nospof_database_lag_seconds{at}", "{{host}}"),),
+                c.Scale.SECONDS,
+                limit=float(self.settings.read_lag_limit_s),
+            ),
+            asked,
+            c.Panel(
+                "Changes of the primary",
+                "How often it was replaced so far: a step for each time, also for those that were asked for.",
+                ((f"max by (tier) (nospof_database_term{at})", "term"),),
+            ),
+        )
+
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         return () if self.is_single else tuple(self._losable(topology))
 

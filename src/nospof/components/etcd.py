@@ -108,6 +108,33 @@ class Etcd(c.Component[EtcdSettings]):
             ),
         )
 
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        at = f'{{tier="{self.id.tier}"}}'
+        synced = f"histogram_quantile(0.99, rate(etcd_disk_wal_fsync_duration_seconds_bucket{at}[{c.RATE_WINDOW}]))"
+        return (
+            c.Panel(
+                "Who sees a leader",
+                "Without a leader nothing can be agreed on, so that nobody takes over.",
+                ((f"etcd_server_has_leader{at}", "{{host}}"),),
+                c.Scale.YES_OR_NO,
+            ),
+            c.Panel(
+                "Time to disk",
+                "What one of a hundred changes waits at least until it is on the disk; a slow disk makes elections.",
+                ((synced, "{{host}}"),),
+                c.Scale.SECONDS,
+                limit=0.25,
+                can_be_empty=True,
+            ),
+            c.Panel(
+                "Size",
+                "Of the space that it may take, the share that is used.",
+                ((f"etcd_mvcc_db_total_size_in_bytes{at} / etcd_server_quota_backend_bytes", "{{host}}"),),
+                c.Scale.SHARE,
+                limit=0.8,
+            ),
+        )
+
     def parts(self, here: c.Context) -> c.Parts:
         # Certificates and keys are read at each connection; only the CA's is read once.
         tls = here.tls(user="etcd", for_units=())

@@ -83,6 +83,15 @@ class Keepalived(c.Component[KeepalivedSettings]):
         vips = [vip for need in self.needs(c.VipNeed) for vip in topology.vips_of(need.name)]
         return tuple(_not_one_holder(topology, vip) for vip in vips)
 
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        held = c.Panel(
+            "Who holds the VIP",
+            "One host at each moment. None: nobody answers visitors; two: they do not hear each other.",
+            (("nospof_vip_held", "{{name}} on {{host}}"),),
+            c.Scale.YES_OR_NO,
+        )
+        return (held,)
+
     def parts(self, here: c.Context) -> c.Parts:
         services = [self._service(here, need) for need in self.needs(c.VipNeed)]
         addresses = [address for service in services for address in service.addresses]

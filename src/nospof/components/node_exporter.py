@@ -177,6 +177,51 @@ class NodeExporter(c.Component[NodeExporterSettings]):
             found.append(FIREWALL_MISSING)
         return tuple(found)
 
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        window, disks = c.RATE_WINDOW, 'fstype!~"tmpfs|ramfs|squashfs|iso9660"'
+        idle = f'avg by (host) (rate(node_cpu_seconds_total{{mode="idle"}}[{window}]))'
+        waiting = "rate(node_pressure_{what}_waiting_seconds_total[{window}])"
+        sent, received = (f"sum by (host) (rate(node_network_{way}_bytes_total[{window}]))" for way in ("transmit", "receive"))
+        return (
+            c.Panel("Processor", "Of all processors, the share that works.", ((f"1 - {idle}", "{{host}}"),), c.Scale.SHARE),
+            c.Panel(
+                "Waiting for a processor or the disk",
+                "The share of time in which something that could work had to wait.",
+                (
+                    (waiting.format(what="cpu", window=window), "{{host}} processor"),
+                    (waiting.format(what="io", window=window), "{{host}} disk"),
+                ),
+                c.Scale.SHARE,
+                can_be_empty=True,  # a kernel may have been told not to count it
+            ),
+            c.Panel(
+                "Memory",
+                "Of all memory, the share that is not available to anybody else.",
+                (("1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes", "{{host}}"),),
+                c.Scale.SHARE,
+                limit=0.95,
+            ),
+            c.Panel(
+                "Disks",
+                "Of each disk, the share that is used.",
+                ((f"1 - node_filesystem_avail_bytes{{{disks}}} / node_filesystem_size_bytes", "{{host}} {{mountpoint}}"),),
+                c.Scale.SHARE,
+                limit=0.9,
+            ),
+            c.Panel(
+                "Network",
+                "Sent and received, over all interfaces.",
+                ((sent, "{{host}} sent"), (received, "{{host}} received")),
+                c.Scale.BYTES_PER_S,
+            ),
+            c.Panel(
+                "Certificates",
+                "Time until the first certificate of each host ends.",
+                (("min by (host) (nospof_certificate_ends_seconds) - time()", "{{host}}"),),
+                c.Scale.SECONDS,
+            ),
+        )
+
 
 FIREWALL_MISSING = c.Alert(
     "FirewallMissing",

@@ -171,6 +171,22 @@ class Prometheus(c.Component[PrometheusSettings]):
             f"On {{{{ $labels.host }}}}: promtool check config {CONFIG}. nospof up writes it anew.",
         )
 
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        return (
+            c.Panel(
+                "Alerts",
+                "What people are told of, and what is about to be.",
+                (('count by (alertname, alertstate) (ALERTS{alertname!="Watchdog"})', "{{alertname}} {{alertstate}}"),),
+                can_be_empty=True,
+            ),
+            c.Panel(
+                "Measured",
+                "Whether the figures of each part could be read.",
+                (("min by (tier, host) (up)", "{{tier}} on {{host}}"),),
+                c.Scale.YES_OR_NO,
+            ),
+        )
+
     # --- what the host must have -----------------------------------------------------------------------------------------
     def parts(self, here: c.Context) -> c.Parts:
         tls = here.tls(user=USER, for_units=())

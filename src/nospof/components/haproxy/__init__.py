@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from nospof import component as c
-from nospof.components.haproxy import alerts, texts
+from nospof.components.haproxy import alerts, panels, texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
 ERROR_PAGE = "/etc/haproxy/nospof-unavailable.html"
@@ -168,6 +168,9 @@ class Haproxy(c.Component[HaproxySettings]):
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
         return alerts.of_tier(self.id.tier, 100 - self.settings.promised_percent, self.settings.max_connections_per_server)
+
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        return panels.of_tier(self.id.tier, 100 - self.settings.promised_percent)
 
     @property
     def most_at_once_per_target(self) -> int:

@@ -90,8 +90,8 @@ def _burns(tier: str, name: str, window: _Window, allowed_percent: float) -> c.A
     limit = f"{window.factor * allowed_percent / 100:.6g}"
     return c.Alert(
         name,
-        f"{_failing(tier, proxies, window.long)} > {limit} and {_failing(tier, proxies, window.short)} > {limit} "
-        f"and sum by (tier) ({_rate(tier, proxies, '', window.short)}) > {FEWEST_PER_S}",
+        f"{failing(tier, proxies, window.long)} > {limit} and {failing(tier, proxies, window.short)} > {limit} "
+        f"and sum by (tier) ({rate(tier, proxies, '', window.short)}) > {FEWEST_PER_S}",
         f"{what} fail: {{{{ $value | humanizePercentage }}}} of them in {window.long}",
         f"Of thirty days' allowed failures ({allowed_percent:g} %) {window.spent} is spent at this rate, and they go on. "
         "Counted is what visitors got from the load balancers.",
@@ -104,12 +104,13 @@ def _burns(tier: str, name: str, window: _Window, allowed_percent: float) -> c.A
     )
 
 
-def _failing(tier: str, proxies: str, window: str) -> str:
+def failing(tier: str, proxies: str, window: str) -> str:
     """The share of answers with status 5xx; no series where nobody asked."""
-    bad, all_ = _rate(tier, proxies, 'code="5xx"', window), _rate(tier, proxies, "", window)
+    bad, all_ = rate(tier, proxies, 'code="5xx"', window), rate(tier, proxies, "", window)
     return f"sum by (tier) ({bad}) / sum by (tier) ({all_})"
 
 
-def _rate(tier: str, proxies: str, which: str, window: str) -> str:
+def rate(tier: str, proxies: str, which: str, window: str) -> str:
+    """Answers a second, per load balancer, backend and status."""
     labels = ",".join(filter(None, (f'tier="{tier}"', proxies, which)))
     return f"rate(haproxy_backend_http_responses_total{{{labels}}}[{window}])"
