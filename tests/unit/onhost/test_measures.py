@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import subprocess
 import sys
 import time
@@ -177,3 +178,42 @@ def test_figures_are_written_while_it_runs_and_it_ends_when_told(tmp_path: Path)
         assert process.wait(10) == 0
     finally:
         process.kill()
+
+
+def test_last_changes_of_the_primary_are_told_with_who_and_why() -> None:
+    history = [
+        {"term": number, "from": "db1", "to": "db2", "cause": "crashed", "loss": "none", "at": 1000.0 + number}
+        for number in range(30, 1, -1)
+    ] + [{"term": 1, "from": "", "to": "db1", "cause": "first", "loss": "none", "at": 1.0}]
+    figures = list(m.told_by_agent("db", {"ok": True, "qps": 31.5, "history": history}))
+    assert (figures[0].name, figures[0].value) == ("nospof_database_queries_per_second", 31.5)
+    assert len(figures) == 1 + m.MOST_CHANGES
+    assert figures[1] == m.Figure(
+        "nospof_database_replaced_at_seconds",
+        1030.0,
+        (("tier", "db"), ("term", "30"), ("from", "db1"), ("to", "db2"), ("cause", "crashed"), ("loss", "none")),
+    )
+
+
+def test_agent_that_does_not_answer_tells_nothing_of_changes() -> None:
+    assert list(m.told_by_agent("db", {"ok": False, "why": "the agent does not answer"})) == []
+
+
+def test_new_role_or_address_is_noticed_between_two_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Incident: who takes writes stood in the figures up to 15 s after it had changed."""
+    routes = tmp_path / "fib_trie"
+    routes.write_text(ROUTES)
+    monkeypatch.setattr(m, "ROUTES", routes)
+    note = tmp_path / "note.json"
+    config = m.Config(15.0, "", {"lb": "198.18.0.1"}, False, {"db/one": str(tmp_path / "agent.sock")}, [])
+    measuring = m.Measuring(config)
+    told = {"written_at": time.monotonic(), "role": "replica", "takes_writes": False, "term": 1}
+    note.write_text(json.dumps(told))
+    before = measuring._leads()
+    note.write_text(json.dumps({**told, "written_at": time.monotonic()}))
+    assert measuring._leads() == before, "a note that says the same again is no change"
+    note.write_text(json.dumps({**told, "role": "primary", "takes_writes": True, "term": 2}))
+    assert measuring._leads() != before
+    before = measuring._leads()
+    routes.write_text(ROUTES.replace("198.18.0.1\n", "198.18.0.9\n"))
+    assert measuring._leads() != before

@@ -19,6 +19,7 @@ from nospof.onhost.page.config import Config, Host, config_of
 from nospof.onhost.page.figures import parse
 from nospof.onhost.page.judge import Level, Picture
 from nospof.onhost.page.seen import Drill, Event, Now
+from nospof.onhost.page.style import STYLE
 
 WEB = 'nospof_instance_up{tier="web"}'
 PRIMARY = 'nospof_database_takes_writes{tier="database"}'
@@ -307,7 +308,7 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 def test_words_stand_out_from_what_is_behind_them(scheme: int) -> None:
     """WCAG 2.1 AA: 4.5 to 1."""
-    block = show.STYLE.split(":root{")[scheme + 1].partition("}")[0].replace("\n", "")
+    block = STYLE.split(":root{")[scheme + 1].partition("}")[0].replace("\n", "")
     colours = dict(pair.split(":") for pair in block.split(";") if pair.startswith("--"))
     boxes = ("--paper", "--soft", "--badbox", "--weakbox", "--openbox", "--goodbox")
     pairs = [(words, box) for words in ("--text", "--muted") for box in boxes]
@@ -357,8 +358,12 @@ def page(tmp_path: Path) -> program.Page:
 
 def config_in(folder: Path) -> Config:
     (folder / "password").write_text("Secret123\n")
-    files = {"password_file": "password", "state_file": "events.json", "drills_file": "drills.jsonl"}
-    return replace(Stage(TOPOLOGY).config, **{name: str(folder / file) for name, file in files.items()})
+    return replace(
+        Stage(TOPOLOGY).config,
+        password_file=str(folder / "password"),
+        state_file=str(folder / "events.json"),
+        drills_file=str(folder / "drills.jsonl"),
+    )
 
 
 def answer(page: program.Page, target: str, *headers: str, method: str = "GET") -> program.Answer:
