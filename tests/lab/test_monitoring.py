@@ -1,6 +1,7 @@
 """A stack that is watched, for real: figures come from everything, a fault is one mail in time, and so is its end.
 
-Two hosts watch, so that each mail could come twice; they send to a mail server and to URLs on the lab's client.
+Two hosts watch, so that each mail could come twice; they send to a mail server and to URLs on the lab's client. The status page
+is made on the same two: what happens to the others must be seen on it, and it must outlive one of them.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import base64
 import email
 import email.policy
+import http.client
 import json
 import math
 import os
+import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import alert_sink
 import pytest
@@ -26,12 +30,15 @@ from nospof.deployment import Deployment
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
 from nospof.drills.fault import fault_of
 from nospof.drills.ground import Ground
+from nospof.explain.dashboard import expressions
 from nospof.lab.machine import wait_until
 from nospof.lab.places import CLIENT, CLIENT_ADDRESS
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 TOLD_WITHIN_S, OVER_WITHIN_S, WATCHED_WITHIN_S = 60.0, 60.0, 120.0
+# Some seconds on a quiet machine; whatever else the machine does must not fail the test.
+SHOWN_WITHIN_S = 180.0
 WEB = f"http://{CLIENT_ADDRESS}:{alert_sink.WEB_PORT}"
 STACK = f"""\
 name: watched
@@ -41,7 +48,8 @@ hosts:
   two: {{zone: b}}
   three: {{zone: c}}
 tiers:
-  load-balancer: {{component: haproxy, hosts: [one, two], to: web}}
+  load-balancer: {{component: haproxy, hosts: [one, two], to: [web, status]}}
+  status: {{component: status-page, hosts: [one, two]}}
   web: {{component: nginx, hosts: [two, three], to: app}}
   app: {{component: gunicorn, hosts: [two, three], source: ./app, module: "shop:app", to: database}}
   database: {{component: mariadb, hosts: [one, two], witness: three}}
@@ -80,6 +88,32 @@ class Watched:
         program = Path(alert_sink.__file__).read_text().encode()
         self.ground.sh(CLIENT, f"echo {base64.b64encode(program).decode()} | base64 -d > /root/alert_sink.py")
         self.ground.sh(CLIENT, f"systemd-run --quiet --unit={alert_sink.UNIT} python3 /root/alert_sink.py /root/told")
+
+    def page(self, path: str = "status.json", password: str | None = None) -> tuple[int, str]:
+        """What the status page answers through the load balancers; with the right password unless another is given."""
+        password = (self.live.folder / ".nospof/secrets/status.visitors").read_text().strip() if password is None else password
+        told = base64.b64encode(f"nospof:{password}".encode()).decode()
+        return self.live.ask(f"/status/{path}", more={"Authorization": f"Basic {told}"})
+
+    def status(self) -> dict[str, Any]:
+        """What is on the page; nothing while it is not answered."""
+        try:
+            status, text = self.page()
+        except (OSError, http.client.HTTPException):
+            return {}
+        return json.loads(text) if status == 200 else {}
+
+    def shows(self, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Wait until the page shows this; returns what it then does."""
+        found: list[dict[str, Any]] = []
+
+        def look() -> bool:
+            document = self.status()
+            found.append(document)
+            return bool(document) and is_so(document)
+
+        assert wait_until(look, SHOWN_WITHIN_S, step_s=0.5), found[-1]
+        return found[-1]
 
     def told(self, kind: str, since: float = 0.0) -> list[tuple[float, str]]:
         """What came of this kind since then, the first first."""
@@ -146,6 +180,45 @@ def comes(watched: Watched, query: str, value: float, host: str = "one") -> None
     assert wait_until(lambda: watched.ask(query, host) == value, WATCHED_WITHIN_S, step_s=1.0), watched.ask(query, host)
 
 
+def test_every_drawing_of_the_dashboard_has_figures(watched: Watched) -> None:
+    """Which those are is for the daemons to say: what they call a figure may change with each version."""
+    drawn = expressions(watched.ground.topology, "1m")
+    address = watched.ground.topology.host("one").address
+    queries = "\n".join(f"{'open' if is_open else 'full'} {query}" for query, is_open in drawn)
+    script = f"echo {base64.b64encode(queries.encode()).decode()} | base64 -d | python3 -c {shlex.quote(ASK_ALL)} {address}"
+    without: list[str] = []
+
+    def has_all() -> bool:
+        without[:] = watched.ground.sh("one", script, timeout_s=60).splitlines()
+        return not without
+
+    assert wait_until(has_all, WATCHED_WITHIN_S, step_s=5.0), without
+
+
+ASK_ALL = """
+import json, sys, urllib.parse, urllib.request
+for line in sys.stdin.read().splitlines():
+    kind, _, query = line.partition(" ")
+    url = f"http://{sys.argv[1]}:9090/api/v1/query?" + urllib.parse.urlencode({"query": query})
+    try:
+        found = json.load(urllib.request.urlopen(url, timeout=10))["data"]["result"]
+        if kind == "full" and not found:
+            print("nothing:", query)
+    except Exception as error:
+        print(error, query)
+"""
+
+
+def test_status_page_is_for_those_who_have_the_password(watched: Watched) -> None:
+    assert watched.page(password="wrong")[0] == 401
+    shown = watched.shows(lambda document: document["level"] == "good")
+    assert watched.page("")[1].startswith("<!DOCTYPE html>")
+    assert len(primaries(shown)) == 1
+    assert [member["level"] for member in shown["tiers"]["web"]["members"].values()] == ["good", "good"]
+    watched.live.ask()
+    watched.shows(lambda document: document["requests_per_s"] is not None)
+
+
 def test_sign_of_life_arrives_outside_and_nobody_gets_a_mail_of_it(watched: Watched) -> None:
     assert wait_until(lambda: len(watched.told("heartbeat")) > 1, WATCHED_WITHIN_S, step_s=1.0)
     assert not [mail for mail in watched.mails() if "Watchdog" in mail.text]
@@ -186,3 +259,26 @@ def test_host_that_watches_and_goes_dark_is_told_of_by_the_other(watched: Watche
     sys.stdout.write(f"mail {mail.at - begun:.1f} s after the host went dark: {mail.subject}\n{mail.text}")
     assert mail.at - begun <= TOLD_WITHIN_S
     assert "two does not answer" in mail.text
+    # One of the two that make the page is dark, and so is a web server: the other one answers, and says so.
+    shown = watched.shows(lambda document: document["hosts"]["two"]["level"] == "bad")
+    assert shown["made_on"] == "one"
+    assert any("web" in one["says"] and "1 of 2 left, without two" in one["says"] for one in shown["sentences"])
+
+
+def test_primary_that_was_replaced_is_on_the_status_page(watched: Watched) -> None:
+    watched.ground.lab.power_on("two")
+    watched.shows(lambda document: document["tiers"]["database"]["level"] == "good")
+    before = watched.shows(lambda document: len(primaries(document)) == 1 and "could take over" in str(document["tiers"]))
+    (old,) = primaries(before)
+    (new,) = {"one", "two"} - {old}
+    watched.ground.sh(old, "systemctl kill --signal=KILL mariadb.service")
+    begun = time.monotonic()
+    watched.shows(lambda document: primaries(document) == [new])
+    sys.stdout.write(f"the new primary is on the page {time.monotonic() - begun:.1f} s after the old one was killed\n")
+    shown = watched.shows(lambda document: len(document["failovers"]) > len(before["failovers"]))
+    assert (shown["failovers"][0]["from"], shown["failovers"][0]["to"]) == (old, new)
+
+
+def primaries(document: dict[str, Any]) -> list[str]:
+    """The hosts that the page shows as primary."""
+    return [host for host, member in document["tiers"]["database"]["members"].items() if member["role"] == "primary"]

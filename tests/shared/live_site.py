@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -122,11 +122,13 @@ class LiveSite:
         known = sorted((self.folder / ".nospof" / "certificates").glob("ca*.crt"))
         return ssl.create_default_context(cadata="".join(path.read_text() for path in known))
 
-    def ask(self, path: str = "/", body: bytes | None = None, timeout_s: float = 10.0) -> tuple[int, str]:
+    def ask(
+        self, path: str = "/", body: bytes | None = None, timeout_s: float = 10.0, more: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
         """GET, or POST `body` as JSON, over HTTPS through the forwarded port, certificate verified: (status, text)."""
         port, name = self.port, f"{self.name}.localhost"
         connection = NamedHTTPSConnection("127.0.0.1", port, name, self.tls(), timeout_s)
-        headers = {"Host": name, "Content-Type": "application/json"}
+        headers = {"Host": name, "Content-Type": "application/json", **(more or {})}
         try:
             connection.request("GET" if body is None else "POST", path, body, headers)
             answer = connection.getresponse()
