@@ -81,7 +81,6 @@ class Stage:
             self.board.heard(name, parse(figures.text()), self.now)
         for where in self.config.counting:
             if self.hosts[where.host] is None:
-                self.board.uncounted(where)
                 continue
             of = ",".join(f'{name}="{value}"' for name, value in where.labels.items())
             count = self.asked if where.host == "lb1" else 0

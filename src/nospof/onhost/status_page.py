@@ -177,11 +177,9 @@ class Page:
             self.board.heard(host.name, figures, now())
 
     async def _count(self, where: Counting) -> None:
-        try:
+        # Who is late is counted next time, over a longer while.
+        with contextlib.suppress(OSError, ValueError):
             figures = await _figures(where.ask)
-        except (OSError, ValueError):
-            self.board.uncounted(where)
-        else:
             self.board.counted(where, figures, now())
 
     async def keep(self) -> None:

@@ -195,6 +195,20 @@ def test_counter_that_began_anew_is_no_rate(stage: Stage) -> None:
     assert (where.tier, where.host) not in stage.board.seen(stage.now).rates
 
 
+def test_count_that_comes_late_is_a_rate_over_a_longer_while_and_an_old_one_is_none(stage: Stage) -> None:
+    where = stage.config.counting[0]
+    stage.hosts["lb1"] = None
+    stage.hear()
+    late = stage.picture()
+    assert late.rate is not None, "one answer that is late hides nothing"
+    stage.hear(10)
+    assert (where.tier, "lb1") not in stage.board.seen(stage.now).rates
+    stage.hosts["lb1"] = Stage(TOPOLOGY).hosts["lb1"]
+    picture = stage.hear()
+    assert picture.rate is not None
+    assert round(picture.rate.per_s) == 120
+
+
 # --- what changed ----------------------------------------------------------------------------------------------------------
 def events(stage: Stage, before: Picture, times: int = 1) -> list[str]:
     old = changes.standing(before)

@@ -131,24 +131,24 @@ class Board:
         before = self._counted.get(_place(where))
         self._counted[_place(where)] = _Counted(now.mono_s, total, failed, _rate(before, now.mono_s, total, failed))
 
-    def uncounted(self, where: Counting) -> None:
-        """It was not told: what comes next is no rate of the time between."""
-        self._counted.pop(_place(where), None)
-
     def tick(self, now: Now) -> None:
         """Note how much is asked now."""
-        rates = [one.rate for one in self._counted.values() if one.rate]
+        rates = self._rates(now).values()
         if rates:
             self._course.append((now.at, sum(one.per_s for one in rates), sum(one.failed_per_s for one in rates)))
 
     def seen(self, now: Now) -> Seen:
-        rates = {place: one.rate for place, one in self._counted.items() if one.rate}
         events = tuple(reversed(self.events))
-        return Seen(now, self.started, dict(self._hosts), rates, tuple(self._course), events, self.drills)
+        return Seen(now, self.started, dict(self._hosts), self._rates(now), tuple(self._course), events, self.drills)
 
 
 def _place(where: Counting) -> tuple[str, str]:
     return where.tier, where.host
+
+    def _rates(self, now: Now) -> dict[tuple[str, str], Rate]:
+        """Those of whoever has told it lately: an answer that is late makes the time longer over which the next is counted."""
+        told = {place: one for place, one in self._counted.items() if now.mono_s - one.mono_s <= LATE_S}
+        return {place: one.rate for place, one in told.items() if one.rate}
 
 
 def _rate(before: _Counted | None, mono_s: float, total: float, failed: float) -> Rate | None:
