@@ -36,6 +36,7 @@ class StatusPageSettings(c.Settings):
 
 class StatusPage(c.Component[StatusPageSettings]):
     name = "status-page"
+    missed_s = 0.0
     about = "A page that shows how the stack is now: what is healthy, who leads, and what of its redundancy is lost."
     why = "Whoever is called at night needs to see at once what is left and what the next failure would take, without any tool."
     when_lost = "The page is made on its other hosts as well; nothing else depends on it."

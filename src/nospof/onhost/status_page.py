@@ -226,7 +226,7 @@ class Page:
             pass  # Callers that hang up, are too slow or send nonsense are their own affair.
         finally:
             self._callers -= 1
-            writer.transport.abort() if writer.transport.is_closing() else writer.close()
+            writer.close()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wait_s = REQUEST_S

@@ -141,14 +141,14 @@ class Board:
         events = tuple(reversed(self.events))
         return Seen(now, self.started, dict(self._hosts), self._rates(now), tuple(self._course), events, self.drills)
 
-
-def _place(where: Counting) -> tuple[str, str]:
-    return where.tier, where.host
-
     def _rates(self, now: Now) -> dict[tuple[str, str], Rate]:
         """Those of whoever has told it lately: an answer that is late makes the time longer over which the next is counted."""
         told = {place: one for place, one in self._counted.items() if now.mono_s - one.mono_s <= LATE_S}
         return {place: one.rate for place, one in told.items() if one.rate}
+
+
+def _place(where: Counting) -> tuple[str, str]:
+    return where.tier, where.host
 
 
 def _rate(before: _Counted | None, mono_s: float, total: float, failed: float) -> Rate | None:
