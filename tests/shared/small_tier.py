@@ -219,8 +219,8 @@ class SmallTier:
     threads: list[threading.Thread] = field(default_factory=list)
 
     def begin(self, hosts: str, **changes: object) -> None:
-        """Start the agents of `hosts`, "db1 db2 w1": a name with w is a witness."""
-        members = tuple(Member(host, is_witness=host.startswith("w")) for host in hosts.split())
+        """Start the agents of `hosts`, "db1 db2 w1": a name with w is a witness, one with x a spare."""
+        members = tuple(Member(host, host.startswith("w"), host.startswith("x")) for host in hosts.split())
         plain = Rules(members, members[0].node, suspect_s=60, agree_s=30, handover_s=20, restart_s=0.5)
         for member in members:
             self._begin(member.node, replace(plain, **changes))  # type: ignore[arg-type]

@@ -289,6 +289,8 @@ class Agent:
 
     def _write_row(self, o: Observation) -> None:
         """Twice a second a row is written on a primary; one that hangs is given up after a second, and another tried."""
+        if not o.server.is_running or self.now_s - self._row_s >= ROW_LIMIT_S:
+            self._row = None  # its connection ended with the server, or was given up
         if o.cluster is None or o.cluster.primary != self.node or o.server.is_read_only or self.now_s - self._row_s < ROW_S:
             return
         if self._row is None or self.now_s - self._row_s >= ROW_LIMIT_S:

@@ -83,8 +83,10 @@ class World:
         self.everything = self.hosts + APPLICATIONS
         suspect_s = random.choice((1.0, 1.0, 0.5))
         witness = nodes[-1] if random.random() < 0.4 and count > 2 else ""
+        plain = [node for node in nodes if node != witness]
+        spare = plain[-1] if self.loop.random("spare").random() < 0.4 and count > 2 else ""
         self.rules = Rules(
-            tuple(Member(node, node == witness) for node in nodes),
+            tuple(Member(node, node == witness, node == spare) for node in nodes),
             first_primary="db1",
             mode=random.choice((Mode.LOSSLESS, Mode.LOSSLESS, Mode.AVAILABLE)),
             suspect_s=suspect_s,
@@ -110,7 +112,8 @@ class World:
         self._power: dict[str, int] = {}
         self.note(
             "world",
-            f"{count} database hosts, witness {witness or 'none'}, mode {self.rules.mode.value}, etcd on {' '.join(voters)}",
+            f"{count} database hosts, witness {witness or 'none'}, spare {spare or 'none'}, mode {self.rules.mode.value}, "
+            f"etcd on {' '.join(voters)}",
         )
 
     # --- running -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class AgentView:
     host: str
     role: str = "unknown"
     is_witness: bool = False
+    is_spare: bool = False
     is_voter: bool | None = None
     takes_writes: bool = False
     lag_s: float | None = None
@@ -153,6 +154,7 @@ def _view(tier: str, host: str, answer: Json | Problem) -> AgentView:
         host,
         role=note.get("role", "none"),
         is_witness=bool(details.get("is_witness")),
+        is_spare=bool(details.get("is_spare")),
         is_voter=bool(details.get("is_voter")),
         takes_writes=bool(note.get("takes_writes")),
         lag_s=details.get("lag_s"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
-from nospof.apply.agents import Database, Failover
+from nospof.apply.agents import AgentView, Database, Failover
 from nospof.apply.state import UNHEALED, State
 from nospof.cli.screen import console, moment, phases
 from nospof.cli.stack_argument import running
@@ -142,7 +142,7 @@ def _show(site: Deployment, status: Status) -> None:
 def _line(state: InstanceState, database: Database | None) -> Text:
     line = Text.assemble("  ", f"{state.host:<14}", (f"{state.health:<8}", STYLES[state.health]), f" {state.component}")
     if database is not None and state.role is not None:
-        line.append_text(_role(state, is_witness=database.host(state.host).is_witness))
+        line.append_text(_role(state, database.host(state.host)))
         line.append(f"  {state.qps:g} queries/s" if state.qps is not None else "", style="dim")
     elif state.leads is not None:
         line.append("  leads" if state.leads else "  stands by", style="dim")
@@ -151,7 +151,7 @@ def _line(state: InstanceState, database: Database | None) -> Text:
     return line
 
 
-def _role(state: InstanceState, *, is_witness: bool) -> Text:
+def _role(state: InstanceState, view: AgentView) -> Text:
     if state.role == "unknown":
         return Text(f"  role unknown: {state.says}", style=STYLES["unknown"])
     if state.role != "replica":
@@ -159,7 +159,7 @@ def _role(state: InstanceState, *, is_witness: bool) -> Text:
             "  primary" if state.role == "primary" else f"  no role: {state.says}",
             style="" if state.role == "primary" else "yellow",
         )
-    words = ["witness" if is_witness else "replica"]
+    words = ["witness" if view.is_witness else "spare" if view.is_spare else "replica"]
     words += ["voter"] if state.is_voter else []
     words += [f"{state.lag_s:g} s behind"] if state.lag_s is not None else []
     return Text(f"  {', '.join(words)}", style="dim")

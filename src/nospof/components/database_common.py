@@ -386,6 +386,7 @@ class Database(c.Component[S]):
                 "number": here.host.number,
                 "members": {one.id.host: here.address(one.id.host) for one in members},
                 "witnesses": [one.id.host for one in members if one.rank is c.Rank.WITNESS],
+                "spares": [one.id.host for one in members if one.rank is c.Rank.SPARE],
                 "first_primary": here.choice("first-primary"),
                 "mode": self._failover(len(members)),
                 "most_voters": MOST_VOTERS,

@@ -75,7 +75,7 @@ class Config:
     def rules(self) -> Rules:
         """What the stack file decides."""
         told = self.told
-        members = tuple(Member(host, host in told["witnesses"]) for host in sorted(told["members"]))
+        members = tuple(Member(host, host in told["witnesses"], host in told["spares"]) for host in sorted(told["members"]))
         return Rules(
             members=members,
             first_primary=told["first_primary"],

@@ -169,7 +169,9 @@ class Control:
             "says": decision.says,
             "mode": agent.rules.mode.value,
             "most_voters": agent.rules.most_voters,
-            "members": {member.node: {"is_witness": member.is_witness} for member in agent.rules.members},
+            "members": {
+                member.node: {"is_witness": member.is_witness, "is_spare": member.is_spare} for member in agent.rules.members
+            },
             "cluster": None if view.cluster is None else _told(view.cluster),
             "reports": {node: json.loads(documents.write_report(report)) for node, report in sorted(view.reports.items())},
             "history": self._history(),

@@ -68,6 +68,8 @@ STALLED_S = 0.5
 UNTOLD_S = 5.0
 # With all its votes in, an election waits so much longer for what was received to be applied.
 DRAIN_S = 8.0
+# Who could not be copied from for so long may have lost its data too.
+DONOR_S = 20.0
 NO_NODES: frozenset[str] = frozenset()
 V = TypeVar("V")
 
@@ -253,17 +255,12 @@ def takes_its_place(o: Observation) -> Step | None:
 
 def removes_a_lost_voter(o: Observation) -> Step | None:
     """A voter that is gone would be missing at an election: block it, wait until the others have all, publish without it."""
-    c, lost = _cluster(o), _lost_voters(o)
-    others = {node: incarnation for node, incarnation in c.voters.items() if node not in lost}
-    if not lost or not others or c.sync is not Sync.OK:
-        return None
-    if not lost <= o.blocked:
-        return Step(f"{_listed(lost)} is silent: blocks it", (Block(o.blocked | lost),))
-    moments = [o.memory.blocked_at.get(node) for node in sorted(lost)]
-    for moment in moments:
-        if moment is None or not all(o.server.feeds.get(node, BEGINNING).covers(moment) for node in others):
-            return Step(f"{_listed(lost)} is blocked; waits until {_listed(others)} has all that it may have confirmed")
-    return _change(o, f"{_listed(lost)} is no voter any more", voters=others, removed=_removed(c, lost))
+    return _removes(o, lost, f"{_listed(lost)} is silent") if (lost := _lost_voters(o)) else None
+
+
+def makes_room(o: Observation) -> Step | None:
+    """A spare or a witness acknowledges only for want of a better host: when one is there again, its place is given back."""
+    return _removes(o, outdone, f"{_listed(outdone)} makes room for a better voter") if (outdone := _outdone(o)) else None
 
 
 def degrades(o: Observation) -> Step | None:
@@ -330,9 +327,7 @@ def admits_a_voter(o: Observation) -> Step | None:
     c = _cluster(o)
     if c.sync is Sync.JOINING or len(c.voters) >= o.rules.most_voters:
         return None
-    fit = [report for report in o.reports.values() if report.node not in c.voters and _is_fit(o, report)]
-    fit = [report for report in fit if report.received.distance(o.server.written) <= NEAR and report.node not in o.blocked]
-    for report in sorted(fit, key=lambda report: (o.rules.is_witness(report.node), report.node)):
+    for report in sorted(_could_join(o), key=lambda report: (o.rules.seat(report.node), report.node)):
         voters = {**c.voters, report.node: report.incarnation}
         sync = Sync.OK if c.sync is Sync.OK and c.voters else Sync.JOINING
         removed = _without(c.removed, report.node)
@@ -354,19 +349,20 @@ def welcomes_back(o: Observation) -> Step | None:
 
 
 def hands_back(o: Observation) -> Step | None:
-    """A witness is primary only for as long as nobody else can be."""
+    """A witness is primary only for as long as nobody else can be, a spare for as long as no normal host can."""
     c = _cluster(o)
-    near = [node for node in sorted(c.voters) if not o.rules.is_witness(node) and not why_not_near(o, node)]
+    better = [node for node in _near_voters(o) if o.rules.order(node) < o.rules.order(o.me)]
     is_settled = _is_at_revision_for_s(o) >= o.rules.retry_s
-    if not o.rules.is_witness(o.me) or not near or not is_settled or c.sync is not Sync.OK or _is_paused(o):
+    if not better or not is_settled or c.sync is not Sync.OK or _is_paused(o):
         return None
-    return _change(o, f"a witness hands over to {near[0]}", handover=Handover(near[0], f"{o.run}/{c.revision}"))
+    word = "witness" if o.rules.is_witness(o.me) else "spare"
+    return _change(o, f"a {word} hands over to {better[0]}", handover=Handover(better[0], f"{o.run}/{c.revision}"))
 
 
 def passes_on_what_nobody_tells(o: Observation) -> Step | None:
     """Routers cannot hear of this primary any more, so no client is led to it; of another they would hear."""
     c = _cluster(o)
-    near = [node for node in sorted(c.voters) if not o.rules.is_witness(node) and not why_not_near(o, node)]
+    near = [node for node in _near_voters(o) if not o.rules.is_witness(node)]
     # Not at once again: on the other host it may be no better.
     is_settled = _is_at_revision_for_s(o) >= 2 * UNTOLD_S
     if o.untold_s < UNTOLD_S or not near or not is_settled or c.sync is not Sync.OK or _is_paused(o):
@@ -724,6 +720,7 @@ TABLE: Mapping[State, tuple[Rule, ...]] = {
         takes_its_place,
         releases_who_waits,
         removes_a_lost_voter,
+        makes_room,
         degrades,
         readmits_its_last_voter,
         goes_back_from_joining,
@@ -807,8 +804,8 @@ happen between two looks. Follows from the rules, and is here to be drawn and ch
 def choose(cluster: Cluster, votes: Mapping[str, Vote], rules: Rules) -> str | None:
     """Say who is to be promoted: the same on every host. None while a vote of a published voter is missing or refused.
 
-    Nor while nobody has all that the present primary began with, which no voter confirmed under it. Not a witness while anybody
-    else can; among these who received most, then who has least to apply, then by name.
+    Nor while nobody has all that the present primary began with, which no voter confirmed under it. Not a spare while a normal
+    host can, nor a witness while anybody else can; among these who received most, then who has least to apply, then by name.
     """
     if not _has_all_votes(cluster, votes):
         return None
@@ -816,7 +813,7 @@ def choose(cluster: Cluster, votes: Mapping[str, Vote], rules: Rules) -> str | N
     if not most.covers(cluster.last.position):
         return None
     candidates = sorted(votes.values(), key=lambda vote: (
-        rules.is_witness(vote.node), vote.received.distance(most), vote.applied.distance(vote.received), vote.node
+        rules.order(vote.node), vote.received.distance(most), vote.applied.distance(vote.received), vote.node
     ))  # fmt: skip
     return candidates[0].node
 
@@ -859,6 +856,7 @@ def _says_the_same(o: Observation, report: Report) -> bool:
     if c.primary == o.me or (c.sync is Sync.OK and c.voters.get(o.me) == report.incarnation):
         report = replace(report, received=last.received)
     is_full = c.sync is Sync.OK and len(c.voters) >= o.rules.most_voters and o.me not in c.voters
+    is_full = is_full and o.rules.seat(o.me) >= max(map(o.rules.seat, c.voters))
     return replace(report, received=last.received) == last if is_full else report == last
 
 
@@ -973,6 +971,44 @@ def _lost_voters(o: Observation) -> set[str]:
     return lost
 
 
+def _removes(o: Observation, leaving: set[str], why: str) -> Step | None:
+    """The steps by which voters stop being ones while another goes on; `why` they do."""
+    c = _cluster(o)
+    others = {node: incarnation for node, incarnation in c.voters.items() if node not in leaving}
+    if not others or c.sync is not Sync.OK:
+        return None
+    if not leaving <= o.blocked:
+        return Step(f"{why}: blocks it", (Block(o.blocked | leaving),))
+    moments = [o.memory.blocked_at.get(node) for node in sorted(leaving)]
+    for moment in moments:
+        if moment is None or not all(o.server.feeds.get(node, BEGINNING).covers(moment) for node in others):
+            return Step(f"{_listed(leaving)} is blocked; waits until {_listed(others)} has all that it may have confirmed")
+    return _change(o, f"{_listed(leaving)} is no voter any more", voters=others, removed=_removed(c, leaving))
+
+
+def _outdone(o: Observation) -> set[str]:
+    """The voter whose place a better host waits for, near enough to take it; not while another voter is being lost."""
+    c, seat = _cluster(o), o.rules.seat
+    waiting = [seat(report.node) for report in _could_join(o)]
+    if c.sync is not Sync.OK or len(c.voters) < max(2, o.rules.most_voters) or not waiting:
+        return set()
+    worst = max(c.voters, key=lambda node: (seat(node), node))
+    return {worst} if min(waiting) < seat(worst) and not _lost_voters(o) - {worst} else set()
+
+
+def _could_join(o: Observation) -> list[Report]:
+    """Of those that are no voters, who could be one at once."""
+    c = _cluster(o)
+    fit = [report for report in o.reports.values() if report.node not in c.voters and _is_fit(o, report)]
+    return [report for report in fit if report.received.distance(o.server.written) <= NEAR and report.node not in o.blocked]
+
+
+def _near_voters(o: Observation) -> list[str]:
+    """The voters that could take over at once, the best first."""
+    near = [node for node in _cluster(o).voters if not why_not_near(o, node)]
+    return sorted(near, key=lambda node: (o.rules.order(node), node))
+
+
 def _is_fit(o: Observation, report: Report) -> bool:
     """Whether the report was made under the present state of the cluster, and says that this host could be a voter."""
     return report.revision == _cluster(o).revision and report.is_fit_to_vote and not report.acknowledges
@@ -995,17 +1031,17 @@ def _unaware(o: Observation) -> set[str]:
 
 def _must_stay_blocked(o: Observation, node: str) -> bool:
     """While it is being removed, and until it knows. With all voters lost nobody can be removed, and each is let in."""
-    c, lost = _cluster(o), _lost_voters(o)
+    c, lost = _cluster(o), _lost_voters(o) or _outdone(o)
     is_leaving = node in lost and c.sync is Sync.OK and lost != set(c.voters)
     return is_leaving or node in _unaware(o)
 
 
 def _donor(o: Observation) -> str:
-    """Who is copied from: a voter, so that the primary has no more to do; else the primary."""
+    """Who is copied from: a voter, so that the primary has no more to do; else the primary, which cannot be without data."""
     c = _cluster(o)
-    return min(
-        (node for node in c.voters if node != o.me), default=c.primary, key=lambda node: (not o.rules.is_witness(node), node)
-    )
+    if o.memory.down_since_s is not None and o.now_s - o.memory.down_since_s >= DONOR_S:
+        return c.primary
+    return min((node for node in c.voters if node != o.me), default=c.primary, key=lambda node: (-o.rules.order(node), node))
 
 
 def _hears(o: Observation) -> bool:

@@ -235,10 +235,11 @@ class Mode(Enum):
 
 @dataclass(frozen=True)
 class Member:
-    """A host of the tier. `is_witness`: never primary while anybody else can be."""
+    """A host of the tier. `is_witness`: never primary while anybody else can be; `is_spare`: only when no normal host can."""
 
     node: str
     is_witness: bool = False
+    is_spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,17 @@ class Rules:
 
     def is_witness(self, node: str) -> bool:
         return any(member.node == node and member.is_witness for member in self.members)
+
+    def is_spare(self, node: str) -> bool:
+        return any(member.node == node and member.is_spare for member in self.members)
+
+    def order(self, node: str) -> int:
+        """Who is primary: a normal host (0) before a spare (1), which serves anyway, before a witness (2)."""
+        return 2 if self.is_witness(node) else 1 if self.is_spare(node) else 0
+
+    def seat(self, node: str) -> int:
+        """Who acknowledges: a normal host (0) before a witness (1), which is there for it, before a spare (2)."""
+        return 2 if self.is_spare(node) else 1 if self.is_witness(node) else 0
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ def hand_over(o: Observation, to: str, name: str, objection: str) -> Cluster:
     if to and to not in c.voters:
         raise Refusal(f"{to} is no voter now; voters are: {', '.join(sorted(c.voters))}")
     # Who is not near comes after who is, so that one sick voter keeps nobody else from taking over.
-    chosen = to or min(c.voters, key=lambda node: (o.rules.is_witness(node), bool(why_not_near(o, node)), node))
+    chosen = to or min(
+        c.voters, key=lambda node: (o.rules.is_witness(node), bool(why_not_near(o, node)), o.rules.order(node), node)
+    )
     if o.rules.is_witness(chosen) and not to:
         raise NobodyFit("only a witness is left to hand over to; name it with --to if that is what you want")
     if far := why_not_near(o, chosen):

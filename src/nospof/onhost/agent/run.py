@@ -497,7 +497,7 @@ def note_of(o: m.Observation, decision: m.Decision, places: Places, pid: int | N
         "revision": c.revision if c else 0,
         "role": "primary" if is_primary else "replica" if is_following else "none",
         "takes_writes": takes_writes,
-        "fit_for_reads": is_near and not o.rules.is_witness(o.me),
+        "fit_for_reads": is_near and _may_serve_reads(o),
         "is_moving": is_moving,
         "is_healthy": bool(may_be_primary or is_fed),
         "says": decision.says,
@@ -510,6 +510,7 @@ def note_of(o: m.Observation, decision: m.Decision, places: Places, pid: int | N
             "voters": sorted(c.voters) if c else [],
             "is_voter": c is not None and c.voters.get(o.me) == s.incarnation and bool(s.incarnation),
             "is_witness": o.rules.is_witness(o.me),
+            "is_spare": o.rules.is_spare(o.me),
             "lag_s": None if lag_s is None else round(lag_s, 1),
             "written": str(s.written),
             "received": str(s.received),
@@ -517,6 +518,12 @@ def note_of(o: m.Observation, decision: m.Decision, places: Places, pid: int | N
             "etcd_answers": o.etcd_silent_s < 2,
         },
     }
+
+
+def _may_serve_reads(o: m.Observation) -> bool:
+    """A witness never; a spare only while the primary, which reads fall back to, is not heard."""
+    is_last_resort = o.rules.is_spare(o.me) and o.silent_s < o.rules.suspect_s
+    return not o.rules.is_witness(o.me) and not is_last_resort
 
 
 def _start_of(pid: int) -> str:

@@ -314,9 +314,9 @@ def test_status_tells_the_cluster_and_what_this_host_is_in_it(tier: SmallTier) -
     wait_until(lambda: is_voter(tier.ask("w1", "status")), "w1 is no voter")
     status = tier.ask("w1", "status")
     assert status["members"] == {
-        "db1": {"is_witness": False},
-        "db2": {"is_witness": False},
-        "w1": {"is_witness": True},
+        "db1": {"is_witness": False, "is_spare": False},
+        "db2": {"is_witness": False, "is_spare": False},
+        "w1": {"is_witness": True, "is_spare": False},
     }
     cluster, note = dict(status["cluster"]), dict(status["note"])  # type: ignore[call-overload]
     assert (cluster["primary"], cluster["sync"], sorted(cluster["voters"])) == ("db1", "ok", ["db2", "w1"])
