@@ -167,7 +167,10 @@ class TcpRoute(Need):
 
 @dataclass(frozen=True)
 class Agreement(Need):
-    """Voters in three zones, a majority of whom decides; what on, a subclass says. A component may bring one of its own."""
+    """Voters in three zones, a majority of whom decides: three, or five for a tier with a spare, which is to outlive two.
+
+    What on, a subclass says. A component may bring one of its own.
+    """
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ class OnePrimary:
     promoted, so that nothing that was acknowledged is lost; False: any one of them is enough.
     `takes_over`: one of them is promoted by itself, while those who agree on it have a majority.
     `goes_alone`: without any of them the primary goes on taking writes; False: writes wait. None: only where there are fewer
-    than `most_voters` others.
+    than `most_voters` others or, where any copy may be promoted, where a spare is one of them: the last one is to work.
     """
 
     most_voters: int

@@ -46,8 +46,8 @@ from nospof.topology import (
 
 # Needs of providers' providers: a database router wants nothing, etcd may want metrics. Ten is far beyond any real chain.
 MAX_ROUNDS = 10
-# The fewest of which a majority is left when one is gone.
-VOTERS = 3
+# The fewest of which a majority is left when one is gone; and when two are, which may be all normal hosts of a tier.
+VOTERS, MORE_VOTERS = 3, 5
 # RFC 2544's benchmarking network: never a user's own, so a lab cannot be mistaken for it.
 LAB_NETWORK = "198.18"
 
@@ -270,19 +270,24 @@ class _Resolver:
         return self._three_zones(instance.id.tier, want.need)
 
     def _three_zones(self, tier: str, need: Need) -> tuple[str, ...]:
-        """Three hosts, kept as long as they exist: of zones that have none yet first, of `tier` first, then by name.
+        """Three hosts, kept as long as they exist: of zones that have fewest first, of `tier` first, then by name.
 
-        Fewer than three zones is a finding; three hosts in two zones still outlive one host, which two would not.
+        Fewer than three zones is a finding; three hosts in two zones still outlive one host, which two would not. A tier with a
+        spare wants five, so that those left without its normal hosts are a majority and can agree on the spare.
         """
         key = type(need).__name__.lower()
         zone_of = {host.name: host.zone for host in self.stack.hosts}
         chosen = [host for host in self.placed.get(key, ()) if host in zone_of]
-        own = [host for declared in self.stack.tiers if declared.name == tier for host, _ in placements(declared)]
-        order = own + sorted(host for host in zone_of if host not in own)
-        while len(chosen) < min(VOTERS, len(zone_of)):
-            zones = {zone_of[host] for host in chosen}
-            left = [host for host in order if host not in chosen]
-            chosen.append(next((host for host in left if zone_of[host] not in zones), left[0]))
+        own = {host: rank for one in self.stack.tiers if one.name == tier for host, rank in placements(one)}
+        normal = {host for host, rank in own.items() if rank is Rank.NORMAL}
+        order = [*own, *sorted(host for host in zone_of if host not in own)]
+        wants_more = Rank.SPARE in own.values() and len(normal) > 1 and len(zone_of.keys() - normal) > MORE_VOTERS // 2
+        wanted = MORE_VOTERS if wants_more else min(VOTERS, len(zone_of))
+        while len(chosen) < wanted:
+            is_full = wants_more and len(normal & set(chosen)) >= wanted // 2
+            left = [host for host in order if host not in chosen and not (is_full and host in normal)]
+            zones = [zone_of[host] for host in chosen]
+            chosen.append(min(left, key=lambda host: (zones.count(zone_of[host]), order.index(host))))
         self.placed[key] = tuple(sorted(chosen))
         return self.placed[key]
 

@@ -58,7 +58,7 @@ def test_ugly_stack_has_every_instance_and_no_other(ugly: Topology) -> None:
     count = Counter(one.id.tier for one in ugly.instances)
 
     # Declared: on each of their hosts and on x1. Brought along: a mover beside each balancer, a router beside each
-    # application host, a meter on every host, voters in three zones.
+    # application host, a meter on every host, voters in three zones: five, since the database has a spare.
     assert count == {
         "balancer": 3,
         "web": 3,
@@ -72,9 +72,9 @@ def test_ugly_stack_has_every_instance_and_no_other(ugly: Topology) -> None:
         "test-mover": 3,
         "test-router": 3,
         "test-meter": 10,
-        "test-voter": 3,
+        "test-voter": 5,
     }
-    assert len(ugly.instances) == 39
+    assert len(ugly.instances) == 41
 
 
 def test_ugly_stack_has_every_link_and_no_other(ugly: Topology) -> None:
@@ -93,15 +93,15 @@ def test_ugly_stack_has_every_link_and_no_other(ugly: Topology) -> None:
         ("test-router", "to"): 3 * (3 + 1),
         ("test-router", "to-health"): 3 * (3 + 1),
         ("database", "replication"): 3 * 2,
-        ("database", "agreement"): 3 * 3,
-        ("archive", "agreement"): 3,
+        ("database", "agreement"): 3 * 5,
+        ("archive", "agreement"): 5,
         ("test-mover", "peers"): 3 * 2,
-        ("test-voter", "peers"): 3 * 2,
+        ("test-voter", "peers"): 5 * 4,
         # Balancers, web servers, the one in front, a meter on every host, and the other watcher.
         ("monitoring", "scrape"): 2 * (3 + 3 + 1 + 10 + 1),
         ("monitoring", "gossip"): 2,
     }
-    assert len(ugly.links) == 131
+    assert len(ugly.links) == 153
 
 
 def test_backup_server_is_a_spare_in_its_six_tiers_and_in_what_comes_along(ugly: Topology) -> None:
@@ -377,6 +377,24 @@ def test_two_zones_still_have_three_voters() -> None:
     """Two voters in two zones stop when either host does: worse than a single one."""
     assert voters(resolved("d1:a d2:b d3:b", tier("db", "database", "d1 d2"))) == ["d1", "d2", "d3"]
     assert voters(resolved("d1:a d2:b", tier("db", "database", "d1 d2"))) == ["d1", "d2"]
+
+
+def test_tier_with_a_spare_has_five_voters_of_whom_most_live_without_its_normal_hosts() -> None:
+    """With three voters, two of them beside the databases, nobody could agree that the spare takes over from both."""
+    made = voters(resolved("a1:a b1:b c1:c d1:a d2:b x:c", tier("db", "database", "d1 d2", spare="x")))
+    assert made == ["a1", "b1", "d1", "d2", "x"]
+    three = voters(resolved("a1:a b1:b c1:c d1:a d2:b d3:c x:c", tier("db", "database", "d1 d2 d3", spare="x")))
+    assert len(three) == 5
+    assert len({"d1", "d2", "d3"} & set(three)) == 2
+
+
+def test_voters_become_five_beside_those_that_there_were_and_three_where_hosts_are_few() -> None:
+    before = resolved("a1:a b1:b d1:a d2:b x:c", tier("db", "database", "d1 d2"))
+    after = resolved("a1:a b1:b d1:a d2:b x:c", tier("db", "database", "d1 d2", spare="x"), allotment=before.allotment)
+    assert set(voters(before)) < set(voters(after))
+    assert len(voters(after)) == 5
+    assert len(voters(resolved("a1:a d1:a d2:b x:c", tier("db", "database", "d1 d2", spare="x")))) == 3
+    assert len(voters(resolved("a1:a b1:b d1:a x:c", tier("db", "database", "d1", spare="x")))) == 3
 
 
 # --- contradictions ----------------------------------------------------------------------------------------------------

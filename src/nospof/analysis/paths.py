@@ -154,7 +154,7 @@ class _Judge:
     def _misled(self, router: Instance, there: str) -> Iterator[Harm]:
         """A router does not reach the host that it has to lead to."""
         for route in self._led.get(router.id, ()):
-            members = [one for one in self.topology.of_tier(route.tier) if one.rank is not Rank.WITNESS]
+            members = [one for one in self.topology.of_tier(route.tier) if one.rank is Rank.NORMAL]
             mine = [one for one in members if one.id.host == there]
             lacks = f"{router.component} on {router.id.host} does not reach {there}"
             unnoticed = f"{router.id.host} is well by its health check, and is given its share of the requests"
@@ -183,7 +183,7 @@ class _Judge:
     def _alone(self, primary: Instance, there: str) -> Iterator[Harm]:
         """A primary has no copy left that acknowledges; it may go on alone only where a majority agrees to that."""
         how = component_of(primary).redundancy
-        if self.goal is not Goal.WRITE or not isinstance(how, OnePrimary) or primary.rank is Rank.WITNESS:
+        if self.goal is not Goal.WRITE or not isinstance(how, OnePrimary) or primary.rank is not Rank.NORMAL:
             return
         others = [one for one in self.topology.of_tier(primary.id.tier) if one.id != primary.id]
         if len(others) != 1 or others[0].id.host != there or how.most_voters < 1:

@@ -5,8 +5,9 @@ no loss. For each goal there is a tree of conditions ("haproxy on lb1 does not r
 evaluated, explained, and turned into minimal cut sets. It is monotone: one loss more never helps.
 
 What is assumed, and tried by drills: instances that lose what they need on their own host are asked nothing any more; a primary
-may be any host that can be one, so a goal holds only if it holds with each of them; several losses come at once. How a tier
-outlives the loss of instances is said by its component (Each, Majority, OnePrimary in nospof.component).
+may be any normal host of its tier, so a goal holds only if it holds with each of them (a spare or a witness gives the role
+back, and acknowledges only where there are too few others); several losses come at once. How a tier outlives the loss of
+instances is said by its component (Each, Majority, OnePrimary in nospof.component).
 An alert arrives while somebody who needs its delivery lives together with somebody who delivers for them; whether whoever takes
 alerts outside takes them is no part.
 Paths between two hosts that are cut while both live are no parts here: nospof.analysis.paths looks at them.
@@ -85,6 +86,8 @@ class Condition:
 
 
 CutSet = frozenset[Part]
+SEATS = (Rank.NORMAL, Rank.WITNESS, Rank.SPARE)
+"""Who acknowledges a primary's writes, the first before the others."""
 NEVER = Condition("never", Gate.ANY, ())
 ALWAYS = Condition("always", Gate.ALL, ())
 
@@ -277,8 +280,7 @@ class _Builder:
             redundancy = component_of(members[0]).redundancy
             does_not = "takes no writes" if goal is Goal.WRITE else "cannot be read"
             if isinstance(redundancy, OnePrimary):
-                # A spare too: the agents know witnesses and no spares.
-                candidates = [member for member in members if member.rank is not Rank.WITNESS]
+                candidates = [member for member in members if member.rank is Rank.NORMAL]
                 made = [self._with_primary(goal, redundancy, primary, members) for primary in candidates]
                 condition = _any(f"tier {tier} {does_not}", made)
             else:
@@ -288,11 +290,11 @@ class _Builder:
 
     def _with_primary(self, goal: Goal, how: OnePrimary, primary: Instance, members: tuple[Instance, ...]) -> Condition:
         """It neither goes on with `primary` as it was, nor with another in its place."""
-        others = sorted((one for one in members if one.id != primary.id), key=lambda one: (one.rank is Rank.WITNESS, one.id))
+        others = sorted((one for one in members if one.id != primary.id), key=lambda one: (SEATS.index(one.rank), one.id))
         if not others:
             return self._is_dead(primary.id)
         voters = [self._is_dead(one.id) for one in (others[: how.most_voters] if how.hears_all else others)]
-        goes_alone = len(others) < how.most_voters if how.goes_alone is None else how.goes_alone
+        goes_alone = _goes_alone(how, others)
         no_majority = self._no_majority(self._agreeing(primary))
         stops = [self._is_dead(primary.id)]
         if goal is Goal.WRITE and voters:
@@ -339,6 +341,12 @@ class _Builder:
         least = len(voters) - len(voters) // 2
         says = f"{component} has {{left}} of {{all}} voters, no majority"
         return Condition(says, Gate.AT_LEAST, tuple(self._is_dead(voter) for voter in voters), least)
+
+
+def _goes_alone(how: OnePrimary, others: list[Instance]) -> bool:
+    if how.goes_alone is not None:
+        return how.goes_alone
+    return len(others) < how.most_voters or (not how.hears_all and any(one.rank is Rank.SPARE for one in others))
 
 
 def _any(says: str, causes: Iterable[Condition]) -> Condition:

@@ -179,6 +179,7 @@ class Said:
         self.is_single = getattr(settings_, "mode") == "single"  # noqa: B009
         self.failover = getattr(settings_, "failover")  # noqa: B009
         self.witness = getattr(settings_, "witness")  # noqa: B009
+        self.spares = {one.id.host for one in topology.of_tier("database") if one.rank is Rank.SPARE}
 
     def holds(self, goal: Goal, lost: frozenset[Part]) -> bool:
         def lives(tier: str, name: str) -> bool:
@@ -194,11 +195,12 @@ class Said:
 
     @property
     def servers(self) -> list[str]:
-        return [name for name in self.hosts["database"] if name != self.witness]
+        return [name for name in self.hosts["database"] if name != self.witness and name not in self.spares]
 
     def database(self, goal: Goal, primary: str, lives: object) -> bool:
         assert callable(lives)
-        others = sorted((name for name in self.hosts["database"] if name != primary), key=lambda n: (n == self.witness, n))
+        others = [name for name in sorted(self.hosts["database"]) if name != primary]
+        others.sort(key=lambda name: 2 if name in self.spares else 1 if name == self.witness else 0)
         if self.is_single:
             return bool(lives("database", primary))
         voters = others[:2]
@@ -231,7 +233,7 @@ def test_structure_says_what_is_said_by_hand(tmp_path: Path, seed: int) -> None:
 def test_drawn_stacks_have_quorums_spares_and_zones_of_every_kind(tmp_path: Path) -> None:
     """Else the test above would look at less than it says."""
     stacks = [drawn(tmp_path, seed) for seed in range(SEEDS)]
-    assert {len(one.of_tier("etcd")) for one in stacks} == {0, 2, 3}
+    assert {len(one.of_tier("etcd")) for one in stacks} == {0, 2, 3, 5}
     spared = {one.id.tier for stack in stacks for one in stack.instances if one.rank is Rank.SPARE}
     assert {"load-balancer", "web", "app", "database", "keepalived", "database-router"} <= spared
     assert {len({host.zone for host in one.hosts}) for one in stacks} == {1, 2, 3, 4}
@@ -249,6 +251,69 @@ def test_distributed_has_no_single_point_of_failure(goal: Goal, pairs: set[tuple
     assert singles(made, goal) == set()
     cuts = [cut for cut in made.cut_sets(goal, 2) if {part.kind for part in cut} == {"host"}]
     assert {tuple(sorted(part.name for part in cut)) for cut in cuts} == pairs
+
+
+# --- a backup server with all of it ------------------------------------------------------------------------------------
+HOSTS_OF = {
+    "load-balancer": "lb1 lb2", "web": "web1 web2", "app": "app1 app2", "database": "db1 db2", "cache": "ca1 ca2",
+    "monitoring": "mon1 mon2",
+}  # fmt: skip
+
+
+def with_backup_server(folder: Path, witness: str = ", witness: w1", cache: str = "") -> Structure:
+    """Each tier on two hosts of its own in two zones, and x1, in a third one, is the spare of all."""
+    (folder / "app").mkdir(exist_ok=True)
+    hosts = {name: "ab"[int(name[-1]) - 1] for names in HOSTS_OF.values() for name in names.split()}
+    placed = "".join(f"  {name}: {{zone: {zone}}}\n" for name, zone in {**hosts, "x1": "c", "w1": "c"}.items())
+    on = {tier: f"hosts: [{names.replace(' ', ', ')}], spare: x1" for tier, names in HOSTS_OF.items()}
+    watched = 'alert: {email: a@example.com, smtp: "mail.example.com:25"}'
+    path = folder / "stack.yaml"
+    path.write_text(f"""\
+name: backed
+domain: backed.example.com
+hosts:
+{placed if witness else placed.replace("  w1: {zone: c}" + chr(10), "")}tiers:
+  load-balancer: {{component: haproxy, {on["load-balancer"]}, to: web}}
+  web: {{component: nginx, {on["web"]}, to: app}}
+  app: {{component: gunicorn, {on["app"]}, source: ./app, module: "a:b", to: [database, cache], needs_cache: on}}
+  database: {{component: mariadb, {on["database"]}{witness}}}
+  cache: {{component: valkey, {on["cache"]}{cache}}}
+  monitoring: {{component: prometheus, {on["monitoring"]}, {watched}}}
+""")
+    return structure(topology_of(path))
+
+
+@pytest.mark.parametrize("goal", list(Goal))
+def test_backup_server_takes_over_from_both_hosts_of_a_tier(tmp_path: Path, goal: Goal) -> None:
+    made = with_backup_server(tmp_path)
+    for tier, names in HOSTS_OF.items():
+        both = [host(name) for name in names.split()]
+        if tier != "database":
+            assert not made.fails(goal, both), tier
+            lost = [*both, host("x1")]
+            is_its_work = (goal is Goal.OBSERVE) == (tier == "monitoring")
+            assert made.fails(goal, lost) == is_its_work, tier
+    assert not made.fails(goal, [host("x1")])
+    pages = [host(name) for tier in ("load-balancer", "web", "app") for name in HOSTS_OF[tier].split()]
+    assert not made.fails(goal, pages), "one host carries several tiers"
+
+
+@pytest.mark.parametrize("goal", [Goal.SERVE, Goal.WRITE])
+def test_spare_of_a_database_is_no_part_of_what_it_rests_on_beside_a_witness(tmp_path: Path, goal: Goal) -> None:
+    """Of a primary and a voter lost at once nobody knows whether the voter alone had the last write: nobody is promoted."""
+    made = with_backup_server(tmp_path)
+    cuts = {tuple(sorted(part.name for part in cut)) for cut in made.cut_sets(goal, 2) if {p.kind for p in cut} == {"host"}}
+    assert cuts == {("db1", "db2"), ("db1", "w1"), ("db2", "w1")}
+    reason = made.reason(goal, [host("db1"), host("db2")])
+    assert "a copy that may have acknowledged the last writes cannot be heard" in reason
+
+
+@pytest.mark.parametrize("goal", [Goal.SERVE, Goal.WRITE])
+def test_spare_of_a_database_is_the_second_voter_where_there_is_no_witness(tmp_path: Path, goal: Goal) -> None:
+    made = with_backup_server(tmp_path, witness="")
+    assert singles(made, goal) == set()
+    cuts = {tuple(sorted(part.name for part in cut)) for cut in made.cut_sets(goal, 2) if {p.kind for p in cut} == {"host"}}
+    assert cuts == {("db1", "db2"), ("db1", "x1"), ("db2", "x1")}
 
 
 def test_alerts_need_one_who_watches_and_one_who_delivers_on_whichever_hosts() -> None:
