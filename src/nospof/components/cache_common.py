@@ -35,6 +35,7 @@ TIMERS = {
     "lan-safe": Timers(2000, 1.6, 0.3),
     "cloud": Timers(5000, 4.0, 0.5),
 }
+NORMAL_PRIORITY, SPARE_PRIORITY = 100, 200
 # Beside detection, Sentinels need about a second to agree and to hear of it; then a host that died comes back with what it has.
 REPLACED_S = 8.0
 
@@ -61,7 +62,7 @@ class CacheSettings(c.Settings):
         ge=0,
         le=10,
         description="So many copies must follow for a write to be taken. Default: 1 where there are three servers or more, so "
-        "that one loss stops nothing; 0 with two, where it would.",
+        "that one loss stops nothing; 0 with two, where it would, and with a spare, which must serve when it is the last.",
     )
     timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
         "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
@@ -213,13 +214,16 @@ class Cache(c.Component[S]):
     def _needs(self, topology: c.Topology) -> int:
         if self.settings.write_needs_copies is not None:
             return self.settings.write_needs_copies
-        return 1 if len(topology.of_tier(self.id.tier)) > 2 else 0
+        members = topology.of_tier(self.id.tier)
+        return 1 if len(members) > 2 and all(one.rank is not c.Rank.SPARE for one in members) else 0
 
     def _config_values(self, here: c.Context) -> dict[str, object]:
         tier = self.id.tier
         applications = sorted({link.source.tier for link in here.topology.links if _leads_to(link, tier)})
         return {
             "policy": POLICIES[self.settings.when_full],
+            # Of the copies that are well the Sentinels promote one with the lowest.
+            "priority": SPARE_PRIORITY if self.rank is c.Rank.SPARE else NORMAL_PRIORITY,
             "applications": [(app.replace("-", "_"), here.secret(f"{tier}/{app}")) for app in applications],
             "passwords": {who: here.secret(f"{tier}/{who}") for who in ("agent", "replication", "sentinel")},
         }

@@ -39,6 +39,7 @@ masterauth {{ passwords.replication }}
 replica-announce-ip {{ here.host.address }}
 replica-read-only yes
 replica-serve-stale-data yes
+replica-priority {{ priority }}
 min-replicas-to-write 1000
 min-replicas-max-lag 3
 repl-ping-replica-period 1
