@@ -1,8 +1,8 @@
 """keepalived: moves a virtual IP address (VIP) to a living host (VRRP version 3, unicast between the hosts of a tier).
 
 Each host says every `advert_ms` that it holds the VIP. Who hears nothing for three times that long takes it over, and who
-comes back does not take it away again, unless the VIP is at home there: then after `home_after_s`. The holder gives it up at
-once when the service's alive file stops saying 0, and within some 3 s when the service is there but does not answer.
+comes back does not take it away again, but from a spare, or where the VIP is at home: then after `home_after_s`. The holder
+gives it up at once when the service's alive file stops saying 0, and within some 3 s when it is there but does not answer.
 
 Limits: hosts must share a layer-2 network (clouds that ignore gratuitous ARP need another provider of VipNeed); VRRP 3
 has no password, so that the firewall and the hop limit of 255 decide who may speak. `track_process` is not used: the kernel's
@@ -14,6 +14,7 @@ homes in docs/decisions/0023-active-active.md.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from nospof import component as c
@@ -38,7 +39,8 @@ class KeepalivedSettings(c.Settings):
         10,
         ge=1,
         le=1000,
-        description="Seconds that a host must be well again before it takes back a VIP that is at home there (active-active).",
+        description="Seconds that a host must be well again before it takes a VIP back: from a spare, or where it is at home "
+        "(active-active).",
     )
 
 
@@ -48,7 +50,8 @@ class Address:
 
     vip: c.Vip
     priority: int
-    is_home: bool
+    takes_back: bool
+    """Whether it takes the VIP from a holder of lower priority."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ class Keepalived(c.Component[KeepalivedSettings]):
     about = "It moves a virtual IP address (VIP) to a host that is alive; the hosts agree on the holder by VRRP."
     why = "A name in DNS leads to one address for minutes or hours. That address must not be lost together with one machine."
     when_lost = (
-        "The hosts that hear no sign of life any more take the VIP over; who comes back does not take it away again, unless "
-        "it is at home there."
+        "The hosts that hear no sign of life any more take the VIP over; who comes back does not take it away again, but from "
+        "a spare, or where it is at home."
     )
     packages = ("keepalived", "iproute2")
     provides = (c.VipNeed,)
@@ -106,13 +109,31 @@ class Keepalived(c.Component[KeepalivedSettings]):
     def _service(self, here: c.Context, need: c.VipNeed) -> Service:
         me, vips = self.id.host, here.vips(need.name)
         others = sorted({host for vip in vips for host in vip.hosts} - {me})
-        addresses = tuple(Address(vip, _priority(vip, me), vip.home == me) for vip in vips)
+        spares = {host for host in (me, *others) if _is_spare(here, c.InstanceId(self.id.tier, host), need)}
+        addresses = tuple(Address(vip, _priority(vip, me, spares), _takes_back(vip, me, spares)) for vip in vips)
         return Service(need, addresses, tuple(here.address(host) for host in others))
 
 
-def _priority(vip: c.Vip, host: str) -> int:
+def _priority(vip: c.Vip, host: str, spares: Collection[str]) -> int:
+    """Who is at home comes first and spares last; the others have one priority where there is a spare.
+
+    VRRP takes a VIP back from whoever has a lower priority, or from nobody, and those do not from each other.
+    """
     # Steps as wide as there is room for: the wider, the less often two hosts start to take over at the same moment.
-    return HIGHEST_PRIORITY - vip.hosts.index(host) * (HIGHEST_PRIORITY // len(vip.hosts))
+    step = HIGHEST_PRIORITY // len(vip.hosts)
+    of_equals = [one for one in vip.hosts if one not in spares and one != vip.home]
+    first = of_equals[0] if spares and host in of_equals else host
+    return HIGHEST_PRIORITY - vip.hosts.index(first) * step
+
+
+def _takes_back(vip: c.Vip, host: str, spares: Collection[str]) -> bool:
+    return host == vip.home or (bool(spares) and host not in spares)
+
+
+def _is_spare(here: c.Context, provider: c.InstanceId, need: c.Need) -> bool:
+    """Whether all for which `provider` serves `need` are spares."""
+    ranks = {demand.rank for demand in here.topology.instance(provider).demands if demand.need == need}
+    return bool(ranks) and c.Rank.NORMAL not in ranks
 
 
 def _not_one_holder(topology: c.Topology, vip: c.Vip) -> c.Alert:
@@ -178,8 +199,8 @@ vrrp_script {{ service.need.name }}_answers {
 {% for address in service.addresses %}
 
 vrrp_instance {{ address.vip.name }} {
-{% if address.is_home %}
-    # At home here: taken back once this host has been well for a while. One that fails again and again leaves it alone.
+{% if address.takes_back %}
+    # Taken from whoever has a lower priority, once this host has been well for a while: one that fails again and again does not.
     state BACKUP
     preempt_delay {{ home_after_s }}
 {% else %}

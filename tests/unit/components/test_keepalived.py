@@ -126,12 +126,38 @@ def test_service_is_looked_at_once_however_many_addresses_lead_to_it() -> None:
     assert text.count("vrrp_instance ") == 2
 
 
-def test_first_host_has_the_highest_priority_and_a_spare_the_lowest() -> None:
-    wanted = {"a1": [(SITE, Rank.SPARE)], "lb1": [(SITE, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)]}
-    priorities = {host: int(value(config(topology(wanted), host), "priority")) for host in wanted}
+def priorities(ranks: dict[str, Rank]) -> dict[str, int]:
+    graph = topology({host: [(SITE, rank)] for host, rank in ranks.items()})
+    return {host: int(value(config(graph, host), "priority")) for host in ranks}
 
-    assert priorities["lb1"] > priorities["lb2"] > priorities["a1"] > 0
-    assert max(priorities.values()) < 255
+
+def test_first_host_has_the_highest_priority() -> None:
+    found = priorities({"lb1": Rank.NORMAL, "lb2": Rank.NORMAL, "lb3": Rank.NORMAL})
+
+    assert 255 > found["lb1"] > found["lb2"] > found["lb3"] > 0
+
+
+def test_spares_come_last_and_normal_hosts_take_from_them_and_not_from_each_other() -> None:
+    """Incident: with the address once moved to the backup server, it stayed there when all load balancers were back."""
+    ranks = {"a1": Rank.SPARE, "a2": Rank.SPARE, "lb1": Rank.NORMAL, "lb2": Rank.NORMAL}
+    found = priorities(ranks)
+    graph = topology({host: [(SITE, rank)] for host, rank in ranks.items()})
+    texts = {host: config(graph, host) for host in ranks}
+
+    assert 255 > found["lb1"] == found["lb2"] > found["a1"] > found["a2"] > 0
+    assert {host for host, text in texts.items() if "preempt_delay 10" in text} == {"lb1", "lb2"}
+    assert {host for host, text in texts.items() if re.search(r"^    nopreempt$", text, re.MULTILINE)} == {"a1", "a2"}
+
+
+def test_with_a_spare_too_each_address_goes_home_and_until_then_to_whoever_is_no_spare() -> None:
+    ranks = {"a1": Rank.SPARE, "lb1": Rank.NORMAL, "lb2": Rank.NORMAL, "lb3": Rank.NORMAL}
+    home = Vip("load-balancer", "198.18.0.1", 1, "load-balancer", ("lb2", "lb1", "lb3", "a1"), "lb2")
+    graph = replace(topology({host: [(SITE, rank)] for host, rank in ranks.items()}), vips=(home,))
+    texts = {host: config(graph, host) for host in ranks}
+    found = {host: int(value(text, "priority")) for host, text in texts.items()}
+
+    assert 255 > found["lb2"] > found["lb1"] == found["lb3"] > found["a1"] > 0
+    assert {host for host, text in texts.items() if "preempt_delay 10" in text} == {"lb1", "lb2", "lb3"}
 
 
 def test_spare_of_one_tier_may_come_first_in_another() -> None:
