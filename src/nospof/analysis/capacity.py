@@ -5,8 +5,8 @@ The unit is visitors' requests a second (QPS) everywhere: an instance of the dat
 but only one where there is one primary, and of those who hold VIPs as many as there are VIPs, so that whoever is left does the
 work of all; of spare hosts one, when no other is left.
 
-Limits: an instance is taken to carry as much beside others on its host as alone, a spare host in several tiers as much in each;
-requests are taken to be spread evenly over the instances that are left.
+Limits: an instance is taken to carry as much beside others on its host as alone (nospof.analysis.stand_ins looks at a spare of
+several tiers); requests are taken to be spread evenly over the instances that are left.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ CODES: dict[str, Code] = {
     "F223": Code(Severity.NOTE, "Whether what is left carries the peak is unknown."),
     "F224": Code(Severity.NOTE, "The measured capacity is old, or of another stack."),
     "F225": Code(Severity.NOTE, "The peak is carried without any one host or zone, and what that rests on."),
+    "F226": Code(Severity.NOTE, "A spare of several tiers may have to carry them all at once, and perhaps cannot."),
     "F301": Code(Severity.WARNING, "Debian's present release does not have the packages of a component."),
 }
 

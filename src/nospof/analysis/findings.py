@@ -13,6 +13,7 @@ from nospof.analysis.packages import package_findings
 from nospof.analysis.redundancy import redundancy_findings, voter_findings
 from nospof.analysis.remedies import Remedy, remedy
 from nospof.analysis.security import security_findings
+from nospof.analysis.stand_ins import stand_in_findings
 from nospof.analysis.structure import Part, structure
 from nospof.analysis.takeovers import Takeovers
 from nospof.resolve import Allotment
@@ -51,6 +52,7 @@ def findings(
             *_not_ended(redundancy_findings(stack, topology, allotment), remedies, allotment),
             *voter_findings(stack, topology),
             *capacity_findings(stack, topology, measured, now),
+            *stand_in_findings(stack, topology, measured),
             *package_findings(stack),
         ]
     )

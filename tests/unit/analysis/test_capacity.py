@@ -9,6 +9,7 @@ from tests.unit.stacks import NOTHING_ALLOTTED, example, resolved, stack, tier
 
 from nospof.analysis.capacity import TierCapacity, capacities, capacity_findings, more_hosts
 from nospof.analysis.measured import Figure, Machine, Measured, fingerprint
+from nospof.analysis.stand_ins import stand_in_findings
 from nospof.analysis.structure import Kind, Part
 from nospof.components.haproxy import HaproxySettings
 from nospof.resolve import resolve
@@ -300,3 +301,37 @@ def test_unknown_figure_neither_lacks_nor_carries() -> None:
 
     assert unknown.lacking(10) is None
     assert not unknown.carries(10)
+
+
+# --- a spare of several tiers ------------------------------------------------------------------------------------------
+def backed(peak: int | None, app: int | None, spare: str = "x1") -> list[Problem]:
+    """The findings about x1, which is the spare of a web tier that carries 300 and of the application `spare` names."""
+    made = stack(
+        "lb1:a web1:a web2:b app1:a app2:b x1:c",
+        each(tier("balancer", "balancer", "lb1", "web"), 1000),
+        each(tier("web", "web", "web1 web2", "app", spare="x1"), 300),
+        each(tier("app", "application", "app1 app2", spare=spare), app),
+        peak_qps=peak,
+    )
+    return [*stand_in_findings(made, resolve(made, NOTHING_ALLOTTED).topology, None)]
+
+
+def test_spare_of_two_tiers_shares_its_time_between_them() -> None:
+    assert backed(120, 200) == [], "1 / (1/300 + 1/200)"
+    (problem,) = backed(121, 200)
+    assert (problem.code, problem.path) == ("F226", "hosts.x1")
+    assert "as all of them at once it carries 120 requests a second, and 121 are the peak" in problem.what
+    assert "1.0 times as strong" in problem.fix
+
+
+def test_spare_says_what_comes_with_what_because_it_is_beside_it() -> None:
+    assert "with the work of web comes that of app" in backed(500, 200)[0].why
+
+
+def test_spare_of_tiers_of_which_one_is_not_known_says_so() -> None:
+    assert "unknown" in backed(100, None)[0].what
+    assert "the peak is not declared" in backed(None, 200)[0].what
+
+
+def test_spare_of_one_tier_is_told_of_by_nobody() -> None:
+    assert backed(10_000, 200, spare="") == []

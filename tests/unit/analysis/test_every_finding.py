@@ -178,6 +178,11 @@ ROWS: dict[str, Row] = {
     "F221": Row((THREE_SERVERS,), CAPABLE),
     "F223": Row((GOOD,), CAPABLE, stays="what visitors ask for and what hosts carry is known outside of the file"),
     "F225": Row((CAPABLE,), stays="it is a figure, not a weakness"),
+    "F226": Row(
+        (good(("[lb1, lb2]", "[lb1, lb2], spare: w1"), ("[web1, web2], to: app", "[web1, web2], spare: w1, to: app")),),
+        CAPABLE.replace("hosts: [lb1, lb2]", "hosts: [lb1, lb2], spare: w1"),
+        stays="how strong a host is, is known outside of the file",
+    ),
     "F301": Row(
         (SERVERS + "  database: {component: mysql, hosts: [web1, web2]}\n",),
         SERVERS + "  database: {component: mariadb, hosts: [web1, web2]}\n",
