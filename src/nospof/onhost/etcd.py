@@ -79,11 +79,15 @@ Swapped = Done | Refused
 
 @dataclass(frozen=True)
 class Member:
-    """One voter. `name` "" while it was never started."""
+    """One voter. `name` "" while one that was taken in later was never started.
+
+    `is_met`: it has told the others where clients reach it, as each does once it is one of a majority.
+    """
 
     id: int
     name: str
     peer_urls: tuple[str, ...]
+    is_met: bool = True
 
 
 @dataclass(frozen=True)
@@ -369,7 +373,7 @@ def _value(kv: Json) -> Value:
 
 
 def _member(told: Json) -> Member:
-    return Member(int(told["ID"]), told.get("name", ""), tuple(told.get("peerURLs", ())))
+    return Member(int(told["ID"]), told.get("name", ""), tuple(told.get("peerURLs", ())), bool(told.get("clientURLs")))
 
 
 def _revision(answer: Json) -> int:

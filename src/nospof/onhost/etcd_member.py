@@ -5,7 +5,9 @@
 
 A voter whose data is gone must not begin anew under its old name: it would vote again on what it has voted on before. So
 when any of the others knows of a cluster, one without data is made a new member of that; only when all others say that there
-is none does it begin a cluster. Voters that are no longer placed lose their vote to the one that takes their place.
+is none does it begin a cluster. One that the others began with and never met begins as they did: of five voters, three are a
+cluster before the last is there, and that would not take in a new member while one of its own is missing. Voters that are no
+longer placed lose their vote to the one that takes their place.
 
 Limits: two voters that have lost their data at once are nothing etcd can heal, and nothing is done then; whose address changed
 is not recognised. Source: https://etcd.io/docs/v3.5/op-guide/runtime-configuration/ ("Replace a failed machine").
@@ -29,6 +31,8 @@ from nospof.onhost.etcd import Etcd, EtcdError, Member
 
 # etcd takes a new member only when the others have been connected for 5 s.
 JOIN_S = 40.0
+# A host that is busy, or begins to run just now, answers within so long.
+SILENT_S = 10.0
 ASK_S = 1.0
 CALL_S = 3.0
 
@@ -50,7 +54,7 @@ def main(argv: list[str]) -> int:
             log.error("%s", complaint)
         return 1 if complaint else 0
     try:
-        voter.start_file.write_text(beginning(voter, ask, Cluster(voter).join))
+        voter.start_file.write_text(begun(voter, ask, Cluster(voter).join))
     except (CannotBegin, OSError) as error:
         log.error("etcd is not started: %s", error)
         return 1
@@ -59,6 +63,10 @@ def main(argv: list[str]) -> int:
 
 class CannotBegin(Exception):
     """It is not known, or not possible, how this voter is to begin."""
+
+
+class Silence(CannotBegin):
+    """Somebody who would have to be asked gives no answer."""
 
 
 class Knows(Enum):
@@ -115,6 +123,18 @@ def unhealthy(voter: Voter, ask: Callable[[str], Knows]) -> str:
 
 
 # --- how does it begin? --------------------------------------------------------------------------------------------------
+def begun(voter: Voter, ask: Callable[[str], Knows], join: Callable[[tuple[str, ...]], str], wait_s: float = SILENT_S) -> str:
+    """The same as `beginning`, but who is silent is asked again for `wait_s` seconds. Raises CannotBegin."""
+    end_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return beginning(voter, ask, join)
+        except Silence:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(0.2)
+
+
 def beginning(voter: Voter, ask: Callable[[str], Knows], join: Callable[[tuple[str, ...]], str]) -> str:
     """The variables etcd is to start with; `join` makes this voter a member of the cluster that some know, and returns them.
 
@@ -126,7 +146,7 @@ def beginning(voter: Voter, ask: Callable[[str], Knows], join: Callable[[tuple[s
         return join(knowing)
     silent = [other for other, knows in known.items() if knows is Knows.SILENT]
     if silent:
-        raise CannotBegin(f"{' and '.join(silent)} may have a cluster already, and do not answer")
+        raise Silence(f"{' and '.join(silent)} may have a cluster already, and do not answer")
     return variables({name: voter.peer_url(name) for name in voter.members}, "new")
 
 
@@ -163,7 +183,10 @@ class Cluster:
         # Not agreed: between this voter's admission to a cluster of one and its start there is no majority to agree.
         members = etcd.members(is_agreed=False)
         if not any(mine in member.peer_urls and not member.name for member in members):
-            leaving = replaced(self.voter, etcd.members())
+            agreed = etcd.members()
+            if is_awaited(self.voter, agreed):
+                return variables({name: self.voter.peer_url(name) for name in self.voter.members}, "new")
+            leaving = replaced(self.voter, agreed)
             if leaving is not None:
                 log.info("%s loses its vote", leaving.name or leaving.peer_urls)
                 etcd.remove_member(leaving.id)
@@ -173,6 +196,14 @@ class Cluster:
         if not any(mine in member.peer_urls and not member.name for member in members):
             raise EtcdError("the one that was asked has not heard of it yet")
         return variables(_urls(self.voter, members), "existing")
+
+
+def is_awaited(voter: Voter, members: tuple[Member, ...]) -> bool:
+    """Whether the cluster was begun with exactly the placed voters, and has never met this one. Pure."""
+    placed = {voter.peer_url(host) for host in voter.members}
+    mine = [member for member in members if voter.peer_url(voter.host) in member.peer_urls]
+    is_as_begun = {url for member in members for url in member.peer_urls} == placed and all(one.name for one in members)
+    return is_as_begun and len(mine) == 1 and not mine[0].is_met
 
 
 def replaced(voter: Voter, members: tuple[Member, ...]) -> Member | None:

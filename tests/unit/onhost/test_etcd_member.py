@@ -7,7 +7,17 @@ import pytest
 
 from nospof.onhost import etcd_member
 from nospof.onhost.etcd import EtcdError, Member
-from nospof.onhost.etcd_member import CannotBegin, Cluster, Knows, Voter, beginning, read_voter, replaced, unhealthy
+from nospof.onhost.etcd_member import (
+    CannotBegin,
+    Cluster,
+    Knows,
+    Voter,
+    beginning,
+    begun,
+    read_voter,
+    replaced,
+    unhealthy,
+)
 
 ADDRESSES = {"a1": "198.18.1.2", "b1": "198.18.1.3", "c1": "198.18.1.4"}
 VOTER = Voter("a1", ADDRESSES, 2379, 2380, "ca", "crt", "key", Path("/nowhere"))
@@ -71,6 +81,14 @@ def test_cluster_that_somebody_knows_is_joined_through_those_who_know_it() -> No
     assert asked == [("c1",)]
 
 
+def test_who_is_silent_is_asked_again_for_a_while() -> None:
+    """Incident: on a busy machine one of five voters did not hear another in time, and the first `up` was undone."""
+    answers = iter([SILENT, NOT_RUNNING, SILENT, NOT_RUNNING, NOT_RUNNING, NOT_RUNNING])
+    assert begun(VOTER, lambda _: next(answers), no_join).endswith("=new\n")
+    with pytest.raises(CannotBegin, match="b1 and c1"):
+        begun(VOTER, lambda _: SILENT, no_join, wait_s=0.0)
+
+
 # --- whose vote does it take? --------------------------------------------------------------------------------------------
 def test_voter_that_lost_its_data_takes_the_place_of_itself() -> None:
     assert replaced(VOTER, (member(1, "a1"), member(2, "b1"), member(3, "z1"))) == member(1, "a1")
@@ -121,6 +139,27 @@ def test_voter_that_lost_its_data_becomes_a_new_member(monkeypatch: pytest.Monke
     assert cluster.done == ["remove 1", "add"]
     assert told.endswith("ETCD_INITIAL_CLUSTER_STATE=existing\n")
     assert f"a1={url('a1')},b1={url('b1')},c1={url('c1')}" in told
+
+
+def never_met(number: int, host: str) -> Member:
+    return Member(number, host, (url(host),), is_met=False)
+
+
+def test_voter_that_the_others_began_with_and_never_met_begins_as_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Incident: three of five were a cluster before the others began, which were to be new members: none could be taken in."""
+    cluster = FakeCluster(never_met(1, "a1"), member(2, "b1"), member(3, "c1"))
+    told = join(cluster, monkeypatch)
+    assert cluster.done == []
+    assert told == f"ETCD_INITIAL_CLUSTER=a1={url('a1')},b1={url('b1')},c1={url('c1')}\nETCD_INITIAL_CLUSTER_STATE=new\n"
+
+
+@pytest.mark.parametrize("others", [(member(2, "b1"), member(4, "z1")), (member(2, "b1"), member(3, "c1", is_started=False))])
+def test_voter_never_met_is_a_new_member_where_the_cluster_is_not_as_it_was_begun(
+    others: tuple[Member, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = FakeCluster(never_met(1, "a1"), *others)
+    assert join(cluster, monkeypatch).endswith("ETCD_INITIAL_CLUSTER_STATE=existing\n")
+    assert cluster.done[0] == "remove 1"
 
 
 def test_new_voter_is_told_the_members_there_are_and_not_those_that_are_planned(monkeypatch: pytest.MonkeyPatch) -> None:
