@@ -238,6 +238,7 @@ class Cache(c.Component[S]):
                 "tier": tier,
                 "host": here.host.name,
                 "members": {one.id.host: here.address(one.id.host) for one in here.topology.of_tier(tier)},
+                "spares": [one.id.host for one in here.topology.of_tier(tier) if one.rank is c.Rank.SPARE],
                 "watchers": dict(sorted(watchers.items())),
                 "port": self.settings.port,
                 "watch_port": ports[0] if ports else WATCH_PORT,

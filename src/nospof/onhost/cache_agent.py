@@ -19,12 +19,13 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -40,6 +41,8 @@ TELL_EVERY_S, VALID_S = 0.25, 1.5
 ASK_S = 0.5
 PAUSE_S, FORGETS_EVERY_S = 0.1, 15.0
 START_S, LEAVE_S, SAME_S = 85.0, 6.0, 1.5
+# The watchers learn within ten seconds of a copy's priority.
+GIVES_BACK_AFTER_S, GIVE_BACK_LOOK_S = 12.0, 1.0
 
 log = logging.getLogger("nospof")
 T = TypeVar("T")
@@ -68,7 +71,10 @@ def main(argv: list[str]) -> int:
 # --- what it is told -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Config:
-    """`members`, `watchers`: by host, the address. `name`: how the watchers call the tier. Passwords are of this file only."""
+    """`members`, `watchers`: by host, the address. Passwords are of this file only.
+
+    `spares`: hosts of last resort, which pass the role on once another one can have it.
+    """
 
     tier: str
     host: str
@@ -90,6 +96,7 @@ class Config:
     ca: str
     certificate: str
     key: str
+    spares: Sequence[str] = ()
 
     @property
     def address(self) -> str:
@@ -104,7 +111,13 @@ class Config:
 
     @property
     def rules(self) -> Rules:
-        return Rules(self.address, len(self.members), len(self.watchers), self.trust_s, self.needs, self.read_lag_limit_s)
+        limits = (self.trust_s, self.needs, self.read_lag_limit_s)
+        return Rules(self.address, len(self.members), len(self.watchers), *limits, is_spare=self.host in self.spares)
+
+    @property
+    def normal(self) -> set[str]:
+        """Addresses of the hosts that are no spares."""
+        return {address for host, address in self.members.items() if host not in self.spares}
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -265,6 +278,47 @@ class Followers:
         return isinstance(heard, int) and heard >= self._others
 
 
+class GivesBack:
+    """Has a spare that is primary pass the role on, once a normal server has followed it for a while."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._line = Line(config.server, None)
+        self._followed_since_s: float | None = None
+
+    def keep_asking(self) -> None:
+        """Ask for ever."""
+        while True:
+            time.sleep(GIVE_BACK_LOOK_S)
+            self.look(time.monotonic())
+
+    def look(self, now_s: float) -> None:
+        """One look, and the handover when it is time for it; where nobody took over it is tried again later."""
+        try:
+            is_followed = bool(self._line.ask(_copies) & self._config.normal)
+        except TROUBLE:
+            is_followed = False
+        since_s = self._followed_since_s if is_followed else None
+        self._followed_since_s = since_s if since_s is not None or not is_followed else now_s
+        if since_s is not None and now_s - since_s >= GIVES_BACK_AFTER_S:
+            log.info("a normal server is there again: this one, a spare, hands over")
+            self._followed_since_s = None
+            with contextlib.suppress(*TROUBLE):
+                leave(self._config)
+
+
+def _copies(connection: Connection) -> set[str]:
+    return copies_seen(str(connection.ask("INFO", "replication")))
+
+
+def copies_seen(text: str) -> set[str]:
+    """The addresses of the copies that a primary feeds, from its own INFO; a copy feeds nobody that counts. Pure."""
+    fields = dict(line.strip().split(":", 1) for line in text.splitlines() if ":" in line)
+    copies = [value for name, value in fields.items() if re.fullmatch(r"slave[0-9]+", name)]
+    told = [dict(part.split("=", 1) for part in copy.split(",") if "=" in part) for copy in copies]
+    return {copy.get("ip", "") for copy in told if copy.get("state") == "online"} if fields.get("role") == "master" else set()
+
+
 # --- run -----------------------------------------------------------------------------------------------------------------
 class Teller:
     """Writes notes: at each change, and again before the last one is too old."""
@@ -397,7 +451,8 @@ def run(config: Config) -> NoReturn:
     threading.stack_size(256 * 1024)
     watchers = tuple(Watcher(config, host, context) for host in sorted(config.watchers))
     followers = Followers(config)
-    for work in (*(watcher.keep_asking for watcher in watchers), followers.keep_asking):
+    gives_back = [GivesBack(config).keep_asking] if config.rules.is_spare else []
+    for work in (*(watcher.keep_asking for watcher in watchers), followers.keep_asking, *gives_back):
         run_beside(work)
     agent = Agent(config, Line(config.server, None), watchers, followers, Teller(config))
     while True:
@@ -452,7 +507,9 @@ def leave(config: Config) -> bool:
         try:
             # The agent would do it within a moment, if it runs.
             server.ask("CONFIG", "SET", "min-slaves-to-write", roles.NO_WRITES)
-            if not _until(lambda: _has_equal_replica(server), SAME_S):
+            # Where there are spares the watchers look at the priority before they look at who has more.
+            wanted = max(1, len(_copies(server))) if config.spares else 1
+            if not _until(lambda: _have_everything(server, wanted), SAME_S):
                 log.error("no replica has everything: nobody takes over")
                 return False
             return _hand_over(config)
@@ -460,11 +517,11 @@ def leave(config: Config) -> bool:
             leaving.unlink(missing_ok=True)
 
 
-def _has_equal_replica(server: Connection) -> bool:
-    """Whether some replica has acknowledged all that was written."""
+def _have_everything(server: Connection, wanted: int) -> bool:
+    """Whether so many replicas have acknowledged all that was written."""
     server.ask("PUBLISH", "nospof:pulse", "")
-    heard = server.ask("WAIT", 1, 200)
-    return isinstance(heard, int) and heard >= 1
+    heard = server.ask("WAIT", wanted, 200)
+    return isinstance(heard, int) and heard >= wanted
 
 
 def _hand_over(config: Config) -> bool:

@@ -81,6 +81,7 @@ class Rules:
     trust_s: float
     needs: int
     read_lag_limit_s: float
+    is_spare: bool = False
 
     @property
     def majority(self) -> int:
@@ -146,6 +147,8 @@ def conclude(seen: Seen, before: Remembered, rules: Rules, *, is_leaving: bool =
 def _replica(seen: Seen, server: ServerSeen, agreed: Watch | None, rules: Rules, *, is_moving: bool) -> Concluded:
     follows = server.primary_address
     is_current = server.is_linked or server.silent_s <= rules.read_lag_limit_s
+    # A spare answers only while it does not hear the primary, to which reads fall back.
+    is_current = is_current and not (rules.is_spare and server.is_linked)
     is_right = agreed is None or follows == agreed.primary_address
     # While watchers replace the primary they lead the replicas themselves.
     follow = agreed.primary_address if agreed and not is_right and not is_moving and not agreed.is_down else ""

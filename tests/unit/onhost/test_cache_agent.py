@@ -243,6 +243,56 @@ def test_nobody_takes_over_while_no_copy_has_everything(
     assert not (tmp_path / "leaving").exists()
 
 
+# --- spares --------------------------------------------------------------------------------------------------------------
+SPARE = {"members": {"c1": ME, "c2": OTHER, "x1": "10.0.0.9"}, "host": "x1", "spares": ["x1"]}
+FOLLOWED = f"slave0:ip={OTHER},port=6379,state=online,offset=7,lag=0\r\nslave1:ip={ME},port=6379,state=wait_bgsave\r\n"
+
+
+def given_back(of: Config, monkeypatch: pytest.MonkeyPatch, *times_s: float) -> int:
+    """How often a spare hands over that looks at these moments."""
+    left: list[Config] = []
+    monkeypatch.setattr(agent, "leave", lambda config: not left.append(config))
+    gives_back = agent.GivesBack(of)
+    for time_s in times_s:
+        gives_back.look(time_s)
+    return len(left)
+
+
+def test_spare_hands_over_once_a_normal_server_has_followed_it_for_a_while(
+    server: Pretender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers["INFO"] = info(more=FOLLOWED)
+    spare = config(tmp_path, **SPARE)
+
+    assert given_back(spare, monkeypatch, 100, 111) == 0
+    assert given_back(spare, monkeypatch, 100, 106, 112) == 1
+    assert given_back(spare, monkeypatch, 100, 112, 113, 123) == 1, "not again at once where nobody took over"
+
+
+def test_spare_hands_over_to_nobody_but_a_normal_server(
+    server: Pretender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_spare = config(tmp_path, **{**SPARE, "spares": ["c2", "x1"]})
+    server.answers["INFO"] = info(more=FOLLOWED)
+    assert given_back(other_spare, monkeypatch, 100, 120, 140) == 0, "c1 is still copying, c2 is a spare too"
+    server.answers["INFO"] = info("slave", FOLLOWED)
+    assert given_back(config(tmp_path, **SPARE), monkeypatch, 100, 120, 140) == 0, "it is no primary"
+
+
+def test_planned_change_waits_for_all_copies_where_the_watchers_choose_by_priority(
+    server: Pretender, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one copy that has everything, the watchers might take another one that has not."""
+    both = FOLLOWED.replace("wait_bgsave", "online")
+    server.answers["INFO"] = info(more=both)
+    monkeypatch.setattr(agent, "SAME_S", 0.2)
+    monkeypatch.setattr(agent, "_hand_over", lambda config: True)
+
+    assert not agent.leave(config(tmp_path, **{**SPARE, "host": "c1"}))
+    server.answers["WAIT"] = b":2\r\n"
+    assert agent.leave(config(tmp_path, **{**SPARE, "host": "c1"}))
+
+
 @pytest.mark.parametrize("text", ["", "role:king\r\n"])
 def test_answer_without_a_role_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="role"):

@@ -204,3 +204,15 @@ def test_primary_that_died_waits_until_a_living_copy_has_its_place() -> None:
     assert begins([watch(), watch()], living=1) == (Beginning.WAIT, "")
     assert begins([watch(), watch()], living=1, waited_s=9.5) == (Beginning.PRIMARY, "")
     assert begins([watch(), watch()], living=0) == (Beginning.PRIMARY, "")
+
+
+def test_spare_copy_serves_reads_only_while_it_does_not_hear_the_primary() -> None:
+    spare = replace(RULES, is_spare=True)
+    cut_off = replace(REPLICA, is_linked=False, silent_s=5)
+
+    def reads(server: ServerSeen, rules: Rules) -> bool:
+        return roles.conclude(seen(server, [watch(OTHER), watch(OTHER)]), Remembered(), rules)[0].fit_for_reads
+
+    assert [reads(REPLICA, rules) for rules in (RULES, spare)] == [True, False]
+    assert [reads(cut_off, rules) for rules in (RULES, spare)] == [True, True]
+    assert not reads(replace(cut_off, silent_s=11), spare)
