@@ -37,6 +37,12 @@ _WITNESS = (
 )
 
 
+_SPARE = (
+    " A spare is a copy that serves nobody while others can: it acknowledges only where fewer than two others do, is promoted "
+    "only when no other host can be, and gives the role back once one can."
+)
+
+
 class DatabaseSettings(c.Settings):
     """What the stack file may say of a tier of any product."""
 
@@ -172,6 +178,7 @@ class Database(c.Component[S]):
                 f"A primary that gives no sign of life for {suspect_s:g} s (timers: {self.settings.timers}) is taken for lost "
                 "and replaced by a copy that has every acknowledged write."
                 + (_WITNESS if any(one.rank is c.Rank.WITNESS for one in members) else "")
+                + (_SPARE if any(one.rank is c.Rank.SPARE for one in members) else "")
             ),
         )
 

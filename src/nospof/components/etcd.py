@@ -1,7 +1,8 @@
 """etcd: the few facts that a majority of three hosts must agree on, first of all who is the database's primary.
 
-Three voters in three zones; whichever host or zone is lost, two are left. Certificates on both sides, between voters and from
-clients; a voter's peers must be voters. It comes in where somebody needs Consensus, nobody names it in a stack file.
+Three voters in three zones; whichever host or zone is lost, two are left. For a tier with a spare they are five, of which three
+are left when both of its normal hosts are lost. Certificates on both sides, between voters and from clients; a voter's peers
+must be voters. It comes in where somebody needs Consensus, nobody names it in a stack file.
 
 Reasons and figures: docs/decisions/0008-etcd.md. What a voter does before its first start, and when it counts as healthy:
 nospof/onhost/etcd_member.py. Programs on hosts ask it through nospof/onhost/etcd.py.
@@ -38,10 +39,10 @@ class Etcd(c.Component[EtcdSettings]):
     missed_s = 0.0
     about = "It keeps the few facts that hosts must agree on, first of all who is the database's primary."
     why = (
-        "Two hosts that cannot hear each other cannot tell who of them is cut off. A majority of three voters can, "
+        "Two hosts that cannot hear each other cannot tell who of them is cut off. A majority of three voters or five can, "
         "so that there are never two primaries that acknowledge writes."
     )
-    when_lost = "The other voters go on as long as they are a majority: of three voters one may be lost."
+    when_lost = "The other voters go on as long as they are a majority: of three voters one may be lost, of five two."
     packages = ("curl", "etcd-client", "etcd-server")
     stores = ("/var/lib/etcd/nospof",)
     provides = (c.Consensus,)

@@ -35,7 +35,7 @@ class Sentinel(c.Component[S]):
         "Two hosts that cannot hear each other cannot tell who of them is cut off. Of three Sentinels in three zones two must "
         "agree that the primary is lost."
     )
-    when_lost = "The other Sentinels go on as long as they are a majority: of three one may be lost."
+    when_lost = "The other Sentinels go on as long as they are a majority: of three one may be lost, of five two."
     redundancy = c.Majority()
     connects = (
         c.Connect(c.Who.PEERS, c.Protocol.CONTROL, "peers", is_required=False),
