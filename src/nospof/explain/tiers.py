@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from nospof.component import Component, Place
+from nospof.component import Component, OnePrimary, Place
 from nospof.explain.layers import Layers
 from nospof.explain.page import Block, Listing, Paragraph, Section, Table, code, plain
 from nospof.resolve import component_of
@@ -105,6 +105,8 @@ def _losses(layers: Layers, members: Sequence[Instance], component: Component[An
         yield f"Its only instance lost: all of its work falls on {listed([code(one.id.host) for one in spare])}."
     else:
         yield "Its only instance lost: nobody does its work until it is back. It is not redundant."
+    if len(normal) > 1 and spare:
+        yield _stood_in_for(spare, component)
     yield from _host_losses(layers, normal)
     zones = sorted({_zone(layers, one) for one in normal})
     for zone in zones:
@@ -115,6 +117,18 @@ def _losses(layers: Layers, members: Sequence[Instance], component: Component[An
             else "none of its normal hosts is left"
         )
         yield f"Zone {code(zone)} lost: {rest}."
+
+
+def _stood_in_for(spare: Sequence[Instance], component: Component[Any]) -> str:
+    hosts = listed([code(one.id.host) for one in spare], "or")
+    told = f"All of these instances lost: {hosts} does their work, until one of them is back."
+    how = component.redundancy
+    if not isinstance(how, OnePrimary) or not how.takes_over or not how.hears_all:
+        return told
+    return (
+        f"{told} That is so when they are lost one after the other. Lost at the same instant, the last write may be where "
+        "nobody hears of it: nobody is promoted, and writes wait until one of them is back."
+    )
 
 
 def _missed(component: Component[Any]) -> str:
@@ -142,7 +156,7 @@ def _role(one: Instance, able: Sequence[Instance]) -> str:
     if one.rank is Rank.WITNESS:
         return "witness: keeps a copy and has a vote, is never primary by choice"
     if one.rank is Rank.SPARE:
-        return "spare: last resort"
+        return "spare: keeps a copy, is primary only while no other host can be"
     return "primary or replica: who is what is decided on the hosts" if len(able) > 1 else "the only server"
 
 

@@ -18,11 +18,12 @@ from nospof.stack.load import load
 
 ROOT = Path(__file__).parents[3]
 FACTS = Facts("3.13", "13.1", "x86_64", "host0", 16, 20000, 24000, 2)
-# Of the second only what the first has not.
+# Of the others only what the first has not.
 EXAMPLES = {
     "distributed": ("lb1", "lb2", "web1", "web2", "db1", "db2", "w1"),
     "lamp": ("web1",),
     "active-active": ("lb1", "lb2"),
+    "scaled-up": ("lb1", "web1", "x1"),
 }
 BLOBS = {"base/onhost": "0" * 64, "app/release": "1" * 64}
 
