@@ -27,7 +27,7 @@ from nospof.apply.transport import Finished
 from nospof.deployment import Deployment, NamedHTTPSConnection, lab_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
-UP_S = 240.0
+UP_S = 420.0
 
 
 class LiveSite:
