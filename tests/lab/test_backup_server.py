@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import pytest
 from failing_site import PATIENT_S, FailingSite
@@ -44,26 +46,39 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FailingSite]:
         live.down()
 
 
-def eventually(is_so: Callable[[], bool], what: str) -> None:
-    assert wait_until(is_so, LIMIT_S, step_s=0.5), f"not within {LIMIT_S:g} s: {what}"
+def eventually(look: Callable[[], object], wanted: object, what: str) -> None:
+    """Look until `wanted` is seen."""
+    seen: list[object] = []
+
+    def is_so() -> bool:
+        seen.append(look())
+        return seen[-1] == wanted
+
+    assert wait_until(is_so, LIMIT_S, step_s=0.5), f"{what}: not within {LIMIT_S:g} s, but {seen[-1]}"
 
 
 def answering(site: FailingSite, visits: int = 12) -> set[str]:
-    """Which hosts' applications answer; {""} for a visit that had no good answer."""
+    """Which hosts' applications answer several visits; "" stands for one without a good answer."""
     found = set()
     for _ in range(visits):
-        text = site.live.ask("/health", timeout_s=PATIENT_S)[1] if site.status_of("/health") == 200 else ""
+        try:
+            _, text = site.live.ask("/health", timeout_s=PATIENT_S)
+        except (OSError, http.client.HTTPException):
+            text = ""
         found.add(next((host for host in (*NORMAL, "x1") if f"app@{host}" in text), ""))
     return found
 
 
 def holders(site: FailingSite) -> tuple[str, ...]:
-    return tuple(host for hosts in site.deployment.status().holders.values() for host in hosts)
+    # Two seconds are promised to people who wait; on a busy machine a host that is well may need longer.
+    with mock.patch("nospof.deployment.STATUS_S", PATIENT_S):
+        return tuple(host for hosts in site.deployment.status().holders.values() for host in hosts)
 
 
 def roles(site: FailingSite) -> tuple[str, frozenset[str]]:
     """Who is primary, and who acknowledges its writes."""
-    seen = site.deployment.database("database")
+    with mock.patch("nospof.deployment.STATUS_S", PATIENT_S):
+        seen = site.deployment.database("database")
     return seen.primary, frozenset(seen.voters)
 
 
@@ -73,29 +88,32 @@ def is_as_before(site: FailingSite) -> bool:
 
 
 def test_address_goes_to_the_spare_and_comes_back(site: FailingSite) -> None:
-    eventually(lambda: holders(site) == ("lb1",), "the normal load balancer has the address")
+    eventually(lambda: holders(site), ("lb1",), "the normal load balancer has the address")
     site.lab.power_off("lb1")
-    eventually(lambda: holders(site) == ("x1",) and answering(site) == NORMAL, "only the load balancer's work is taken over")
+    eventually(lambda: holders(site), ("x1",), "the spare has the address")
+    eventually(lambda: answering(site), NORMAL, "only the load balancer's work is taken over")
     site.heal()
-    eventually(lambda: holders(site) == ("lb1",) and answering(site) == NORMAL, "the address is back")
+    eventually(lambda: holders(site), ("lb1",), "the address is back")
+    eventually(lambda: answering(site), NORMAL, "pages as before")
 
 
 def test_pages_and_writes_go_to_the_spare_when_both_hosts_are_lost_and_come_back(site: FailingSite) -> None:
     """One after the other: until the witness and the spare acknowledge, nobody could know who has the last write."""
-    eventually(lambda: is_as_before(site) and answering(site) == NORMAL, "the spare has no part in it")
+    eventually(lambda: is_as_before(site), True, "the spare has no part in the database")
+    eventually(lambda: answering(site), NORMAL, "nor in the pages")
     primary, _ = roles(site)
     (other,) = NORMAL - {primary}
     with site.writing() as written:
         site.lab.power_off(other)
-        eventually(lambda: roles(site) == (primary, {"w1", "x1"}), "the spare acknowledges")
+        eventually(lambda: roles(site), (primary, {"w1", "x1"}), "the spare acknowledges")
         site.lab.power_off(primary)
-        eventually(lambda: roles(site) == ("x1", {"w1"}), "the spare is primary")
-        eventually(lambda: site.write(f"t-{secrets.token_hex(4)}") == 201, "it takes writes")
-        assert answering(site) == {"x1"}
+        eventually(lambda: roles(site), ("x1", {"w1"}), "the spare is primary")
+        eventually(lambda: answering(site), {"x1"}, "pages come from the spare")
+        eventually(lambda: site.write(f"t-{secrets.token_hex(4)}"), 201, "it takes writes")
         site.heal()
-        eventually(lambda: is_as_before(site), "a normal host is primary, the other acknowledges in the spare's place")
-        eventually(lambda: answering(site) == NORMAL, "pages come from normal hosts")
-        eventually(lambda: site.write(f"t-{secrets.token_hex(4)}") == 201, "writes are taken")
+        eventually(lambda: is_as_before(site), True, "a normal host is primary, the other acknowledges in the spare's place")
+        eventually(lambda: answering(site), NORMAL, "pages come from normal hosts")
+        eventually(lambda: site.write(f"t-{secrets.token_hex(4)}"), 201, "writes are taken")
     acknowledged = {one.token for one in written if one.status == 201}
     lost = {token for token in acknowledged if not site.live.has_entry(token)}
     print(f"\n{len(acknowledged)} of {len(written)} writes acknowledged, {len(lost)} of these lost", end="")  # noqa: T201

@@ -84,7 +84,7 @@ _ASYNCHRONOUS = (
     "last moment before the primary is lost is lost with it. Keep nothing here that is nowhere else and must not be lost."
 )
 _WATCHED = (
-    "Sentinels in three zones replace a primary that was silent for {down_s:g} s (timers: {timers}), when two of three agree. "
+    "Sentinels in three zones replace a primary that was silent for {down_s:g} s (timers: {timers}), when most of them agree. "
     "A primary that for {trust_s:g} s hears neither a majority of them nor all of its copies refuses writes, so that there are "
     "not two that take them."
 )

@@ -90,7 +90,9 @@ def _unit(tier: str) -> str:
 
 
 def _servers(here: c.Context, tier: str) -> tuple[_Server, ...]:
-    targets = sorted((target for target in here.targets() if target.owner.tier == tier), key=lambda target: target.owner)
+    # Entries are read from the first that has them: a spare comes last.
+    targets = [target for target in here.targets() if target.owner.tier == tier]
+    targets.sort(key=lambda target: (target.rank is c.Rank.SPARE, target.owner))
     return tuple(
         _Server(target.owner.host, here.address(target.owner.host), target.listen.port or 0, FIRST_LINK_PORT + number)
         for number, target in enumerate(targets)

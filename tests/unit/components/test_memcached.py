@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,10 @@ from nospof.analysis.redundancy import redundancy_findings
 from nospof.analysis.structure import Goal, Kind, Part, structure
 from nospof.render.host import render
 from nospof.resolve import Resolved, resolve
-from nospof.stack.model import Stack, Tier
+from nospof.stack.model import Stack, StackHost, Tier
 from nospof.topology import InstanceId
 
+BLOBS = {"base/onhost": "0123456789abcdef" * 4, "app/release": "1" * 64}
 FACTS = c.Facts("3.13", "13.1", "x86_64", "host0", 16, 524288, 4096, 4)
 
 
@@ -38,7 +40,7 @@ def made(*, is_needed: bool = False) -> Resolved:
 
 
 def parts(tier_name: str, host: str) -> c.Parts:
-    manifest = render(made().topology, host, FACTS, {}, {"base/onhost": "0123456789abcdef" * 4, "app/release": "1" * 64})
+    manifest = render(made().topology, host, FACTS, {}, BLOBS)
     return dict(manifest.parts)[InstanceId(tier_name, host)]
 
 
@@ -80,6 +82,15 @@ def test_entries_are_written_to_all_servers_and_read_from_any() -> None:
     assert 'local everybody = { "c_1", "c_2", }' in routes
     assert "get = route_failover{ children = everybody, miss = true }" in routes
     assert "default = route_everybody{ children = everybody }" in routes
+
+
+def test_spare_is_read_from_last() -> None:
+    spare = tuple(replace(one, spare=("a-0",)) if one.name == "pages" else one for one in shop().tiers)
+    backed = replace(shop(), tiers=spare, hosts=(*shop().hosts, StackHost("a-0", "c")))
+    manifest = render(resolve(backed, NOTHING_ALLOTTED).topology, "app1", FACTS, {}, BLOBS)
+    routes = text("pages.lua", dict(manifest.parts)[InstanceId("memcached-proxy", "app1")])
+
+    assert 'local everybody = { "c_1", "c_2", "a_0", }' in routes
 
 
 def test_proxy_answers_on_the_hosts_own_loopback_address_only() -> None:

@@ -251,7 +251,12 @@ FOLLOWED = f"slave0:ip={OTHER},port=6379,state=online,offset=7,lag=0\r\nslave1:i
 def given_back(of: Config, monkeypatch: pytest.MonkeyPatch, *times_s: float) -> int:
     """How often a spare hands over that looks at these moments."""
     left: list[Config] = []
-    monkeypatch.setattr(agent, "leave", lambda config: not left.append(config))
+
+    def leave(config: Config) -> bool:
+        left.append(config)
+        return True
+
+    monkeypatch.setattr(agent, "leave", leave)
     gives_back = agent.GivesBack(of)
     for time_s in times_s:
         gives_back.look(time_s)

@@ -518,4 +518,6 @@ def test_reports_of_a_host_that_could_take_a_spares_place_tell_how_far_it_is() -
     c = cluster(voters={"w1": "w", "x1": "x"})
     o = seen("db2", replica_of("db1", 20, acknowledges=False), c, rules=BACKED, reports={"db2": fit("db2", 10)})
     assert decide(o).actions == (m.WriteReport(report_of(o)),)
-    assert rule_of(replace(o, cluster=cluster(voters={"db3": "c", "db4": "d"}))) == "is_replica", "nobody waits for it"
+    told = replace(o, reports={"db2": replace(report_of(o), received=at(10))})
+    assert rule_of(told) == "reports"
+    assert rule_of(replace(told, cluster=cluster(voters={"db3": "c", "db4": "d"}))) == "is_replica", "nobody waits for it"
