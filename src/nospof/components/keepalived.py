@@ -200,7 +200,7 @@ vrrp_script {{ service.need.name }}_answers {
 
 vrrp_instance {{ address.vip.name }} {
 {% if address.takes_back %}
-    # Taken from whoever has a lower priority, once this host has been well for a while: one that fails again and again does not.
+    # Taken from whoever has a lower priority, once this host has been well for a while; one that fails again and again has not.
     state BACKUP
     preempt_delay {{ home_after_s }}
 {% else %}
