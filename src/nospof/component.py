@@ -266,6 +266,8 @@ class Who(Enum):
     """Every endpoint of that protocol."""
     COUNTING = "counting"
     """Every endpoint of that protocol that counts what visitors ask."""
+    ENTRANCE = "entrance"
+    """Where visitors come in; encrypted, where the same instance also takes them unencrypted."""
 
 
 @dataclass(frozen=True)
@@ -451,7 +453,7 @@ class Unit:
     """A systemd unit that is enabled and running. `text` makes it ours, `drop_in` adds to the package's.
 
     A change of `text` or `drop_in` restarts it, or is asked for. `is_started`: False for what something else starts, e.g. by
-    its socket.
+    its socket. `is_aside`: True for what only measures the instance, which is as healthy without it.
     """
 
     name: str
@@ -460,6 +462,7 @@ class Unit:
     drop_in: str | None = None
     ask: tuple[str, ...] = ()
     is_started: bool = True
+    is_aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -701,6 +704,8 @@ class Component(Generic[S]):
     """What happens when one of several instances is lost."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Debian packages: constant, since the lab's image is made from all of them."""
+    packages_if_watched: ClassVar[tuple[str, ...]] = ()
+    """More of them, where somebody reads its figures."""
     suite: ClassVar[str] = "trixie"
     """Debian's suite that has the packages; another one than this gives the stack's lab an image of its own."""
     conflicts: ClassVar[tuple[str, ...]] = ()
@@ -805,6 +810,24 @@ class Component(Generic[S]):
         Each line has `at` (seconds since the epoch), `level` (good, weak, open, bad), `name` and `says`.
         """
         return ""
+
+    @property
+    def role_note(self) -> str | None:
+        """Where its agent writes down what role its server has. None: it has no roles, or nobody writes them down."""
+        return None
+
+    @property
+    def tells_figures(self) -> tuple[str, ...]:
+        """A command of the host that prints figures of its own, for where no endpoint does: {name: [kind, meaning, value]}.
+
+        `kind` is gauge or counter. Run every few seconds where hosts are measured; ends within 2 s. (): it has none.
+        """
+        return ()
+
+    @property
+    def tells(self) -> AlertDelivery | None:
+        """Whom it tells of what it notices, by itself. None: it wants an AlertDelivery for that, or notices nothing."""
+        return None
 
     def remarks(self, topology: Topology) -> tuple[str, ...]:
         """What else a reader of the design must know of this tier with these settings: a paragraph each. Pure."""

@@ -40,6 +40,7 @@ from nospof.topology import (
     InstanceId,
     Link,
     Listen,
+    Tls,
     Topology,
     Vip,
 )
@@ -453,12 +454,19 @@ class _Graph:
         if connect.to is Who.NAMED:
             for tier in instance.to:
                 yield from self._named(instance, tier, connect)
+        elif connect.to is Who.ENTRANCE:
+            yield from self._entrances(connect)
         elif connect.to is Who.DEMANDED:
             needs = {demand.need for demand in instance.demands}
             yield from (endpoint for need in sorted(needs, key=repr) for endpoint in self._reached_by[need])
         else:
             for other in self._others(instance, connect):
                 yield from self._speaking(self._endpoints_of[other.id], connect)
+
+    def _entrances(self, connect: Connect) -> Iterator[Endpoint]:
+        for owner in sorted(self._endpoints_of):
+            found = [e for e in self._speaking(self._endpoints_of[owner], connect) if OUTSIDE in e.listen.called_by]
+            yield from [e for e in found if e.listen.tls is not Tls.NONE] or found
 
     def _speaking(self, endpoints: Iterable[Endpoint], connect: Connect) -> Iterator[Endpoint]:
         of_protocol = (endpoint for endpoint in endpoints if endpoint.listen.speaks is connect.speaks)

@@ -168,6 +168,9 @@ class _Builder:
         """Nobody who watches has somebody left who tells people."""
         ways = []
         for one in self.topology.instances:
+            if component_of(one).tells is not None:
+                ways.append(self._is_dead(one.id))
+                continue
             needs = {want.need for want in component_of(one).wants if isinstance(want.need, AlertDelivery)}
             if not needs:
                 continue

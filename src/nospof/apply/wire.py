@@ -48,7 +48,10 @@ def _instance(instance: InstanceId, parts: Parts, fill: Callable[[str], str]) ->
         "files": files,
         "symlinks": symlinks,
         "trees": [{"path": tree.path, "blob": tree.blob} for tree in parts.trees],
-        "units": [{"name": unit.name, "is_started": unit.is_started, "ask": list(unit.ask)} for unit in parts.units],
+        "units": [
+            {"name": unit.name, "is_started": unit.is_started, "is_aside": unit.is_aside, "ask": list(unit.ask)}
+            for unit in parts.units
+        ],
         "steps": [
             {"name": step.name, "argv": list(step.argv), "done_when": list(step.done_when), "timeout_s": step.timeout_s}
             for step in parts.steps

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeVar
 
 from nospof import component as c
+from nospof.components import cache_alerts, role_server
 from nospof.components import cache_texts as texts
-from nospof.components import role_server
+from nospof.components.exporter import Exporter, figures_unit, metrics_listen
 
 WRITE_PORT, READ_PORT, WATCH_PORT = 6379, 6380, 26379
 
@@ -76,6 +77,9 @@ class CacheSettings(c.Settings):
     )
     read_lag_limit_s: int = c.Field(10, ge=1, description="A copy that was cut off for longer serves no reads.")
     max_connections: int = c.Field(1000, ge=10, le=50_000, description="Connections each server takes in all.")
+    metrics_port: int = c.Field(
+        9121, ge=1024, le=65535, description="Port of the server's figures for those who watch the stack; shut if nobody does."
+    )
 
 
 S = TypeVar("S", bound=CacheSettings)
@@ -105,6 +109,7 @@ class Cache(c.Component[S]):
         "Sentinels promote a copy; until then writes fail, and what was acknowledged in the last moment may be gone."
     )
     chooses_once = ("first-primary",)
+    packages_if_watched = ("prometheus-redis-exporter",)
 
     @property
     def is_single(self) -> bool:
@@ -140,7 +145,16 @@ class Cache(c.Component[S]):
         return (
             c.Listen("redis", redis, self.settings.port, tls=c.Tls.SERVER, checked_at="role", reached_by=(write, read)),
             c.Listen("role", c.Protocol.CONTROL, self.settings.role_port, tls=c.Tls.SERVER),
+            metrics_listen(self.settings.metrics_port),
         )
+
+    @property
+    def role_note(self) -> str:
+        return f"/run/nospof/{self.id.tier}/note.json"
+
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        members = [one.id.host for one in topology.of_tier(self.id.tier)]
+        return cache_alerts.of_servers(topology, self.id.tier, members, is_refusing=self.settings.when_full == "refuse")
 
     @property
     def touch_last_if(self) -> tuple[str, ...]:
@@ -185,6 +199,7 @@ class Cache(c.Component[S]):
     def parts(self, here: c.Context) -> c.Parts:
         tier, product = self.id.tier, self.product
         agent, told, server = f"nospof-{tier}-agent.service", f"nospof-{tier}-roles.service", f"{product}-server.service"
+        exporter = self._exporter(here) if here.is_called("metrics") else None
         tls = here.tls(user=product)
         folder = f"/etc/nospof/{tier}"
         names = {"tier": tier, "product": product, "folder": folder, "onhost": c.ONHOST}
@@ -200,14 +215,38 @@ class Cache(c.Component[S]):
                 told, text=here.template(role_server.UNIT, roles_program=here.program("database_roles"), user=product, **names)
             ),
             c.Unit(server, text=here.template(texts.SERVER_UNIT, **names)),
+            *((exporter.unit,) if exporter else ()),
         )
         return c.Parts(
-            files=(*tls.files, *files),
+            files=(*tls.files, *files, *(exporter.files if exporter else ())),
             units=units,
             healthy_when=(c.Probe("role", self._ask("health"), timeout_s=60),),
             # A copy is made by a fork, which the kernel otherwise refuses where little memory is left. A lab's hosts share the
             # machine's kernel, which is not ours to set.
             sysctls=() if here.host.is_lab else (("vm.overcommit_memory", "1"),),
+        )
+
+    def _exporter(self, here: c.Context) -> Exporter:
+        """Asks the server as an application would, with an account that may look at its counters only."""
+        tier, address = self.id.tier, here.host.address
+        text = f"REDIS_PASSWORD={here.secret(f'{tier}/figures')}\n"
+        password = c.File(f"/etc/nospof/{tier}/figures.env", text, mode=0o400, for_units=(figures_unit(tier),))
+        command = (
+            f"-web.listen-address={address}:{self.settings.metrics_port}",
+            "-tls-server-cert-file={FOLDER}/certificate.pem",
+            "-tls-server-key-file={FOLDER}/key.pem",
+            "-tls-server-ca-cert-file={FOLDER}/ca.pem",
+            f"-redis.addr=rediss://{address}:{self.settings.port}",
+            f"-redis.user={texts.FIGURES_USER}",
+            "-tls-ca-cert-file={FOLDER}/ca.pem",
+            "-set-client-name=false",
+            "-config-command=-",
+            "-exclude-latency-histogram-metrics",
+        )
+        tls, program = here.tls(user=self.product), self.packages_if_watched[0]
+        server = f"{self.product}-server.service"
+        return Exporter(
+            here, tls, program, self.settings.metrics_port, command, environment=password, web_config=False, after=server
         )
 
     # --- what the server and the agent are told ---------------------------------------------------------------------
@@ -226,6 +265,8 @@ class Cache(c.Component[S]):
             "priority": SPARE_PRIORITY if self.rank is c.Rank.SPARE else NORMAL_PRIORITY,
             "applications": [(app.replace("-", "_"), here.secret(f"{tier}/{app}")) for app in applications],
             "passwords": {who: here.secret(f"{tier}/{who}") for who in ("agent", "replication", "sentinel")},
+            "figures_user": texts.FIGURES_USER if here.is_called("metrics") else "",
+            "figures_password": here.secret(f"{tier}/figures"),
         }
 
     def _agent(self, here: c.Context, tls: c.TlsFiles) -> str:

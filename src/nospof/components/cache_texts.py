@@ -1,5 +1,7 @@
 """Configuration and units of Valkey's and Redis' servers, as Jinja templates."""
 
+FIGURES_USER = "nospof_figures"
+
 # A server begins with no role of its own: the included file is written before each start, from what the Sentinels say.
 CONFIG = """\
 # Written by nospof from the stack file: changes made here are overwritten.
@@ -29,6 +31,10 @@ user nospof_agent on >{{ passwords.agent }} resetkeys resetchannels &nospof:* -@
 user nospof_replication on >{{ passwords.replication }} resetkeys resetchannels -@all +psync +replconf +ping
 user nospof_sentinel on >{{ passwords.sentinel }} resetkeys allchannels -@all +multi +exec +replicaof +slaveof +ping +info \
 +role +subscribe +publish +config|rewrite +client|setname +client|kill +script|kill
+{% if figures_user %}
+user {{ figures_user }} on >{{ figures_password }} resetkeys resetchannels -@all +info +ping +slowlog|len +slowlog|get \
++latency|latest
+{% endif %}
 {% for name, password in applications %}
 user {{ name }} on >{{ password }} ~* allchannels +@all -@admin -migrate -restore -swapdb
 {% endfor %}

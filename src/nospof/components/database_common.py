@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from nospof import component as c
+from nospof.components import database_alerts, role_server
 from nospof.components import database_units as units
-from nospof.components import role_server
+from nospof.components.exporter import Exporter, figures_unit, metrics_listen
 
 WRITE_PORT, READ_PORT = 3306, 3307
 # A lab's hosts share one machine's memory, and each sees all of it.
@@ -24,6 +25,17 @@ MOST_VOTERS = 2
 RESERVED_CONNECTIONS = 32
 # After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
+
+FIGURES_USER = "nospof_figures"
+COLLECTED = ("global_status", "global_variables", "slave_status")
+NOT_COLLECTED = ("info_schema.innodb_cmp", "info_schema.innodb_cmpmem", "info_schema.query_response_time")
+FIGURES_ACCOUNT = """\
+# Written by nospof.
+[client]
+user = {{ user }}
+password = {{ password }}
+socket = /run/mysqld/mysqld.sock
+"""
 
 _MODES = {
     "lossless": "Failover is lossless: when no copy acknowledges, writes stop until one does again, so that none is ever lost.",
@@ -81,6 +93,9 @@ class DatabaseSettings(c.Settings):
     smtp: str = c.Field("localhost:25", description="Host and port that take such mails.")
     read_lag_limit_s: int = c.Field(10, ge=1, description="A replica further behind, or longer cut off, serves no reads.")
     binlog_keep_days: int = c.Field(7, ge=1, description="How long a host may be away and still catch up by itself.")
+    metrics_port: int = c.Field(
+        9104, ge=1024, le=65535, description="Port of the server's figures for those who watch the stack; shut if nobody does."
+    )
 
 
 S = TypeVar("S", bound=DatabaseSettings)
@@ -102,6 +117,7 @@ class Database(c.Component[S]):
         "fail. Whether a write was kept that was not acknowledged yet nobody knows: the application must look first."
     )
     chooses_once = ("first-primary",)
+    packages_if_watched = ("prometheus-mysqld-exporter",)
 
     @property
     def is_single(self) -> bool:
@@ -139,7 +155,8 @@ class Database(c.Component[S]):
             "sql", c.Protocol.MYSQL, self.settings.port, tls=c.Tls.SERVER, checked_at="role", reached_by=(write, read)
         )
         role = c.Listen("role", c.Protocol.CONTROL, self.settings.role_port, tls=c.Tls.SERVER)
-        return (sql, role) if self.is_single else (sql, role, *self._copy_listens())
+        always = (sql, role, metrics_listen(self.settings.metrics_port))
+        return always if self.is_single else (*always, *self._copy_listens())
 
     @property
     def touch_last_if(self) -> tuple[str, ...]:
@@ -215,8 +232,9 @@ class Database(c.Component[S]):
                     "On {{ $labels.host }}: is its disk or processor at its limit? Is one large change being copied?",
                     for_s=60,
                 ),
+                database_alerts.copy_stopped(tier),
             ]
-        return tuple(found)
+        return (*found, *database_alerts.of_connections(tier, RESERVED_CONNECTIONS))
 
     def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
         at = f'{{tier="{self.id.tier}"}}'
@@ -284,7 +302,9 @@ class Database(c.Component[S]):
     def parts(self, here: c.Context) -> c.Parts:
         tier = self.id.tier
         agent, roles = f"nospof-{tier}-agent.service", f"nospof-{tier}-roles.service"
-        tls = here.tls(user="mysql", for_units=(agent, roles))  # the agent has the server load them without a restart
+        exporter = self._exporter(here) if here.is_called("metrics") else None
+        # The agent has the server load them without a restart.
+        tls = here.tls(user="mysql", for_units=(agent, roles, *((exporter.unit_name,) if exporter else ())))
         folder = f"/etc/nospof/{tier}"
         files = (
             self._config(here, tls),
@@ -315,13 +335,29 @@ class Database(c.Component[S]):
             ),
             c.Unit(roles, c.OnChange.RELOAD, text=here.template(role_server.UNIT, **names)),
             *(self._copy_units(here, f"{folder}/agent.json") if not self.is_single else ()),
+            *((exporter.unit,) if exporter else ()),
         )
         make_accounts = ("/usr/bin/python3", c.ONHOST, f"{self.engine}_accounts", "--config", f"{folder}/agent.json")
         return c.Parts(
-            files=(*tls.files, *files),
+            files=(*tls.files, *files, *(exporter.files if exporter else ())),
             units=parts,
             steps=(c.Step("accounts", make_accounts, done_when=(*make_accounts, "--check")),),
             healthy_when=(c.Probe("role", self._ask("health"), timeout_s=60),),
+        )
+
+    def _exporter(self, here: c.Context) -> Exporter:
+        """Reads the server's counters over its socket. What looks at every table, or at what is run, is left out."""
+        tier = self.id.tier
+        account = here.template(FIGURES_ACCOUNT, user=FIGURES_USER, password=here.secret(f"{tier}/figures"))
+        path = f"/etc/nospof/{tier}/figures.cnf"
+        collected = [f"--collect.{name}" for name in COLLECTED] + [f"--no-collect.{name}" for name in NOT_COLLECTED]
+        return Exporter(
+            here,
+            here.tls(user="mysql"),
+            "prometheus-mysqld-exporter",
+            self.settings.metrics_port,
+            ("--config.my-cnf={FOLDER}/my.cnf", "--log.level=warn", *collected),
+            secrets=(("my.cnf", c.File(path, account, mode=0o400, for_units=(figures_unit(tier),))),),
         )
 
     def _config(self, here: c.Context, tls: c.TlsFiles) -> c.File:
@@ -350,6 +386,10 @@ class Database(c.Component[S]):
     def asks_agent(self) -> str:
         """Where the agent that owns the server listens."""
         return f"/run/nospof/{self.id.tier}/agent.sock"
+
+    @property
+    def role_note(self) -> str:
+        return f"/run/nospof/{self.id.tier}/note.json"
 
     def _ask(self, question: str) -> tuple[str, ...]:
         return role_server.question(self.id.host, self.settings.role_port, question)
@@ -427,7 +467,10 @@ class Database(c.Component[S]):
         replication = {"user": "nospof_replication", "password": here.secret(f"{tier}/replication"), "from": members}
         # Whoever knows a webhook's address may write there, so it is as secret as the passwords.
         notify = {"webhook": self.settings.notify_webhook, "mail": self.settings.notify_mail, "smtp": self.settings.smtp}
-        return c.as_json({"replication": replication, "applications": applications, "notify": notify})
+        told = {"replication": replication, "applications": applications, "notify": notify}
+        if here.is_called("metrics"):
+            told["figures"] = {"user": FIGURES_USER, "password": here.secret(f"{tier}/figures"), "from": ["localhost"]}
+        return c.as_json(told)
 
     def _callers(self, here: c.Context) -> dict[str, set[str]]:
         """Tiers that reach this one through routers, and their hosts."""

@@ -8,6 +8,7 @@ Source: https://docs.memcached.org/serverguide/ and …/features/tls/ (Debian 13
 from __future__ import annotations
 
 from nospof import component as c
+from nospof.components import cache_alerts
 from nospof.components.cache_needs import CopiesRoute
 
 ROUTE_PORT = 11211
@@ -46,23 +47,43 @@ class Memcached(c.Component[MemcachedSettings]):
             return ("There is one server: while it is away nothing is found.",)
         return (_COPIES,)
 
+    @property
+    def tells_figures(self) -> tuple[str, ...]:
+        """Debian has no exporter for it, and one more process is not needed for a dozen numbers."""
+        return (*self._ask, "--figures")
+
+    @property
+    def _ask(self) -> tuple[str, ...]:
+        """The program finds the server by its host's name, which the certificate has."""
+        stem = f"/etc/nospof/tls/{self.id.tier}"
+        options = {
+            "host": self.id.host,
+            "address": self.id.host,
+            "port": str(self.settings.port),
+            "ca": "/etc/nospof/tls/ca.pem",
+            "certificate": f"{stem}.crt",
+            "key": f"{stem}.key",
+        }
+        words = (word for name, value in options.items() for word in (f"--{name}", value))
+        return ("/usr/bin/python3", c.ONHOST, "memcached_ask", *words)
+
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        at = f'{{tier="{self.id.tier}"}}'
+        evicted = f"rate(memcached_items_evicted_total{at}[5m])"
+        return (
+            cache_alerts.evicting(f"{evicted} > 0.1 * rate(memcached_gets_total{at}[5m]) and {evicted} > 0.1"),
+            cache_alerts.connections_near_limit(
+                f"memcached_current_connections{at} / memcached_max_connections{at}", self.id.tier
+            ),
+        )
+
     def parts(self, here: c.Context) -> c.Parts:
         unit = "memcached.service"
         tls = here.tls(user="memcache", for_units=(unit,))
-        options = {
-            "host": here.host.name,
-            "address": here.host.address,
-            "port": str(self.settings.port),
-            "ca": tls.ca,
-            "certificate": tls.certificate,
-            "key": tls.key,
-        }
-        words = (word for name, value in options.items() for word in (f"--{name}", value))
-        ask = ("/usr/bin/python3", c.ONHOST, "memcached_ask", *words)
         return c.Parts(
             files=tls.files,
             units=(c.Unit(unit, text=here.template(UNIT, tls=tls, set=self.settings)),),
-            healthy_when=(c.Probe("port", ask),),
+            healthy_when=(c.Probe("port", self._ask),),
         )
 
 

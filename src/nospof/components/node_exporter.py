@@ -67,6 +67,8 @@ class NodeExporter(c.Component[NodeExporterSettings]):
             "vips": {vip.name: vip.address for vip in here.topology.vips},
             "has_firewall": here.topology.has_firewall,
             "agents": {str(one.id): kind.asks_agent for one, kind in zip(beside, kinds, strict=True) if kind.asks_agent},
+            "notes": {str(one.id): kind.role_note for one, kind in zip(beside, kinds, strict=True) if kind.role_note},
+            "figures": {str(one.id): kind.tells_figures for one, kind in zip(beside, kinds, strict=True) if kind.tells_figures},
             # Its health is that the figures come; asking for them to make them would go round in circles.
             "not_asked": [str(self.id)],
         }

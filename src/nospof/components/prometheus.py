@@ -16,41 +16,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
 
 from nospof import component as c
+from nospof.components import alert_keys
+from nospof.components.alert_keys import AlertKeys
 
 UNIT_NAME = "prometheus.service"
 FOLDER = "/etc/nospof/prometheus"
 CONFIG, RULES = f"{FOLDER}/prometheus.yml", f"{FOLDER}/rules.yml"
 USER = "prometheus"
-Email = Annotated[str, c.Field(pattern=r"^[^@\s,;<>]+@[A-Za-z0-9.-]+$")]
-Url = Annotated[str, c.Field(pattern=r"^https?://[^\s]+$")]
 # Less than a look at everything, so that a host that is dark is noticed in the same round.
 TIMEOUT_SHARE = 0.4
-
-
-class AlertKeys(c.Settings):
-    """Who is told, and how."""
-
-    email: Email | tuple[Email, ...] = c.Field(
-        (), description="Address that gets a mail when something must not stay as it is, or a list."
-    )
-    smtp: str = c.Field(
-        "", pattern=r"^([A-Za-z0-9.-]+:[0-9]{1,5})?$", description='Mail server that takes them, e.g. "mail.example.com:587".'
-    )
-    sender: str = c.Field(
-        "", pattern=r"^([^@\s]+@[A-Za-z0-9.-]+)?$", description="Sender of the mails. Default: nospof@DOMAIN."
-    )
-    smtp_user: str = c.Field("", description="User at the mail server; without one, it must take mail from these hosts.")
-    smtp_password: Annotated[str, c.Secret()] = c.Field("", description="Password of that user.")
-    smtp_tls: c.Switch = c.Field(True, description="Give mail only to a server that encrypts the connection (STARTTLS).")
-    webhook: Annotated[Url | tuple[Url, ...], c.Secret()] = c.Field(
-        (), description="URL that gets a JSON document of the same alerts, or a list."
-    )
-    heartbeat: Annotated[Url | None, c.Secret()] = c.Field(
-        None, description="URL outside that is called every two minutes while alerts would arrive, and raises its own when not."
-    )
 
 
 class PrometheusSettings(c.Settings):
@@ -80,46 +56,17 @@ class Prometheus(c.Component[PrometheusSettings]):
     @property
     def wants(self) -> tuple[c.Wants, ...]:
         measured = c.Wants(c.HostMetrics(), c.Place.EVERY_HOST)
-        delivery = self._delivery()
+        delivery = alert_keys.delivery(self.settings.alert)
         return (measured,) if delivery is None else (measured, c.Wants(delivery))
-
-    def _delivery(self) -> c.AlertDelivery | None:
-        """Who is to be told; None: nobody."""
-        told = self.settings.alert
-        if told is None or not (told.email or told.webhook):
-            return None
-        return c.AlertDelivery(
-            emails=_several(told.email),
-            smtp=told.smtp,
-            sender=told.sender,
-            smtp_user=told.smtp_user,
-            smtp_password=told.smtp_password,
-            smtp_tls=told.smtp_tls,
-            webhooks=_several(told.webhook),
-            heartbeats=(told.heartbeat,) if told.heartbeat else (),
-        )
 
     @classmethod
     def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
         settings = tier.settings
         assert isinstance(settings, PrometheusSettings)  # noqa: S101 - the loader made it from this class
-        if settings.alert is None or not settings.alert.email or settings.alert.smtp:
-            return ()
-        what, why = "mails need a server that takes them", "hosts of the stack have no mail server of their own"
-        return (c.Objection("S011", "alert", what, why, 'alert: {email: …, smtp: "mail.example.com:587"}'),)
+        return alert_keys.objections(settings.alert)
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
-        if self._delivery() is None:
-            what = "alerts go nowhere: nobody is told of them"
-            why = "the stack is measured, and whoever does not look at the figures learns of a failure from the visitors"
-            fix = f'in tier {self.id.tier} alert: {{email: you@example.com, smtp: "mail.example.com:587"}}'
-            return (c.Objection("F110", "alert", what, why, fix),)
-        if self.settings.alert is not None and not self.settings.alert.heartbeat:
-            what = "nobody outside notices when no alert can arrive any more"
-            why = "when all that watches is lost, or has no way out, it is as quiet as when all is well"
-            fix = f"in tier {self.id.tier} under alert heartbeat: URL   (of a service that tells you when it hears nothing)"
-            return (c.Objection("F111", "alert", what, why, fix),)
-        return ()
+        return alert_keys.cautions(self.id.tier, self.settings.alert)
 
     # --- what is noticed -------------------------------------------------------------------------------------------------
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
@@ -313,10 +260,6 @@ def _healthy(tier: str) -> str:
 def _quoted(text: str) -> str:
     """In YAML's single quotes, which leave everything else as it is."""
     return "'" + text.replace("'", "''") + "'"
-
-
-def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
 
 
 UNIT = """\

@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from nospof import component as c
+from nospof.components.exporter import Exporter, metrics_listen
+
+LOOPBACK = "127.0.0.1"
+"""Where a web server tells its own counters, at the port of its exporter: to programs on its host, and to nobody else."""
 
 
 class WebSettings(c.Settings):
@@ -24,6 +28,9 @@ class WebSettings(c.Settings):
     answer_s: int = c.Field(30, ge=1, le=3600, description="Seconds an application may take to answer.")
     drain_s: int = c.Field(30, ge=1, le=3600, description="Seconds that open requests get to end at a reload or stop.")
     access_log: c.Switch = c.Field(False, description="Write each request to the journal; the load balancers do already.")
+    metrics_port: int = c.Field(
+        9113, ge=1024, le=65535, description="Port of its figures for those who watch the stack; shut if nobody does."
+    )
 
 
 S = TypeVar("S", bound=WebSettings)
@@ -41,6 +48,8 @@ class WebServer(c.Component[S]):
         "Its health checks fail, and the load balancers give its work to the others. "
         "A request that may be repeated and has no answer yet is repeated there."
     )
+    exporter_program: ClassVar[str]
+    """Debian's exporter for the product."""
     connects = (
         c.Connect(c.Who.NAMED, c.Protocol.HTTP),
         c.Connect(c.Who.NAMED, c.Protocol.FASTCGI),
@@ -49,7 +58,19 @@ class WebServer(c.Component[S]):
 
     @property
     def listens(self) -> tuple[c.Listen, ...]:
-        return (c.Listen("http", c.Protocol.HTTP, self.settings.port, tls=c.Tls.MUTUAL),)
+        http = c.Listen("http", c.Protocol.HTTP, self.settings.port, tls=c.Tls.MUTUAL)
+        return (http, metrics_listen(self.settings.metrics_port))
+
+    def exporter(self, here: c.Context, tls: c.TlsFiles) -> Exporter | None:
+        """What hands out its counters; None where nobody watches."""
+        if not here.is_called("metrics"):
+            return None
+        return Exporter(here, tls, self.exporter_program, self.settings.metrics_port, self.exporter_command)
+
+    @property
+    def exporter_command(self) -> tuple[str, ...]:
+        """How the exporter is told where the counters are."""
+        raise NotImplementedError
 
     def balancers(self, here: c.Context) -> list[str]:
         """Addresses of those who may say who the visitor is."""
@@ -63,6 +84,7 @@ class WebServer(c.Component[S]):
             "upstreams": upstreams(here),
             "domains": domains(here),
             "balancers": self.balancers(here),
+            "status_at": f"{LOOPBACK}:{self.settings.metrics_port}" if here.is_called("metrics") else "",
         }
 
     def probes(self, here: c.Context, tls: c.TlsFiles) -> tuple[c.Probe, ...]:

@@ -9,6 +9,7 @@ from nospof.component import AlertDelivery, HostMetrics
 from nospof.explain.layers import Layers
 from nospof.explain.page import Block, Paragraph, Section, Table, code, plain
 from nospof.explain.words import counted, measures, protocol
+from nospof.resolve import component_of
 from nospof.stack.problems import Problem, worst_first
 from nospof.stack.words import listed
 from nospof.topology import ADMIN, OUTSIDE, Endpoint, Link, Tls, Topology
@@ -159,7 +160,8 @@ def _monitoring(layers: Layers) -> Iterator[Block]:
         )
     elif gaps:
         yield Paragraph(f"Not measured: {listed(map(code, gaps))}. What fails there is noticed by its callers first.")
-    yield Paragraph(_told({demand.need for demand in demands if isinstance(demand.need, AlertDelivery)}))
+    by_themselves = {told for one in layers.topology.instances if (told := component_of(one).tells) is not None}
+    yield Paragraph(_told(by_themselves | {demand.need for demand in demands if isinstance(demand.need, AlertDelivery)}))
 
 
 def _told(needs: Collection[AlertDelivery]) -> str:

@@ -69,7 +69,7 @@ def _succeeded(manifest: Manifest, instance: Instance, receipt: Receipt) -> list
     """
     had = receipt.instances.get(instance.id, {})
     wanted = {unit.name for one in manifest.instances for unit in one.units}
-    names = [name for key in ("units", "other_units") for name in had.get(key, []) if name not in wanted]
+    names = [name for key in ("units", "other_units", "aside_units") for name in had.get(key, []) if name not in wanted]
     states = units.states(names)
     return [name for name in names if states[name].is_running]
 
@@ -223,8 +223,8 @@ def _wait_probe(instance: Instance, probe: Probe, restarts: Mapping[str, int]) -
 
 def _refuse_dying(instance: Instance, before: Mapping[str, int]) -> None:
     """Do not wait for what starts again and again: raises Unhealthy."""
-    # What an agent owns ends and starts as the agent will.
-    states = units.states(unit.name for unit in instance.units if not unit.ask).values()
+    # What an agent owns ends and starts as the agent will, and what only measures the instance is none of its health.
+    states = units.states(unit.name for unit in instance.units if not unit.ask and not unit.is_aside).values()
     failed = [f"{state.name} failed" for state in states if state.active == "failed"]
     ends = {state.name: state.restarts - before.get(state.name, 0) for state in states}
     dying = [f"{name} ended {times} times" for name, times in ends.items() if times >= MOST_RESTARTS]

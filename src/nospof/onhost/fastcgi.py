@@ -46,17 +46,20 @@ def main(argv: list[str]) -> int:
     return 1
 
 
-def get(path: str, script: str, url: str) -> tuple[int, str]:
-    """Return the answer's status and text. Raises OSError if nobody listens, NoAnswer if no whole answer comes in LIMIT_S."""
+def get(path: str, script: str, url: str, query: str = "") -> tuple[int, str]:
+    """Return the answer's status and text; `query` is what follows the question mark.
+
+    Raises OSError if nobody listens, NoAnswer if no whole answer comes in LIMIT_S.
+    """
     end = time.monotonic() + LIMIT_S
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(LIMIT_S)
         connection.connect(path)
-        connection.sendall(_request(_parameters(script, url)))
+        connection.sendall(_request(_parameters(script, url, query)))
         return _answer(b"".join(_output(_received(connection, end))))
 
 
-def _parameters(script: str, url: str) -> Mapping[str, str]:
+def _parameters(script: str, url: str, query: str) -> Mapping[str, str]:
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SERVER_PROTOCOL": "HTTP/1.1",
@@ -67,7 +70,7 @@ def _parameters(script: str, url: str) -> Mapping[str, str]:
         "REMOTE_ADDR": "127.0.0.1",
         "REQUEST_METHOD": "GET",
         "REQUEST_URI": url,
-        "QUERY_STRING": "",
+        "QUERY_STRING": query,
         "SCRIPT_NAME": url,
         "SCRIPT_FILENAME": script,
     }

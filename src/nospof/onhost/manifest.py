@@ -37,9 +37,12 @@ class Tree:
 
 @dataclass(frozen=True)
 class Unit:
+    """`is_aside`: it only measures the instance, which is as healthy without it."""
+
     name: str
     is_started: bool
     ask: tuple[str, ...]
+    is_aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _instance(entry: Mapping[str, Any]) -> Instance:
         files=tuple(File(**{**file, "check": tuple(file["check"])}) for file in entry["files"]),
         symlinks=tuple(Symlink(**symlink) for symlink in entry["symlinks"]),
         trees=tuple(Tree(**tree) for tree in entry["trees"]),
-        units=tuple(Unit(unit["name"], unit["is_started"], tuple(unit["ask"])) for unit in entry["units"]),
+        units=tuple(Unit(u["name"], u["is_started"], tuple(u["ask"]), u.get("is_aside", False)) for u in entry["units"]),
         steps=tuple(
             Step(step["name"], tuple(step["argv"]), tuple(step["done_when"]), step["timeout_s"]) for step in entry["steps"]
         ),

@@ -49,8 +49,12 @@ APPLICATION_RIGHTS = frozenset(
     ]
 )
 REPLICATION_RIGHTS = frozenset({"REPLICATION SLAVE"})
-# mysql.global_priv's numbers for REQUIRE SSL and REQUIRE X509.
-SSL, X509 = 1, 2
+# How far a copy is; counters and settings everybody may read.
+FIGURES_RIGHTS = frozenset({"SLAVE MONITOR"})
+# mysql.global_priv's numbers for REQUIRE NONE, SSL and X509.
+NONE, SSL, X509 = 0, 1, 2
+REQUIRED = {NONE: "NONE", SSL: "SSL", X509: "X509"}
+SOCKET = "localhost"
 
 log = logging.getLogger("nospof")
 
@@ -73,6 +77,7 @@ class Product:
     identified: str
     users: str
     replication_rights: frozenset[str] = REPLICATION_RIGHTS
+    figures_rights: frozenset[str] = FIGURES_RIGHTS
 
 
 MARIADB = Product(
@@ -143,34 +148,42 @@ def _role_or_none(server: Server) -> bool | None:
 # --- what there is to be -------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, order=True)
 class Account:
-    """A user at one address. `database` "": rights on the whole server, and a certificate demanded."""
+    """A user at one address. `database` "": `server_rights` on the whole server, and a certificate demanded.
+
+    At "localhost", which is the unix socket, nothing is encrypted.
+    """
 
     user: str
     address: str
     password_hash: str = field(repr=False)
     database: str = ""
-    replication_rights: frozenset[str] = field(default=REPLICATION_RIGHTS, compare=False)
+    server_rights: frozenset[str] = field(default=REPLICATION_RIGHTS, compare=False)
 
     @property
     def rights(self) -> frozenset[str]:
-        return APPLICATION_RIGHTS if self.database else self.replication_rights
+        return APPLICATION_RIGHTS if self.database else self.server_rights
 
     @property
     def encryption(self) -> int:
+        if self.address == SOCKET:
+            return NONE
         return SSL if self.database else X509
 
 
 def read_accounts(path: Path, product: Product = MARIADB) -> tuple[Account, ...]:
-    """Read accounts.json: {"replication": {user, password, from}, "applications": [{user, password, from, database}]}."""
+    """Read accounts.json: {"replication": {user, password, from}, "applications": [{user, password, from, database}]}.
+
+    Where somebody watches, "figures" is one more as "replication".
+    """
     told = json.loads(path.read_text())
     found = []
-    for entry in [told["replication"], *told["applications"]]:
+    figures = [(told["figures"], product.figures_rights)] if "figures" in told else []
+    others = [(entry, product.replication_rights) for entry in [told["replication"], *told["applications"]]]
+    for entry, server_rights in [*others, *figures]:
         if entry["user"] in NOT_OURS:
             raise ValueError(f"a tier cannot be named {entry['user']}: the server has a user or database of that name")
         password_hash, database = product.hashed(entry["password"]), entry.get("database", "")
-        found += [
-            Account(entry["user"], address, password_hash, database, product.replication_rights) for address in entry["from"]
-        ]
+        found += [Account(entry["user"], address, password_hash, database, server_rights) for address in entry["from"]]
     return tuple(sorted(found))
 
 
@@ -232,8 +245,7 @@ def _accounts(accounts: tuple[Account, ...], seen: Seen, product: Product) -> It
     for account in accounts:
         who = f"{quoted(account.user)}@{quoted(account.address)}"
         identified = (
-            f"{who} {product.identified.format(hash=quoted(account.password_hash))} "
-            f"REQUIRE {'SSL' if account.encryption == SSL else 'X509'}"
+            f"{who} {product.identified.format(hash=quoted(account.password_hash))} REQUIRE {REQUIRED[account.encryption]}"
         )
         present = seen.accounts.get((account.user, account.address))
         if present is None:

@@ -51,6 +51,7 @@ MEANINGS = {
     "nospof_vip_held": ("gauge", "Whether this host holds the VIP."),
     "nospof_firewall_in_force": ("gauge", "Whether the stack's firewall is there and drops what no link allows."),
     "nospof_certificate_ends_seconds": ("gauge", "When the certificate ends, in seconds since the epoch."),
+    "nospof_takes_writes": ("gauge", "Whether this host's server of a tier with one primary is that one, and takes writes."),
     "nospof_database_takes_writes": ("gauge", "Whether this host's server is the primary and takes writes."),
     "nospof_database_fit_for_reads": ("gauge", "Whether this host's server may answer reads."),
     "nospof_database_fit_for_promotion": ("gauge", "Whether this host's server is a voter that could take over at once."),
@@ -66,11 +67,12 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: `name`, a key of MEANINGS, its labels and value."""
+    """One line: `name`, its labels and value. `told`: kind and meaning of what is no key of MEANINGS."""
 
     name: str
     value: float
     labels: Labels = ()
+    told: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class Config:
     has_firewall: bool
     agents: Mapping[str, str]
     """Instance → socket of its agent, beside which its note lies."""
+    notes: Mapping[str, str]
+    """Instance → note of its agent, which says whether its server takes writes."""
+    figures: Mapping[str, Sequence[str]]
+    """Instance → command that prints figures of its own."""
     not_asked: Sequence[str]
     """Instances whose probes are not run."""
 
@@ -146,6 +152,9 @@ class Measuring:
             yield from database(tier_of(name), read_note(_note(socket), time.monotonic()))
             yield from told_by_agent(tier_of(name), ask(Path(socket), {"do": "status"}, AGENT_S))
         yield Figure("nospof_measured_every_seconds", self.config.look_s)
+        for name, path in sorted(self.config.notes.items()):
+            yield Figure("nospof_takes_writes", takes_writes(path), (("tier", tier_of(name)),))
+        yield from own_figures(self.config.figures)
         yield Figure("nospof_measured_at_seconds", time.time())
 
     def _leads(self) -> tuple[object, ...]:
@@ -229,10 +238,10 @@ def probed(probes: Iterable[tuple[str, ...]], limit_s: float = PROBE_S) -> dict[
     return {argv: process is not None and _ended_well(process, end_s) for argv, process in started.items()}
 
 
-def _started(argv: tuple[str, ...]) -> subprocess.Popen[bytes] | None:
+def _started(argv: tuple[str, ...], stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes] | None:
     quiet = subprocess.DEVNULL
     try:
-        return subprocess.Popen(argv, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+        return subprocess.Popen(argv, stdin=quiet, stdout=stdout, stderr=quiet, start_new_session=True)
     except OSError:
         return None
 
@@ -321,6 +330,41 @@ def _note(socket: str) -> Path:
     return Path(socket).with_name("note.json")
 
 
+def takes_writes(path: str) -> bool:
+    """What the note says, unless it is missing or too old to be true."""
+    note = read_note(Path(path), time.monotonic())
+    return note is not None and note["age_s"] <= note.get("valid_for_s", 0.0) and bool(note.get("takes_writes"))
+
+
+# --- what components tell themselves -------------------------------------------------------------------------------------
+def own_figures(commands: Mapping[str, Sequence[str]], limit_s: float = PROBE_S) -> Iterator[Figure]:
+    """What these commands print, all at once; nothing of those that do not end well within `limit_s` seconds."""
+    started = {name: _started(tuple(argv), subprocess.PIPE) for name, argv in sorted(commands.items())}
+    end_s = time.monotonic() + limit_s
+    for name, process in started.items():
+        said = _said(process, end_s)
+        try:
+            told = json.loads(said) if said else {}
+            yield from [
+                Figure(figure, float(value), (("tier", tier_of(name)),), (str(kind), str(meaning)))
+                for figure, (kind, meaning, value) in sorted(told.items())
+            ]
+        except (AttributeError, TypeError, ValueError) as error:
+            log.warning("figures of %s: %s", name, error)
+
+
+def _said(process: subprocess.Popen[bytes] | None, end_s: float) -> bytes:
+    if process is None:
+        return b""
+    try:
+        said, _ = process.communicate(timeout=max(0.01, end_s - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return b""
+    return said if process.returncode == 0 else b""
+
+
 # --- the file ------------------------------------------------------------------------------------------------------------
 def text(figures: Iterable[Figure]) -> str:
     """The figures in Prometheus' text format, each name with what it means. Pure."""
@@ -329,7 +373,7 @@ def text(figures: Iterable[Figure]) -> str:
         by_name.setdefault(figure.name, []).append(figure)
     lines = []
     for name, group in sorted(by_name.items()):
-        kind, meaning = MEANINGS[name]
+        kind, meaning = MEANINGS.get(name, group[0].told)
         lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", *(_line(figure) for figure in group)]
     return "\n".join(lines) + "\n"
 

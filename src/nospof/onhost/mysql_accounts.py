@@ -80,4 +80,5 @@ MYSQL = accounts.Product(
     "SELECT user AS user, host AS host, authentication_string AS hash, "
     "CASE ssl_type WHEN 'ANY' THEN 1 WHEN 'X509' THEN 2 ELSE 0 END AS encryption FROM mysql.user WHERE user IN ({names})",
     accounts.REPLICATION_RIGHTS | {"BACKUP_ADMIN"},
+    frozenset({"REPLICATION CLIENT"}),
 )

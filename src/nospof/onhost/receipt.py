@@ -41,7 +41,8 @@ class Receipt:
     units: tuple[str, ...] = ()
     instances: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """id → {"units": names, "probes": commands that exit 0 while it is healthy, and for drills
-    "other_units": names of those that something else than systemd starts, "configurations": files with a checker}."""
+    "other_units": names of those that something else than systemd starts, "aside_units": of those that only measure it and are
+    none of its health, "configurations": files with a checker}."""
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def _status(request: Request) -> Answer:
 def _logs(request: Request) -> Answer:
     known = receipt.read_receipt().instances
     entries = [known[name] for name in request["instances"] if name in known]
-    names = [unit for entry in entries for unit in (*entry["units"], *entry["other_units"])]
+    names = [unit for entry in entries for unit in (*entry["units"], *entry["other_units"], *entry.get("aside_units", []))]
     if not names:
         return {"text": ""}
     since = [f"--since=-{request['since']}"] if request["since"] else []

@@ -39,8 +39,9 @@ def settle(manifest: Manifest, receipt: Receipt, journal: Journal, finished: Rec
             units=tuple(dict.fromkeys(unit.name for instance in manifest.instances for unit in instance.units)),
             instances={
                 instance.id: {
-                    "units": [unit.name for unit in instance.units if unit.is_started],
-                    "other_units": [unit.name for unit in instance.units if not unit.is_started],
+                    "units": [unit.name for unit in instance.units if unit.is_started and not unit.is_aside],
+                    "other_units": [unit.name for unit in instance.units if not unit.is_started and not unit.is_aside],
+                    "aside_units": [unit.name for unit in instance.units if unit.is_aside],
                     "configurations": [file.path for file in instance.files if file.check],
                     "probes": [list(probe.argv) for probe in instance.healthy_when],
                 }

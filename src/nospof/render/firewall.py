@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from nospof.component import File, OnChange, Parts, Unit
-from nospof.topology import ADMIN, OUTSIDE, Endpoint, InstanceId, Link, Topology
+from nospof.topology import ADMIN, OUTSIDE, Bind, Endpoint, InstanceId, Link, Topology
 
 RULES_PATH = "/etc/nospof/firewall.nft"
 UNIT_NAME = "nospof-firewall.service"
@@ -108,14 +108,21 @@ def _sources(topology: Topology, sources: set[InstanceId]) -> str:
 def _output_chain(topology: Topology, host: str) -> str:
     ours = [link for link in topology.links if link.source.host == host and link.crosses]
     rules = {
-        f"ip daddr {topology.host(link.target.owner.host).address} {_port(wire, link.target)} accept"
+        f"ip daddr {address} {_port(wire, link.target)} accept"
         for link in ours
         for wire in link.target.listen.speaks.wires
+        for address in _addresses(topology, link.target)
     }
     if topology.egress:
         rules.add(f"ip daddr {{ {', '.join(sorted(topology.egress))} }} accept")
     lines = "".join(f"        {rule}\n" for rule in [FIRST_OUT_MARK, *sorted(rules), LAST_OUT_MARK])
     return OUTPUT_HEAD + lines + "    }\n"
+
+
+def _addresses(topology: Topology, endpoint: Endpoint) -> list[str]:
+    """Where `endpoint` is reached: at its host's address, and what answers on every address at the VIPs too."""
+    vips = [vip.address for vip in topology.vips] if endpoint.listen.bind is Bind.ANY else []
+    return [topology.host(endpoint.owner.host).address, *vips]
 
 
 OFF = """# Made by nospof: the stack file says `firewall: off`.

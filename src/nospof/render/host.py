@@ -10,7 +10,7 @@ from nospof.errors import WrongInput
 from nospof.render.base import BASE_PACKAGES, base_parts
 from nospof.render.firewall import firewall_parts
 from nospof.resolve import component_of
-from nospof.topology import InstanceId, Topology
+from nospof.topology import InstanceId, Protocol, Topology
 
 BASE_TIER = "base"
 FIREWALL_TIER = "firewall"
@@ -30,7 +30,9 @@ def packages_of(topology: Topology, host: str) -> tuple[str, ...]:
     """Debian packages `host` needs: known before anything is asked of it."""
     wanted = set(BASE_PACKAGES)
     for instance in topology.on_host(host):
-        wanted.update(Component.kinds[instance.component].packages)
+        kind = Component.kinds[instance.component]
+        is_watched = any(endpoint.listen.speaks is Protocol.METRICS for endpoint in topology.endpoints_of(instance.id))
+        wanted.update(kind.packages, kind.packages_if_watched if is_watched else ())
     return tuple(sorted(wanted))
 
 
@@ -43,7 +45,7 @@ def all_packages(suite: str = SUITE) -> tuple[str, ...]:
     wanted = set(BASE_PACKAGES)
     for kind in Component.kinds.values():
         if kind.suite in (SUITE, suite) and kind.name not in shut_out:
-            wanted.update(kind.packages)
+            wanted.update(kind.packages, kind.packages_if_watched)
     return tuple(sorted(wanted))
 
 

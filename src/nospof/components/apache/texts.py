@@ -9,7 +9,7 @@ CONFIG = """# Written by nospof from the stack file: changes made here are overw
     "mpm_event", "authz_core", "mime", "dir", "alias", "rewrite", "headers", "setenvif", "env", "reqtimeout", "remoteip",
     "expires", "filter", "deflate", "ssl", "socache_shmcb", "proxy", "proxy_http", "proxy_fcgi", "proxy_balancer",
     "slotmem_shm", "lbmethod_byrequests"
-) %}
+) + (("status",) if status_at else ()) %}
 LoadModule {{ module }}_module /usr/lib/apache2/modules/mod_{{ module }}.so
 {% endfor %}
 
@@ -108,6 +108,18 @@ ProxyTimeout {{ set.answer_s }}
 {% endfor %}
 </Proxy>
 {% endfor %}
+{% if status_at %}
+
+# Its own counters, for the exporter beside it.
+Listen {{ status_at }}
+ExtendedStatus On
+<VirtualHost {{ status_at }}>
+    <Location "/">
+        SetHandler server-status
+        Require local
+    </Location>
+</VirtualHost>
+{% endif %}
 {% if here.is_called("http") %}
 
 Listen {{ here.host.address }}:{{ set.port }}

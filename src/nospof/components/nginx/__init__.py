@@ -15,7 +15,7 @@ import re
 
 from nospof import component as c
 from nospof.components.nginx import texts
-from nospof.components.web_common import WebServer, WebSettings, upstreams
+from nospof.components.web_common import LOOPBACK, WebServer, WebSettings, upstreams
 
 MOST_WORKERS = 8
 CONNECTIONS_PER_WORKER = 4096
@@ -30,6 +30,8 @@ class Nginx(WebServer[NginxSettings]):
     name = "nginx"
     missed_s = 0.0
     packages = ("curl", "nginx")
+    exporter_program = "prometheus-nginx-exporter"
+    packages_if_watched = (exporter_program,)
 
     def parts(self, here: c.Context) -> c.Parts:
         tls = here.tls(user="www-data")
@@ -45,12 +47,34 @@ class Nginx(WebServer[NginxSettings]):
         )
         drop_in = here.template(texts.DROP_IN, set=self.settings, open_files=min(here.facts.max_open_files, 65536))
         path = "/etc/nginx/nginx.conf"
+        exporter = self.exporter(here, tls)
         return c.Parts(
             files=(
                 *tls.files,
-                *((c.File(FASTCGI, here.template(texts.FASTCGI)),) if has_scripts else ()),
-                c.File(path, config, check=("nginx", "-t", "-q", "-c", path)),
+                *((c.File(FASTCGI, here.template(texts.FASTCGI), for_units=("nginx.service",)),) if has_scripts else ()),
+                c.File(path, config, check=("nginx", "-t", "-q", "-c", path), for_units=("nginx.service",)),
+                *(exporter.files if exporter else ()),
             ),
-            units=(c.Unit("nginx.service", c.OnChange.RELOAD, drop_in=drop_in),),
+            units=(
+                c.Unit("nginx.service", c.OnChange.RELOAD, drop_in=drop_in),
+                *((exporter.unit,) if exporter else ()),
+            ),
             healthy_when=self.probes(here, tls),
+        )
+
+    @property
+    def exporter_command(self) -> tuple[str, ...]:
+        return (f"--nginx.scrape-uri=http://{LOOPBACK}:{self.settings.metrics_port}/", "--log.level=warn")
+
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        at = f'{{tier="{self.id.tier}"}}'
+        return (
+            c.Alert(
+                "WebConnectionsDropped",
+                f"increase(nginx_connections_accepted{at}[5m]) - increase(nginx_connections_handled{at}[5m]) > 0.5",
+                "{{ $labels.host }}: nginx drops connections",
+                "It takes no more connections than its workers may hold, and ends the others without an answer.",
+                "On {{ $labels.host }}: journalctl -u nginx -n 20. Who opens so many? nginx_connections_waiting are idle ones.",
+                for_s=0,
+            ),
         )

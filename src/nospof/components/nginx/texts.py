@@ -194,6 +194,17 @@ http {
 {% endif %}
     }
 {% endfor %}
+{% if status_at %}
+
+    # Its own counters, for the exporter beside it.
+    server {
+        listen {{ status_at }};
+        access_log off;
+        location = / {
+            stub_status;
+        }
+    }
+{% endif %}
 {% for domain in domains if here.is_called("http") %}
 
     server {

@@ -91,6 +91,33 @@ class PhpFpm(Application[PhpFpmSettings]):
         """Where its own processes find the release."""
         return f"/srv/nospof/{self.id.tier}/running"
 
+    @property
+    def tells_figures(self) -> tuple[str, ...]:
+        return ("/usr/bin/python3", c.ONHOST, "php_fpm_figures", self._status_socket)
+
+    @property
+    def _status_socket(self) -> str:
+        """Where a process of its own tells how busy the others are; one of them would tell only when it is not."""
+        return f"/run/{self._status_folder}/status.sock"
+
+    @property
+    def _status_folder(self) -> str:
+        return f"nospof-{self.id.tier}-figures"
+
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        at = f'{{tier="{self.id.tier}"}}'
+        return (
+            c.Alert(
+                "ApplicationProcessesBusy",
+                f"phpfpm_idle_processes{at} == 0",
+                "{{ $labels.host }}: all PHP processes of {{ $labels.tier }} are busy",
+                "Each works on a request; whoever comes now waits until one is free.",
+                "Is the database slow, or a service that scripts ask? nospof logs tells what scripts say. More of them, and "
+                f"memory for them: processes of tier {self.id.tier}.",
+                for_s=30,
+            ),
+        )
+
     def remarks(self, topology: c.Topology) -> tuple[str, ...]:
         if len(topology.of_tier(self.id.tier)) < 2 or "session.save_handler" in self.settings.php:
             return ()
@@ -102,6 +129,7 @@ class PhpFpm(Application[PhpFpmSettings]):
         beside = here.alive_files_beside()
         is_guarded = bool(beside or here.names_needed())
         values = {"tier": tier, "user": self.user, "set": self.settings, "socket": self.socket, "beside": beside}
+        values |= {"status_socket": self._status_socket, "status_folder": self._status_folder}
         pool = here.template(
             texts.POOL, processes=self._processes(here.facts), open_files=min(here.facts.max_open_files, 65536), **values
         )

@@ -17,6 +17,8 @@ BindReadOnlyPaths={{ release }}/app:{{ code }}
 WorkingDirectory={{ code }}
 CacheDirectory=nospof/{{ tier }}
 CacheDirectoryMode=0700
+RuntimeDirectory={{ status_folder }}
+RuntimeDirectoryMode=0700
 EnvironmentFile=/etc/nospof/{{ tier }}.env
 Environment=NOSPOF_HEALTH={{ health }}
 Environment=NOSPOF_BESIDE={{ beside | join(":") }}
@@ -59,6 +61,9 @@ listen = {{ socket }}
 pm = static
 pm.max_children = {{ processes }}
 request_terminate_timeout = {{ set.timeout_s }}s
+; How busy they are is told by one more, which is there while it is asked.
+pm.status_path = /status
+pm.status_listen = {{ status_socket }}
 ; The unit's environment is the application's.
 clear_env = no
 catch_workers_output = yes

@@ -1,0 +1,86 @@
+"""What people are told of Valkey's, Redis' and memcached's servers: no primary, a copy cut off, memory or connections used up.
+
+Names of figures: those of Debian's redis_exporter, and nospof.onhost.measures for who takes writes.
+Source: https://github.com/oliver006/redis_exporter (1.69 in Debian 13), https://valkey.io/commands/info/.
+"""
+
+from __future__ import annotations
+
+from nospof import component as c
+
+# Of the memory for entries. Where old ones make room it is always full: only what is thrown away tells.
+NEARLY_FULL = 0.9
+
+
+def of_servers(topology: c.Topology, tier: str, hosts: list[str], is_refusing: bool) -> tuple[c.Alert, ...]:
+    """All alerts of one tier on `hosts`; `is_refusing`: its servers take no new entries once they are full."""
+    at = f'{{tier="{tier}"}}'
+    return (
+        c.Alert(
+            "CacheNotOnePrimary",
+            c.fewer(f"sum(nospof_takes_writes{at})", "!= 1", topology, hosts),
+            f"tier {tier}: {{{{ $value }}}} servers take writes",
+            "Exactly one server must take writes. With none, what applications want to keep is refused.",
+            "nospof status tells of each server how it is. Are the Sentinels there, in three zones, and hear each other?",
+            c.Urgency.CRITICAL,
+            # A planned change of the primary takes a few seconds.
+            for_s=20,
+            labels=(("tier", tier),),
+        ),
+        c.Alert(
+            "CacheCopyCutOff",
+            f"redis_master_link_up{at} == 0",
+            "{{ $labels.host }}: its copy of the cache follows nobody",
+            "It does not get what is written, and once it is behind it serves no reads; if the primary is lost now, "
+            "this copy has less than the others.",
+            "On {{ $labels.host }}: journalctl -u 'valkey-server' -u 'redis-server' -n 20. Is the primary's port open to it?",
+            for_s=30,
+        ),
+        _refuses(at) if is_refusing else _evicts(at),
+        connections_near_limit(f"redis_connected_clients{at} / redis_max_clients{at}", tier),
+    )
+
+
+def _refuses(at: str) -> c.Alert:
+    return c.Alert(
+        "CacheFull",
+        f"redis_memory_used_bytes{at} / (redis_memory_max_bytes{at} > 0) > {NEARLY_FULL}",
+        "{{ $labels.host }}: {{ $value | humanizePercentage }} of the cache's memory is used",
+        "When it is full, nothing new is taken: when_full is refuse in the stack file.",
+        "Give it more memory_mib, entries an end, or let it forget: when_full: forget-least-used.",
+        for_s=60,
+    )
+
+
+def _evicts(at: str) -> c.Alert:
+    # One in ten of what is asked for: then it does not do what it is there for.
+    return evicting(
+        f"rate(redis_evicted_keys_total{at}[5m]) > 0.1 * (rate(redis_keyspace_hits_total{at}[5m]) "
+        f"+ rate(redis_keyspace_misses_total{at}[5m])) and rate(redis_evicted_keys_total{at}[5m]) > 0.1"
+    )
+
+
+def evicting(expression: str) -> c.Alert:
+    """The memory is full, and entries are thrown away at the rate that `expression` finds too high."""
+    return c.Alert(
+        "CacheEvicts",
+        expression,
+        "{{ $labels.host }}: the cache is full and throws away {{ $value | humanize }} entries a second",
+        "For more than one of ten questions an entry is thrown away before its end to make room: what is asked for next "
+        "is often not there, and is asked of the database.",
+        "Give the tier more memory_mib, or keep less in it: which entries are large or never asked for again?",
+        for_s=300,
+        every_s=60,
+    )
+
+
+def connections_near_limit(share: str, tier: str) -> c.Alert:
+    """`share`: PromQL for the connections of each server as a share of what it takes."""
+    return c.Alert(
+        "CacheConnectionsNearLimit",
+        f"{share} > 0.8",
+        "{{ $labels.host }}: {{ $value | humanizePercentage }} of the cache's connections are taken",
+        "When all are taken, applications get errors in place of connections.",
+        f"Do applications keep connections and open new ones? In the stack file max_connections of tier {tier} is more.",
+        for_s=30,
+    )
