@@ -23,7 +23,7 @@ from typing import Any
 
 import alert_sink
 import pytest
-from alert_cases import as_files, example_rules
+from alert_cases import as_files, example_rules, more_rules
 from live_site import LiveSite, with_the_shop
 
 from nospof.deployment import Deployment
@@ -158,7 +158,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def test_every_rule_fires_when_it_must_and_not_when_it_must_not(watched: Watched) -> None:
-    files = as_files(example_rules())
+    files = as_files(example_rules(), more_rules())
     write = [f"echo {base64.b64encode(text.encode()).decode()} | base64 -d > {name}" for name, text in files.items()]
     script = ["mkdir -p /tmp/rules && cd /tmp/rules", *write, "promtool test rules *-test.yml 2>&1 || true"]
     said = watched.ground.sh("one", "\n".join(script), timeout_s=120)

@@ -57,8 +57,10 @@ def objections(told: AlertKeys | None) -> tuple[c.Objection, ...]:
     return (c.Objection("S011", "alert", what, why, 'alert: {email: …, smtp: "mail.example.com:587"}'),)
 
 
-def cautions(tier: str, told: AlertKeys | None) -> tuple[c.Objection, ...]:
-    """Nobody is told, or nobody would notice that nobody can be."""
+def cautions(tier: str, told: AlertKeys | None, topology: c.Topology) -> tuple[c.Objection, ...]:
+    """Nobody is told, or nobody would notice that nobody can be. One tier that tells is enough where several watch."""
+    if delivery(told) is None and any(_tells(one) for one in topology.instances):
+        return ()
     if delivery(told) is None:
         what = "alerts go nowhere: nobody is told of them"
         why = "the stack is measured, and whoever does not look at the figures learns of a failure from the visitors"
@@ -70,6 +72,12 @@ def cautions(tier: str, told: AlertKeys | None) -> tuple[c.Objection, ...]:
         fix = f"in tier {tier} under alert heartbeat: URL   (of a service that tells you when it hears nothing)"
         return (c.Objection("F111", "alert", what, why, fix),)
     return ()
+
+
+def _tells(one: c.Instance) -> bool:
+    """Whether it tells people of what it or another notices."""
+    delivers = any(isinstance(demand.need, c.AlertDelivery) for demand in one.demands)
+    return delivers or c.Component.kinds[one.component](one).tells is not None
 
 
 def _several(value: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class Nagios(c.Component[NagiosSettings]):
         return alert_keys.objections(settings.alert)
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
-        return alert_keys.cautions(self.id.tier, self.settings.alert)
+        return alert_keys.cautions(self.id.tier, self.settings.alert, topology)
 
     def parts(self, here: c.Context) -> c.Parts:
         ca = next(file for file in here.tls(for_units=()).files if file.path == CA)

@@ -66,7 +66,7 @@ class Prometheus(c.Component[PrometheusSettings]):
         return alert_keys.objections(settings.alert)
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
-        return alert_keys.cautions(self.id.tier, self.settings.alert)
+        return alert_keys.cautions(self.id.tier, self.settings.alert, topology)
 
     # --- what is noticed -------------------------------------------------------------------------------------------------
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:

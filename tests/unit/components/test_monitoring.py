@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from alert_cases import CASES, as_files, example_rules
+from alert_cases import CASES, as_files, example_rules, more_rules, second_stack
 from ruamel.yaml import YAML
 from tests.unit.stacks import NOTHING_ALLOTTED, example
 
@@ -191,13 +191,14 @@ def test_alerts_of_one_name_can_be_told_apart() -> None:
 def test_every_alert_is_tried_and_is_in_the_guide() -> None:
     rules = files("monitoring", "lb1")["rules.yml"].text
     assert rules == example_rules()
-    assert len(as_files(rules)) == 2 * len(CASES)
+    assert len(as_files(rules, more_rules())) == 2 * len(CASES)
     guide = (ROOT / "docs/how-to/watch-the-stack.md").read_text()
     assert [name for name in CASES if name not in guide and name != "Watchdog"] == []
 
 
 def test_every_component_that_says_alerts_is_among_those_that_are_tried() -> None:
-    tried = {c.Component.kinds[one.component].alerts for one in made().topology.instances}
+    second = resolve(second_stack(), NOTHING_ALLOTTED).topology
+    tried = {c.Component.kinds[one.component].alerts for one in (*made().topology.instances, *second.instances)}
     own = [kind for name, kind in c.Component.kinds.items() if not name.startswith("test-")]
     assert {kind.alerts for kind in own} <= tried | {c.Component.alerts}
 
