@@ -1,7 +1,8 @@
 """A stack that is watched, for real: figures come from everything, a fault is one mail in time, and so is its end.
 
-Two hosts watch, so that each mail could come twice; they send to a mail server and to URLs on the lab's client. The status page
-is made on the same two: what happens to the others must be seen on it, and it must outlive one of them.
+Two hosts watch, so that each mail could come twice; they send to a mail server and to URLs on the lab's client. Prometheus
+tells one address, Nagios beside it another. The status page is made on the same two: what happens to the others must be seen on
+it, and it must outlive one of them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import http.client
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -39,6 +41,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the
 TOLD_WITHIN_S, OVER_WITHIN_S, WATCHED_WITHIN_S = 60.0, 60.0, 120.0
 # Some seconds on a quiet machine; whatever else the machine does must not fail the test.
 SHOWN_WITHIN_S = 180.0
+PROMETHEUS, NAGIOS = "ops@example.com", "night@example.com"
 WEB = f"http://{CLIENT_ADDRESS}:{alert_sink.WEB_PORT}"
 STACK = f"""\
 name: watched
@@ -48,11 +51,19 @@ hosts:
   two: {{zone: b}}
   three: {{zone: c}}
 tiers:
-  load-balancer: {{component: haproxy, hosts: [one, two], to: [web, status]}}
+  load-balancer: {{component: haproxy, hosts: [one, two], to: [web, www, status]}}
   status: {{component: status-page, hosts: [one, two]}}
   web: {{component: nginx, hosts: [two, three], to: app}}
   app: {{component: gunicorn, hosts: [two, three], source: ./app, module: "shop:app", to: database}}
+  www: {{component: apache, hosts: [one], to: board}}
+  board: {{component: php-fpm, hosts: [one], source: ./board, path: /board/}}
   database: {{component: mariadb, hosts: [one, two], witness: three}}
+  cache: {{component: valkey, hosts: [one, two]}}
+  store: {{component: memcached, hosts: [three]}}
+  watch:
+    component: nagios
+    hosts: [two, three]
+    alert: {{email: night@example.com, smtp: "{CLIENT_ADDRESS}:{alert_sink.MAIL_PORT}", smtp_tls: off}}
   monitoring:
     component: prometheus
     hosts: [one, two]
@@ -72,6 +83,7 @@ class Mail:
     """One that came, with the clock's seconds at which it was there."""
 
     at: float
+    to: str
     subject: str
     text: str
 
@@ -122,9 +134,11 @@ class Watched:
         found = [(float(name.removeprefix(f"{kind}-")), base64.b64decode(content).decode()) for name, content in lines]
         return sorted(one for one in found if one[0] >= since)
 
-    def mails(self, since: float = 0.0) -> list[Mail]:
+    def mails(self, since: float = 0.0, to: str = PROMETHEUS) -> list[Mail]:
+        """What came to this address: who told of it."""
         parsed = [(at, email.message_from_string(text, policy=email.policy.default)) for at, text in self.told("mail", since)]
-        return [Mail(at, one["Subject"], one.get_body().get_content()) for at, one in parsed]
+        mails = [Mail(at, one["To"], one["Subject"], one.get_body().get_content()) for at, one in parsed]
+        return [mail for mail in mails if mail.to == to]
 
     def ask(self, query: str, host: str = "one") -> float:
         """The value of a PromQL query that has one, of the Prometheus on this host; NaN while there are no figures for it."""
@@ -148,6 +162,8 @@ FIRING = (
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     live = with_the_shop(tmp_path_factory.mktemp("watched"), STACK)
+    (live.folder / "board").mkdir()
+    (live.folder / "board" / "index.php").write_text("<?php echo 'ok';\n")
     try:
         live.nospof("up")
         made = Watched(live)
@@ -167,12 +183,65 @@ def test_every_rule_fires_when_it_must_and_not_when_it_must_not(watched: Watched
 
 def test_everything_is_measured_and_nothing_is_wrong(watched: Watched) -> None:
     endpoints = 3 + 3 + 2 + 2 + 2  # hosts, voters, load balancers, those who watch, those who tell
+    endpoints += 3 + 2 + 2 + 1  # exporters of the databases, of nginx, of the caches, of Apache
     for host in ("one", "two"):
         comes(watched, "sum(up)", endpoints, host)
         comes(watched, "count(nospof_measured_at_seconds)", 3, host)
     comes(watched, "sum(nospof_vip_held)", 1)
     comes(watched, "min(nospof_instance_up)", 1)
     assert wait_until(lambda: watched.firing() == {"Watchdog"}, WATCHED_WITHIN_S, step_s=2.0), watched.firing()
+
+
+FIGURES = {
+    'count(mysql_global_variables_max_connections{tier="database"} > 0)': 3,
+    'count(mysql_global_variables_read_only{tier="database"} == 0)': 1,
+    'count({__name__="mysql_slave_status_slave_sql_running",tier="database"} == 1)': 2,
+    'count(nginx_up{tier="web"} == 1)': 2,
+    'count(apache_workers{tier="www",state="idle"} > 0)': 1,
+    'count(redis_up{tier="cache"} == 1)': 2,
+    'count(redis_memory_max_bytes{tier="cache"} > 0)': 2,
+    'count(redis_max_clients{tier="cache"} > 0)': 2,
+    'sum(redis_master_link_up{tier="cache"})': 1,
+    'sum(nospof_takes_writes{tier="cache"})': 1,
+    'sum(nospof_takes_writes{tier="database"})': 1,
+    'count(memcached_limit_bytes{tier="store"} > 0)': 1,
+    'count(phpfpm_idle_processes{tier="board"} > 0)': 1,
+}
+
+
+def test_figures_that_alerts_rest_on_come_from_every_server(watched: Watched) -> None:
+    for query, value in FIGURES.items():
+        comes(watched, query, value)
+
+
+def test_exporter_shows_figures_to_nobody_without_a_certificate(watched: Watched) -> None:
+    address = watched.ground.topology.host("one").address
+    ask = f"curl -sS -k --max-time 5 -o /dev/null https://{address}:9104/metrics 2>&1 && echo shown || echo refused"
+    assert watched.ground.sh("one", ask).split()[-1] == "refused"
+
+
+def test_nagios_looks_at_everything_and_finds_it_well(watched: Watched) -> None:
+    for host in ("two", "three"):
+        assert wait_until(lambda host=host: not_well(watched, host) == {}, WATCHED_WITHIN_S, step_s=2.0), not_well(
+            watched, host
+        )
+        assert len(nagios_states(watched, host)) > 40
+
+
+def nagios_states(watched: Watched, host: str) -> dict[str, int]:
+    """What Nagios on this host has of each service, and of each host under its name: 0 is well, 1 to 3 are not."""
+    text = watched.ground.sh(host, "cat /run/nospof-nagios/status.dat")
+    blocks = re.findall(r"(?ms)^(host|service)status \{\n(.*?)^\t\}", text)
+    found = {}
+    for _, block in blocks:
+        told = dict(line.strip().split("=", 1) for line in block.splitlines() if "=" in line)
+        name = f"{told['host_name']}: {told.get('service_description', '')}"
+        found[name] = int(told["current_state"]) if told["has_been_checked"] == "1" else 3
+    return found
+
+
+def not_well(watched: Watched, host: str) -> dict[str, int]:
+    return {name: state for name, state in nagios_states(watched, host).items() if state != 0}
 
 
 def comes(watched: Watched, query: str, value: float, host: str = "one") -> None:
@@ -249,6 +318,18 @@ def test_fault_is_one_mail_in_time_and_so_is_its_end(watched: Watched) -> None:
     (over,) = watched.mails(healed)
     sys.stdout.write(f"mail {over.at - healed:.1f} s after the healing: {over.subject}\n{over.text}")
     assert "over: " in over.subject
+    nagios_tells_once(watched, begun, healed)
+
+
+def nagios_tells_once(watched: Watched, begun: float, healed: float) -> None:
+    """The first of the two told of the fault and of its end, the other kept still."""
+    assert wait_until(lambda: len(watched.mails(begun, NAGIOS)) > 1, WATCHED_WITHIN_S, step_s=1.0), watched.mails(begun, NAGIOS)
+    fault, end = watched.mails(begun, NAGIOS)
+    sys.stdout.write(f"Nagios: {fault.at - begun:.1f} s after the fault: {fault.subject}\n{fault.text}")
+    sys.stdout.write(f"Nagios: {end.at - healed:.1f} s after the healing: {end.subject}\n{end.text}")
+    assert "tier web has 1 of 2 healthy, without three" in fault.text
+    assert "What to do:" in fault.text
+    assert "over: " in end.subject
 
 
 def test_host_that_watches_and_goes_dark_is_told_of_by_the_other(watched: Watched) -> None:
@@ -259,6 +340,11 @@ def test_host_that_watches_and_goes_dark_is_told_of_by_the_other(watched: Watche
     sys.stdout.write(f"mail {mail.at - begun:.1f} s after the host went dark: {mail.subject}\n{mail.text}")
     assert mail.at - begun <= TOLD_WITHIN_S
     assert "two does not answer" in mail.text
+    # The one that tells first is dark, too.
+    assert wait_until(lambda: watched.mails(begun, NAGIOS), WATCHED_WITHIN_S, step_s=1.0), "no mail of Nagios"
+    second = watched.mails(begun, NAGIOS)[0]
+    sys.stdout.write(f"Nagios: {second.at - begun:.1f} s after the host went dark: {second.subject}\n{second.text}")
+    assert "two does not answer" in second.text
     # One of the two that make the page is dark, and so is a web server: the other one answers, and says so.
     shown = watched.shows(lambda document: document["hosts"]["two"]["level"] == "bad")
     assert shown["made_on"] == "one"

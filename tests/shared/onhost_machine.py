@@ -117,8 +117,8 @@ def instance(name: str, **changes: Any) -> dict[str, Any]:
     return {"id": name, **empty, **changes}
 
 
-def unit(name: str, *, is_started: bool = True) -> dict[str, Any]:
-    return {"name": name, "is_started": is_started, "ask": []}
+def unit(name: str, *, is_started: bool = True, is_aside: bool = False) -> dict[str, Any]:
+    return {"name": name, "is_started": is_started, "is_aside": is_aside, "ask": []}
 
 
 def wanted(*instances: dict[str, Any], packages: tuple[str, ...] = ("curl",)) -> manifest.Manifest:

@@ -3,7 +3,7 @@
 An exporter belongs to the instance that it measures: figures have that one's tier, and its port is open only where somebody
 watches and only to them, over TLS with certificates on both sides. It is no part of the instance's health; that it is silent is
 told of as FiguresMissing. Certificate, key and passwords are handed to it by systemd, so that they need not belong to its user.
-Reasons: docs/decisions/0023-figures-and-nagios.md.
+Reasons: docs/decisions/0025-figures-and-nagios.md.
 Source: https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md, systemd.exec(5) (LoadCredential).
 """
 

@@ -9,7 +9,7 @@ Two or more watch side by side, and know nothing of each other: the first in the
 those before it are not well. Limits: it keeps no figures; its web pages are not installed (they want Apache with CGI), so that
 `nospof status` and its log show how it is; it tells of a tier and not also of each instance of it.
 Source: https://assets.nagios.com/downloads/nagioscore/docs/nagioscore/4/en/ (configmain, objectdefinitions, passivechecks;
-4.4.6 in Debian 13); reasons: docs/decisions/0023-figures-and-nagios.md.
+4.4.6 in Debian 13); reasons: docs/decisions/0025-figures-and-nagios.md.
 """
 
 from __future__ import annotations

@@ -106,11 +106,12 @@ def parse(text: str) -> Figures:
         match = _LINE.match(line)
         if match is None:
             continue
-        name, labels, value = match.groups()
+        name, labels, text_value = match.groups()
         try:
-            found.setdefault(name, []).append((dict(_LABEL.findall(labels or "")), float(value)))
+            value = float(text_value)
         except ValueError:
             continue
+        found.setdefault(name, []).append((dict(_LABEL.findall(labels or "")), value))
     return Figures(found)
 
 

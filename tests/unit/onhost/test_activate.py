@@ -179,6 +179,16 @@ def test_new_instance_that_fails_leaves_nothing_running(machine: Machine) -> Non
     assert machine.systemd()["units"]["web.service"]["active"] == "inactive"
 
 
+def test_what_only_measures_an_instance_is_started_and_is_none_of_its_health(machine: Machine) -> None:
+    both = [unit("web.service"), unit("exporter.service", is_aside=True)]
+    up(wanted(instance("web/h1", units=both)))
+    assert machine.calls() == ["enable web.service exporter.service", "start web.service", "start exporter.service"]
+    entry = read_receipt().instances["web/h1"]
+    assert (entry["units"], entry["other_units"], entry["aside_units"]) == (["web.service"], [], ["exporter.service"])
+    up(wanted(instance("web/h1", units=[unit("web.service")])))
+    assert "exporter.service" in " ".join(machine.calls())
+
+
 def test_unit_that_dies_again_and_again_is_not_waited_for(machine: Machine) -> None:
     """Incident: with Restart=always a broken release is never "failed", and `up` waited out its whole limit."""
     units = {"web.service": {"active": "activating", "enabled": "enabled", "condition": "yes", "restarts": 5}}

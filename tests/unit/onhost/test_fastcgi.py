@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nospof.onhost import fastcgi
+from nospof.onhost import fastcgi, php_fpm_figures
 
 HEADER = struct.Struct(">BBHHBx")
 
@@ -123,3 +124,37 @@ def test_answer_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(fastcgi, "MOST_BYTES", 1000)
     with application(tmp_path, saying(*[b"x" * 100] * 50)) as path:
         assert fastcgi.main([path, "/code/index.php", "/health"]) == 1
+
+
+# --- what PHP-FPM counts -------------------------------------------------------------------------------------------------
+STATUS = {"pool": "app", "active processes": 3, "idle processes": 5, "accepted conn": 77, "max children reached": 0}
+
+
+def test_figures_of_php_fpm_have_the_names_that_others_give_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[bytes] = []
+
+    def tell(connection: socket.socket, request: bytes) -> None:
+        asked.append(request)
+        connection.sendall(answer(b"Content-Type: application/json\r\n\r\n" + json.dumps(STATUS).encode()))
+
+    with application(tmp_path, tell) as path:
+        assert php_fpm_figures.main([path]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert {name: value for name, (_, _, value) in told.items()} == {
+        "phpfpm_active_processes": 3,
+        "phpfpm_idle_processes": 5,
+        "phpfpm_accepted_connections_total": 77,
+        "phpfpm_max_children_reached_total": 0,
+    }
+    said = parameters(asked[0])
+    assert (said["SCRIPT_NAME"], said["QUERY_STRING"]) == ("/status", "json")
+
+
+@pytest.mark.parametrize("parts", [(b"Status: 404 Not Found\r\n\r\n",), (b"\r\n\r\nFile not found.",)])
+def test_what_is_no_status_page_is_no_figures(
+    tmp_path: Path, parts: tuple[bytes, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with application(tmp_path, saying(*parts)) as path:
+        assert php_fpm_figures.main([path]) == 1
+    assert capsys.readouterr().out == ""

@@ -11,6 +11,7 @@ import pytest
 
 from nospof.onhost import mariadb_accounts as accounts
 from nospof.onhost.mariadb_server import Server
+from nospof.onhost.mysql_accounts import MYSQL
 
 PASSWORD = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6"
 HASH = accounts.native_hash(PASSWORD)
@@ -108,6 +109,22 @@ def test_accounts_are_read_with_hashes_only(tmp_path: Path) -> None:
         ("nospof_replication", "", HASH),
         ("shop_app", "shop_app", HASH),
     ]
+
+
+def test_who_reads_figures_has_an_account_at_the_socket_that_sees_no_data(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    told = json.loads(path.read_text())
+    told["figures"] = {"user": "nospof_figures", "password": PASSWORD, "from": ["localhost"]}
+    path.write_text(json.dumps(told))
+    for product, right in ((accounts.MARIADB, "SLAVE MONITOR"), (MYSQL, "REPLICATION CLIENT")):
+        figures = next(one for one in accounts.read_accounts(path, product) if one.user == "nospof_figures")
+        user, grant = [one for change in accounts.changes((figures,), EMPTY, product) for one in change.statements]
+        assert user.startswith("CREATE USER 'nospof_figures'@'localhost' IDENTIFIED")
+        # A connection over the socket is not encrypted, and need not be.
+        assert user.endswith("REQUIRE NONE")
+        assert grant == f"GRANT {right} ON *.* TO 'nospof_figures'@'localhost'"
+        seen = replace(EMPTY, accounts={("nospof_figures", "localhost"): present(figures)})
+        assert accounts.changes((figures,), seen, product) == ()
 
 
 @pytest.mark.parametrize("user", ["root", "mysql", "sys"])

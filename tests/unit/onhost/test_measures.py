@@ -50,6 +50,51 @@ def test_probe_that_does_not_exist_is_a_no() -> None:
     assert m.probed([("/there/is/no/such/program",)]) == {("/there/is/no/such/program",): False}
 
 
+# --- what components tell themselves ------------------------------------------------------------------------------------
+def printing(text: str, code: int = 0) -> list[str]:
+    return ["sh", "-c", f"printf '%s' '{text}'; exit {code}"]
+
+
+def test_figures_that_a_component_tells_have_its_tier_their_kind_and_their_meaning() -> None:
+    told = '{"store_items": ["gauge", "Entries that it keeps.", 3], "store_gets_total": ["counter", "Questions.", 4.5]}'
+    lines = m.text(m.own_figures({"store/one": printing(told)})).splitlines()
+    assert lines == [
+        "# HELP store_gets_total Questions.",
+        "# TYPE store_gets_total counter",
+        'store_gets_total{tier="store"} 4.5',
+        "# HELP store_items Entries that it keeps.",
+        "# TYPE store_items gauge",
+        'store_items{tier="store"} 3',
+    ]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        printing('{"a": ["gauge", "A.", 1]}', code=1),
+        printing('{"a": 1}'),
+        printing('["a"]'),
+        printing("no document"),
+        printing('{"a": ["gauge", "A.", "many"]}'),
+        ["/there/is/no/such/program"],
+        ["sleep", "60"],
+    ],
+)
+def test_what_is_no_figure_costs_that_component_its_figures_and_nobody_else(argv: list[str]) -> None:
+    found = m.own_figures({"bad/one": argv, "good/one": printing('{"b": ["gauge", "B.", 1]}')}, limit_s=1.0)
+    assert [figure.name for figure in found] == ["b"]
+
+
+@pytest.mark.parametrize(("takes", "age_s", "expected"), [(True, 1.0, True), (False, 1.0, False), (True, 9.0, False)])
+def test_server_takes_writes_while_its_note_says_so_and_holds(
+    tmp_path: Path, takes: bool, age_s: float, expected: bool
+) -> None:
+    note = tmp_path / "note.json"
+    note.write_text(json.dumps({"takes_writes": takes, "written_at": time.monotonic() - age_s, "valid_for_s": 5.0}))
+    assert m.takes_writes(str(note)) is expected
+    assert m.takes_writes(str(tmp_path / "absent.json")) is False
+
+
 ROUTES = """\
 Local:
   +-- 0.0.0.0/0 3 0 5
@@ -162,7 +207,7 @@ def test_figures_are_written_while_it_runs_and_it_ends_when_told(tmp_path: Path)
     config, file = tmp_path / "measures.json", tmp_path / "nospof.prom"
     config.write_text(
         f'{{"look_s": 15, "file": "{file}", "vips": {{"vip": "127.0.0.1", "other": "203.0.113.9"}}, '
-        '"has_firewall": false, "agents": {}, "not_asked": []}'
+        '"has_firewall": false, "agents": {}, "notes": {}, "figures": {}, "not_asked": []}'
     )
     argv = [sys.executable, "-c", "import sys; from nospof.onhost.measures import main; sys.exit(main(sys.argv[1:]))"]
     process = subprocess.Popen([*argv, "--config", str(config)])
