@@ -358,6 +358,7 @@ def second_stack() -> Stack:
         tier("sessions", "redis", both, port=6390, role_port=8010, metrics_port=9122, when_full="refuse"),
         tier("store", "memcached", both),
         tier("monitoring", "prometheus", both),
+        tier("watch", "nagios", both),
     )
     hosts = tuple(StackHost(name, zone) for name, zone in (("one", "a"), ("two", "b"), ("three", "c")))
     return Stack("second", "second.example.com", hosts, tiers, Path("stack.yaml"))

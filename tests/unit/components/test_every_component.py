@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from alert_cases import second_stack
 from tests.unit.stacks import NOTHING_ALLOTTED, example
 
 from nospof.component import Component, Context, Facts
@@ -75,8 +76,9 @@ def test_packages_are_constant_names_of_debian_packages(kind: type[Component[Any
 
 
 def instances_of_the_examples() -> Iterator[tuple[Topology, Instance]]:
-    for name in ("distributed", "lamp"):
-        made = resolve(example(name), NOTHING_ALLOTTED).topology
+    """And of one more stack, with components that no example has."""
+    for stack in (example("distributed"), example("lamp"), second_stack()):
+        made = resolve(stack, NOTHING_ALLOTTED).topology
         for instance in made.instances:
             yield made, instance
 
@@ -93,7 +95,7 @@ def context(made: Topology, instance: Instance, facts: Facts = FACTS) -> Context
         made,
         instance,
         facts,
-        {"database/first-primary": "db1"},
+        {f"{one.id.tier}/{name}": one.id.host for one in made.instances for name in component_of(one).chooses_once},
         dict.fromkeys([*sources, "base/onhost"], "0123456789abcdef" * 4),
     )
 
