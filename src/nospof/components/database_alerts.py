@@ -32,8 +32,8 @@ def of_connections(tier: str, reserved: int) -> Iterator[c.Alert]:
         f"mysql_global_status_threads_connected{{{at}}} / (mysql_global_variables_max_connections{{{at}}} - {reserved}) > 0.8",
         "{{ $labels.host }}: {{ $value | humanizePercentage }} of the database's connections are taken",
         "When all are taken, applications get errors in place of connections.",
-        f"SHOW PROCESSLIST there tells who has them. max_connections of tier {tier} is for each application; or has one of "
-        "them more processes than it needs?",
+        f"SHOW PROCESSLIST there tells who has them. max_connections of tier {tier} is for each host of an application; or has "
+        "one of them more processes than it needs?",
         for_s=30,
     )
     yield c.Alert(

@@ -116,7 +116,7 @@ ExtendedStatus On
 <VirtualHost {{ status_at }}>
     <Location "/">
         SetHandler server-status
-        Require local
+        Require all granted
     </Location>
 </VirtualHost>
 {% endif %}
