@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 from tests.unit.stacks import NOTHING_ALLOTTED, example
 
 from nospof import component as c
-from nospof.components.prometheus import AlertKeys, PrometheusSettings
+from nospof.components.alert_keys import AlertKeys
+from nospof.components.prometheus import PrometheusSettings
 from nospof.explain.document import document
 from nospof.render.firewall import input_rules
 from nospof.render.host import render

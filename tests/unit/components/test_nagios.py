@@ -41,7 +41,7 @@ TOLD = AlertKeys.model_validate(
 def watched(told: AlertKeys | None = TOLD, egress: tuple[str, ...] | None = None) -> Topology:
     """The example with Nagios in the place of Prometheus."""
     stack = example()
-    settings = NagiosSettings(alert=told)
+    settings = NagiosSettings.model_validate({"alert": told})
     tiers = tuple(
         Tier(tier.name, "nagios", tier.hosts, settings) if tier.name == "monitoring" else tier for tier in stack.tiers
     )
@@ -167,7 +167,7 @@ def test_people_are_told_only_where_the_file_names_somebody(told: AlertKeys | No
 
 
 def test_mail_without_a_server_is_refused_and_nobody_to_tell_is_warned_of() -> None:
-    tier = Tier("monitoring", "nagios", ("lb1",), NagiosSettings(alert=AlertKeys(email="a@example.com")))
+    tier = Tier("monitoring", "nagios", ("lb1",), NagiosSettings.model_validate({"alert": {"email": "a@example.com"}}))
     kind = c.Component.kinds["nagios"]
     assert [objection.code for objection in kind.objections(tier)] == ["S011"]
     for told, code in ((None, "F110"), (TOLD, "F111")):
@@ -189,7 +189,7 @@ def test_one_tier_that_tells_people_is_enough() -> None:
     stack = example()
     prometheus = next(tier for tier in stack.tiers if tier.name == "monitoring")
     quiet = replace(prometheus, name="figures", settings=type(prometheus.settings)())
-    nagios = Tier("monitoring", "nagios", prometheus.hosts, NagiosSettings(alert=TOLD))
+    nagios = Tier("monitoring", "nagios", prometheus.hosts, NagiosSettings.model_validate({"alert": TOLD}))
     others = tuple(tier for tier in stack.tiers if tier.name != "monitoring")
     topology = resolve(replace(stack, tiers=(*others, quiet, nagios)), NOTHING_ALLOTTED).topology
     one = topology.of_tier("figures")[0]

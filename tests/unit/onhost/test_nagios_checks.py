@@ -25,11 +25,11 @@ SITE = WATCHED.sites[0]
 PAGES = {SITE: Page(200, 0.0123)}
 
 
-def host(is_primary: bool = False, **changed: float) -> Figures:
+def host(*, is_primary: float = 0, **changed: float) -> Figures:
     """What a host tells that is well; `changed`: other values by a word of the figure's name."""
     values = {
         "at": NOW - 5, "web": 1, "database": 1, "vip": is_primary, "firewall": 1, "ends": NOW + 90 * DAY,
-        "writes": is_primary, "fit": not is_primary, "free": 50, "memory": 40,
+        "writes": is_primary, "fit": 1 - is_primary, "free": 50, "memory": 40,
     } | changed  # fmt: skip
     return checks.parse(
         f"""# HELP nospof_instance_up Whether
@@ -64,7 +64,7 @@ def bad(found: dict[str, Result]) -> dict[str, State]:
 
 
 def test_a_stack_that_is_well_has_nothing_else_to_say() -> None:
-    found = look(host(is_primary=True), host())
+    found = look(host(is_primary=1), host())
 
     assert bad(found) == {}
     assert found["stack.shop: vip load-balancer"].says == "198.18.0.1 is held by a"
@@ -73,7 +73,7 @@ def test_a_stack_that_is_well_has_nothing_else_to_say() -> None:
 
 
 def test_a_host_that_does_not_answer_is_lost_to_its_tiers_and_unknown_by_itself() -> None:
-    found = look(host(is_primary=True), Figures(None, "No route to host"))
+    found = look(host(is_primary=1), Figures(None, "No route to host"))
 
     assert bad(found) == {
         "b: ": State.CRITICAL,
@@ -88,7 +88,7 @@ def test_a_host_that_does_not_answer_is_lost_to_its_tiers_and_unknown_by_itself(
 
 
 def test_a_host_that_was_not_asked_is_not_well() -> None:
-    found = checks.results(WATCHED, {"a": host(is_primary=True)}, PAGES, NOW)
+    found = checks.results(WATCHED, {"a": host(is_primary=1)}, PAGES, NOW)
     assert next(result for result in found if (result.host, result.service) == ("b", "")).state is State.CRITICAL
 
 
@@ -110,7 +110,7 @@ def test_a_host_that_was_not_asked_is_not_well() -> None:
     ],
 )
 def test_each_thing_that_is_wrong_is_told_where_it_is(changed: dict[str, float], expected: dict[str, State]) -> None:
-    assert bad(look(host(is_primary=True), host(**changed))) == expected
+    assert bad(look(host(is_primary=1), host(**changed))) == expected
 
 
 def test_nobody_who_holds_the_address_or_takes_writes_is_critical() -> None:
@@ -123,7 +123,7 @@ def test_nobody_who_holds_the_address_or_takes_writes_is_critical() -> None:
 @pytest.mark.parametrize("at", [NOW - 61, NOW + 61])
 def test_figures_of_another_time_say_nothing_of_now(at: float) -> None:
     """A program that hangs would else show for ever what was well."""
-    found = look(host(is_primary=True), host(at=at))
+    found = look(host(is_primary=1), host(at=at))
 
     assert found["b: figures"].state is State.CRITICAL
     assert {found[f"b: {name}"].state for name in ("firewall", "instance web", "instance database")} == {State.UNKNOWN}
@@ -132,16 +132,16 @@ def test_figures_of_another_time_say_nothing_of_now(at: float) -> None:
 
 
 def test_a_primary_whose_figures_are_old_counts_as_none() -> None:
-    assert look(host(is_primary=True, at=NOW - 61), host())["stack.shop: primary database"].state is State.CRITICAL
+    assert look(host(is_primary=1, at=NOW - 61), host())["stack.shop: primary database"].state is State.CRITICAL
 
 
 def test_a_tier_that_is_down_is_critical() -> None:
-    found = look(host(is_primary=True, web=0), host(web=0))
+    found = look(host(is_primary=1, web=0), host(web=0))
     assert found["stack.shop: tier web"] == Result("stack.shop", "tier web", State.CRITICAL, "tier web is down")
 
 
 def test_a_host_that_answers_without_figures_has_just_begun_and_is_no_loss() -> None:
-    found = look(host(is_primary=True), checks.parse("node_memory_MemTotal_bytes 100\n"))
+    found = look(host(is_primary=1), checks.parse("node_memory_MemTotal_bytes 100\n"))
     assert found["stack.shop: tier web"].state is State.UNKNOWN
     assert found["b: figures"].says == "b: nothing is known of what runs on it"
 
@@ -156,15 +156,15 @@ def test_a_host_that_answers_without_figures_has_just_begun_and_is_no_loss() -> 
     ],
 )
 def test_a_site_is_well_while_it_answers_without_an_error_of_its_own(page: Page, state: State) -> None:
-    assert look(host(is_primary=True), host(), pages={SITE: page})[f"stack.shop: {SITE}"].state is state
+    assert look(host(is_primary=1), host(), pages={SITE: page})[f"stack.shop: {SITE}"].state is state
 
 
 def test_a_site_that_was_not_asked_is_unknown() -> None:
-    assert bad(look(host(is_primary=True), host(), pages={})) == {f"stack.shop: {SITE}": State.UNKNOWN}
+    assert bad(look(host(is_primary=1), host(), pages={})) == {f"stack.shop: {SITE}": State.UNKNOWN}
 
 
 def test_without_a_firewall_nobody_asks_for_it() -> None:
-    found = look(host(is_primary=True), host(firewall=0), replace(WATCHED, has_firewall=False))
+    found = look(host(is_primary=1), host(firewall=0), replace(WATCHED, has_firewall=False))
     assert bad(found) == {}
     assert "b: firewall" not in found
 
