@@ -28,8 +28,8 @@ STATE, RUN = "nagios4", "nospof-nagios"
 RESULTS = f"/var/lib/{STATE}/spool/checkresults"
 COLLECTED = ("textfile", "filesystem", "meminfo")
 CA = "/etc/nospof/tls/ca.pem"
-# Two looks must find the same before anybody is told: a restart is over by then.
-TIMES = 2
+# Three looks must find the same before anybody is told: hosts look at themselves every 15 s, and a restart is over by then.
+TIMES = 3
 HTTPS = 443
 HOST_SERVICES = ("certificates", "disks", "figures", "memory")
 

@@ -24,7 +24,7 @@ from nospof.onhost.agent.hooks import NotTaken, post
 LIMIT_S = 8.0
 # What happens within so many seconds is one mail.
 GATHER_S = 5.0
-# So long the one before this one has to tell it: two looks, gathering, and a mail server that is slow.
+# So long the one before this one has to tell it: looks, gathering, and a mail server that is slow.
 TURN_S = 40.0
 MOST_KEPT = 500
 # What nobody could be told in a day nobody needs any more.
