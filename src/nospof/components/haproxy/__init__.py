@@ -14,10 +14,10 @@ and, for several VIPs and for stickiness, docs/decisions/0023-active-active.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from nospof import component as c
+from nospof.components.balancing_common import Backend, backends, server_options
 from nospof.components.haproxy import alerts, panels, texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -96,22 +96,6 @@ class HaproxySettings(c.Settings):
     drain_s: int = c.Field(
         30, ge=1, le=3600, description="Seconds that requests in progress may take to end after the configuration was reloaded."
     )
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One application, the servers through which it is reached, and which requests are for it (all conditions; none = any)."""
-
-    name: str
-    site: c.Site
-    conditions: tuple[str, ...]
-    servers: tuple[c.Endpoint, ...]
-
-    @property
-    def retries(self) -> int:
-        # With one server to choose, a retry is 200 ms after the last one: eight bridge the 0.6 s until a spare takes over, or
-        # a restart. With several the next one is asked at once, and few retries spare them a request that kills servers.
-        return 3 if sum(server.rank is not c.Rank.SPARE for server in self.servers) > 1 else 8
 
 
 class Haproxy(c.Component[HaproxySettings]):
@@ -259,48 +243,7 @@ class Haproxy(c.Component[HaproxySettings]):
         return self.settings.https or encrypts or bool(self._peers(here))
 
 
-def backends(here: c.Context) -> tuple[Backend, ...]:
-    """One backend per application behind the targets; of several that fit a request the last is meant.
-
-    The stack's own domain also answers to names nobody has (an address, STACK.localhost); longer paths win.
-    """
-    servers: dict[c.Site, list[c.Endpoint]] = {}
-    for target in here.targets():
-        unnamed = c.Site(target.owner.tier, here.topology.domain)
-        for site in here.topology.sites_behind(target) or (unnamed,):
-            servers.setdefault(site, []).append(target)
-    own = ("", here.topology.domain)
-    order = sorted(servers, key=lambda site: (site.domain not in own, site.domain, len(site.path), site.path, site.tier))
-    names = _names(order)
-    return tuple(Backend(names[site], site, _conditions(site, own), tuple(servers[site])) for site in order)
-
-
-def server_options(server: c.Endpoint) -> str:
-    """What is the same in all backends: when it is called, and who it must prove to be."""
-    host = server.owner.host
-    spare = "backup " if server.rank is c.Rank.SPARE else ""
-    proof = "no-ssl" if server.listen.tls is c.Tls.NONE else f"sni str({host}) check-sni {host} verifyhost {host}"
-    return spare + proof
-
-
 def max_connections(facts: c.Facts) -> int:
     """Visitors' and servers' connections share the open files and the memory; at least 200, at most 100 000 visitors."""
     by_files = (facts.max_open_files - RESERVED_FILES) // 2
     return max(200, min(by_files, facts.memory_mib * CONNECTIONS_PER_MIB, 100_000))
-
-
-def _names(sites: list[c.Site]) -> dict[c.Site, str]:
-    """The tier's name; with a number where one tier has several sites."""
-    tiers = [site.tier for site in sites]
-    return {
-        site: site.tier if tiers.count(site.tier) == 1 else f"{site.tier}-{tiers[:index].count(site.tier) + 1}"
-        for index, site in enumerate(sites)
-    }
-
-
-def _conditions(site: c.Site, own: tuple[str, ...]) -> tuple[str, ...]:
-    by_name = () if site.domain in own else (f"req.hdr(host),host_only -i -m str {site.domain}",)
-    prefix = site.path.rstrip("/") + "/"
-    # The added slash lets /blog and /blog/ in, and keeps /blogger out.
-    by_path = () if prefix == "/" else (f"path,concat(/) -m beg {prefix}",)
-    return by_name + by_path
