@@ -477,7 +477,7 @@ class _Graph:
         candidates = [
             endpoint
             for endpoint in self._speaking(all_of_tier, connect)
-            if endpoint.owner.host == instance.id.host or not endpoint.listen.is_local
+            if not endpoint.listen.is_local or (endpoint.owner.host == instance.id.host and not connect.spreads)
         ]
         beside = [e for e in candidates if e.owner.host == instance.id.host and (e.listen.socket or e.listen.is_local)]
         for endpoint in candidates if connect.spreads else beside or candidates:

@@ -160,7 +160,11 @@ class Application(c.Component[S]):
         )
 
     def is_called_over_network(self, here: c.Context) -> bool:
-        return any(not link.is_local and link.target.listen.name == "http" for link in here.topology.links_to(self.id))
+        return any(not link.is_local and link.target.listen.sites for link in here.topology.links_to(self.id))
+
+    def speaks_tls(self, here: c.Context) -> bool:
+        """Whether it encrypts by itself, and then on its unix socket too: servers of Python do so on all sockets or on none."""
+        return self.is_called_over_network(here)
 
     def tls_files(self, here: c.Context, tls: c.TlsFiles) -> tuple[c.File, ...]:
         """What of `tls` it needs: beside its web server it opens no port, and verifies the database's certificate only."""
@@ -168,7 +172,7 @@ class Application(c.Component[S]):
 
     def curl(self, here: c.Context, tls: c.TlsFiles) -> tuple[str, ...]:
         """The command that asks the application for its health over its socket, as the web server would."""
-        is_encrypted = self.is_called_over_network(here)
+        is_encrypted = self.speaks_tls(here)
         scheme = "https" if is_encrypted else "http"
         certificate = ("--cacert", tls.ca, "--cert", tls.certificate, "--key", tls.key) if is_encrypted else ()
         url = f"{scheme}://{self.id.tier}{self.listens[0].sites[0].health}"
@@ -195,7 +199,7 @@ class Application(c.Component[S]):
             tier=self.id.tier,
             socket=self.socket,
             port=self.listens[0].port,
-            is_networked=self.is_called_over_network(here),
+            is_networked=self.speaks_tls(here),
         )
 
     def steps(self, here: c.Context) -> tuple[c.Step, ...]:
