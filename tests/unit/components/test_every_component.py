@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from alert_cases import second_stack
-from tests.unit.stacks import NOTHING_ALLOTTED, example
+from tests.unit.stacks import NOTHING_ALLOTTED, example, stack
 
 from nospof.component import Component, Context, Facts
 from nospof.resolve import component_of, resolve
+from nospof.stack.model import Stack, Tier
 from nospof.topology import Instance, Topology
 
 KINDS = {name: kind for name, kind in sorted(Component.kinds.items()) if kind.__module__.startswith("nospof.components.")}
@@ -75,10 +76,34 @@ def test_packages_are_constant_names_of_debian_packages(kind: type[Component[Any
     assert len(set(kind.packages)) == len(kind.packages)
 
 
+def tier(name: str, component: str, hosts: str, to: str = "", **settings: Any) -> Tier:
+    values = Component.kinds[component].settings_type.model_validate(settings)
+    return Tier(name, component, tuple(hosts.split()), values, tuple(to.split()))
+
+
+def of_the_others() -> Stack:
+    """What no example has."""
+    return stack(
+        "lb1:a web1:a web2:b c1:a c2:b db1:a db2:b w1:c",
+        tier("load-balancer", "haproxy", "lb1", "pages"),
+        tier("pages", "varnish", "web1 web2", "web perl"),
+        tier("web", "nginx", "web1 web2", "live docs perl"),
+        tier("live", "uvicorn", "web1 web2", "sessions", source="./live", module="live:app", path="/live/"),
+        tier("docs", "static", "web1 web2", source="./docs", path="/docs/"),
+        tier("perl", "starman", "web1 web2", "database entries counts", source="./perl"),
+        tier("database", "mysql", "db1 db2", witness="w1"),
+        tier("sessions", "valkey", "c1 c2"),
+        tier("counts", "redis", "c1 c2", port=6380),
+        tier("entries", "memcached", "c1 c2"),
+        tier("monitoring", "prometheus", "w1"),
+        name="others",
+    )
+
+
 def instances_of_the_examples() -> Iterator[tuple[Topology, Instance]]:
-    """And of one more stack, with components that no example has."""
-    for stack in (example("distributed"), example("lamp"), second_stack()):
-        made = resolve(stack, NOTHING_ALLOTTED).topology
+    """And of two more stacks, with components that no example has."""
+    for made_from in (example("distributed"), example("lamp"), second_stack(), of_the_others()):
+        made = resolve(made_from, NOTHING_ALLOTTED).topology
         for instance in made.instances:
             yield made, instance
 
@@ -91,11 +116,16 @@ every_instance = pytest.mark.parametrize(
 
 def context(made: Topology, instance: Instance, facts: Facts = FACTS) -> Context:
     sources = {f"{one.id.tier}/{source.name}" for one in made.instances for source in component_of(one).sources}
+    choices = {
+        f"{one.id.tier}/{choice}": made.of_tier(one.id.tier)[0].id.host
+        for one in made.instances
+        for choice in Component.kinds[one.component].chooses_once
+    }
     return Context(
         made,
         instance,
         facts,
-        {f"{one.id.tier}/{name}": one.id.host for one in made.instances for name in component_of(one).chooses_once},
+        choices,
         dict.fromkeys([*sources, "base/onhost"], "0123456789abcdef" * 4),
     )
 
@@ -145,6 +175,16 @@ def test_files_have_absolute_paths_and_an_end(made: Topology, instance: Instance
             assert not re.search(r"[=:] ?None\b", file.text), file.path
         if file.mode & 0o111:
             assert file.text.startswith("#!/"), file.path
+
+
+@every_instance
+def test_files_are_for_units_that_there_are(made: Topology, instance: Instance) -> None:
+    """Incident: a certificate was for a unit that only some hosts have, and the others' manifest could not be carried out."""
+    parts = component_of(instance).parts(context(made, instance))
+    told = [*(file.for_units for file in parts.files), *(link.for_units for link in parts.symlinks)]
+    noticing = {unit for units in told for unit in units}
+
+    assert noticing <= {unit.name for unit in parts.units} | {"*"}
 
 
 @every_instance
