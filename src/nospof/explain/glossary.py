@@ -13,6 +13,7 @@ MEANINGS = {
     "HTTPS": "HTTP inside TLS: nobody on the way can read or change it.",
     "IP": "Internet Protocol: how packets find their way to an address.",
     "LAMP": "Linux, Apache, MySQL, PHP: the classic web stack on one server.",
+    "PSGI": "Perl Web Server Gateway Interface: how Perl web applications are called.",
     "QPS": "queries per second: how many requests a stack answers in a second.",
     "SPOF": "single point of failure: one part whose loss takes the whole away.",
     "SQL": "Structured Query Language: how databases are asked.",
