@@ -1,10 +1,15 @@
-"""Apache beside nginx, with PHP, ASGI, WSGI on other hosts and a folder: the two answer alike, and no change fails anybody."""
+"""Apache beside nginx, with PHP, Perl, ASGI, WSGI on other hosts and a folder: both answer alike, and no change fails anybody.
+
+Beside them a pair of Varnish before an application of its own, which is called over the network.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from nospof.lab.machine import wait_until
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 LAMP = Path(__file__).parents[2] / "examples" / "lamp"
+PERL = Path(__file__).parents[1] / "data" / "perl-application"
 # One web server of each kind, on hosts that are otherwise the same: a load balancer cannot tell.
 STACK = """\
 name: both
@@ -26,13 +32,16 @@ hosts:
   web2: {zone: b}
   db1: {zone: b}
 tiers:
-  load-balancer: {component: haproxy, hosts: [lb1], to: [apache, nginx]}
-  apache: {component: apache, hosts: [web1], to: [app, docs, live, far]}
-  nginx:  {component: nginx, hosts: [web2], to: [app, docs, live, far]}
+  load-balancer: {component: haproxy, hosts: [lb1], to: [apache, nginx, pages]}
+  apache: {component: apache, hosts: [web1], to: [app, docs, live, far, perl]}
+  nginx:  {component: nginx, hosts: [web2], to: [app, docs, live, far, perl]}
+  pages:  {component: varnish, hosts: [web2, db1], to: kept}
   app:    {component: php-fpm, hosts: [web1, web2], source: ./app, public: public, to: database}
   docs:   {component: static, hosts: [web1, web2], source: ./docs, path: /docs/}
   live:   {component: uvicorn, hosts: [web1, web2], source: ./live, module: "live:app", path: /live/, requirements: ""}
   far:    {component: gunicorn, hosts: [lb1, db1], source: ./far, module: "far:app", path: /far/, requirements: "", static: ""}
+  perl:   {component: starman, hosts: [web1, web2], source: ./perl, path: /perl/, processes: 4, static: "", to: database}
+  kept:   {component: starman, hosts: [web1, web2], source: ./perl, path: /kept/, processes: 4, static: "", port: 8201}
   database: {component: mariadb, hosts: [db1], mode: single}
 """
 # Of twenty visits a second, while two health checks in a row fail; on a busy machine these are late.
@@ -67,6 +76,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
         "live/live.py": LIVE,
         "far/far.py": FAR,
     }
+    shutil.copytree(PERL, example / "perl")
     for name, text in files.items():
         (example / name).parent.mkdir(parents=True, exist_ok=True)
         (example / name).write_text(text)
@@ -89,12 +99,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
         live.down()
 
 
-def asked(site: LiveSite, host: str, path: str, *more: str) -> tuple[int, str]:
+def asked(site: LiveSite, host: str, path: str, *more: str, port: int = 8443) -> tuple[int, str]:
     """(status, body) of what the web server of `host` answers the load balancer."""
     tls = "/etc/nospof/tls"
     proof = f"--cacert {tls}/ca.pem --cert {tls}/load-balancer.crt --key {tls}/load-balancer.key"
     said = " ".join([*(f"--header '{name}: {value}'" for name, value in HEADERS.items()), *more])
-    script = f"curl -sS --path-as-is --max-time 20 {proof} {said} --write-out '\\n%{{http_code}}' 'https://{host}:8443{path}'"
+    script = f"curl -sS --path-as-is --max-time 20 {proof} {said} --write-out '\\n%{{http_code}}' 'https://{host}:{port}{path}'"
     body, _, status = site.on("lb1", "sh", "-c", script).rpartition("\n")
     return int(status), body
 
@@ -129,6 +139,8 @@ HEADERS = {
         ("/docs/health", 200, "ok"),
         ("/live/x?y=1", 200, "/live /live/x 203.0.113.9 https"),
         ("/far/x", 200, "/far /x both.example.com"),
+        ("/perl/words/none", 404, "{}"),
+        ("/perl/told", 200, '"REMOTE_ADDR":"203.0.113.9"'),
     ],
 )
 def test_two_web_servers_answer_alike(site: LiveSite, path: str, status: int, text: str) -> None:
@@ -181,14 +193,34 @@ def test_ready_tells_of_the_database(site: LiveSite) -> None:
     assert json.loads(said)["database-write"]["server"] == {"name": "db1", "role": "primary"}
 
 
+def test_perl_is_told_of_the_visitor_as_if_nobody_stood_between(site: LiveSite) -> None:
+    for host in ("web1", "web2"):
+        told = json.loads(asked(site, host, "/perl/told?q=%2F")[1])
+        assert told | {"pid": 0} == {
+            "SCRIPT_NAME": "/perl", "PATH_INFO": "/told", "QUERY_STRING": "q=%2F", "REMOTE_ADDR": "203.0.113.9",
+            "SERVER_PORT": "443", "HTTP_HOST": "both.example.com", "psgi.url_scheme": "https", "release": 1, "pid": 0,
+        }, host  # fmt: skip
+
+
+def test_perl_keeps_words_in_the_database_over_tls(site: LiveSite) -> None:
+    token = secrets.token_hex(8)
+    ready = json.loads(site.ask("/perl/ready")[1])["database"]
+    assert ready["name"] == "db1"
+    assert ready["cipher"].startswith("TLS_"), ready
+    assert site.ask(f"/perl/words/{token}", b"")[0] == 201
+    assert site.ask(f"/perl/words/{token}") == (200, f'{{"token":"{token}"}}\n')
+
+
 # --- changes and losses -------------------------------------------------------------------------------------------------
 def test_new_release_reaches_every_host_and_fails_nobody(site: LiveSite) -> None:
     site.edit("</body>", "<!-- a new release --></body>", "app/templates/base.php")
-    with site.visited() as failed:
+    site.edit("release => 1", "release => 2", "perl/app.psgi")
+    with site.visited() as failed, site.visited(path="/perl/slow") as of_perl, site.visited(path="/kept/slow") as of_kept:
         site.nospof("up")
-    assert failed == []
+    assert failed == of_perl == of_kept == []
     for host in ("web1", "web2"):
         assert "a new release" in asked(site, host, "/")[1], host
+        assert '"release":2' in asked(site, host, "/perl/told")[1], host
 
 
 def test_application_that_does_not_run_is_taken_back(site: LiveSite) -> None:
@@ -239,6 +271,93 @@ def test_host_that_finds_the_database_by_name_no_more_says_so(site: LiveSite) ->
     finally:
         site.on("web1", "cp", "-p", "/root/hosts", "/etc/hosts")
     assert wait_until(lambda: asked(site, "web1", "/health")[0] == 200, 10)
+
+
+def test_killed_process_of_perls_is_replaced(site: LiveSite) -> None:
+    def processes() -> list[str]:
+        return site.on("web1", "sh", "-c", "pgrep -f 'starman worker perl' || true").split()
+
+    assert wait_until(lambda: len(processes()) == 4, 20)
+    pid = processes()[0]
+    site.on("web1", "kill", "-KILL", pid)
+    assert wait_until(lambda: len(processes()) == 4 and pid not in processes(), 20)
+    assert asked(site, "web1", "/perl/told")[0] == 200
+
+
+# --- pages that are kept ------------------------------------------------------------------------------------------------
+def kept(site: LiveSite, path: str = "/kept/long", host: str = "web2", *more: str) -> str:
+    """How the cache of `host` came by its answer, which must be good: hit, miss or stale."""
+    proof = "--cacert /etc/nospof/tls/ca.pem --cert /etc/nospof/tls/load-balancer.crt --key /etc/nospof/tls/load-balancer.key"
+    headers = "--header 'Host: both.example.com' --header 'X-Forwarded-For: 203.0.113.9'"
+    words = " ".join(f"'{word}'" for word in more)
+    script = f"curl -sS --fail --max-time 20 -o /dev/null -D - {proof} {headers} {words} 'https://{host}:6443{path}'"
+    found = re.search(r"(?im)^x-cache: (\w+)", site.on("lb1", "sh", "-c", script))
+    assert found, (host, path)
+    return found[1]
+
+
+def test_page_is_made_once_and_then_kept(site: LiveSite) -> None:
+    for host in ("web2", "db1"):
+        kept(site, host=host)
+        assert kept(site, host=host) == "hit", host
+        assert kept(site, "/kept/long", host, "--header", "Cookie: session=1") == "miss", "it may be somebody's own"
+        assert kept(site, "/kept/long", host, "--header", "Authorization: Basic eDp5") == "miss"
+    assert site.answer("/kept/long")[1]["X-Cache"] == "hit"
+    assert "Age" in site.answer("/kept/long")[1]
+
+
+def test_hosts_of_the_stack_purge_a_page_everywhere_and_nobody_else(site: LiveSite) -> None:
+    vip = site.deployment().topology.vips[0].address
+    name = f"{site.name}.localhost"
+    assert site.answer("/kept/long", "PURGE")[0] == 403
+    purge = (
+        f"curl -sS --max-time 20 --cacert /etc/nospof/tls/ca.pem -X PURGE -H 'Host: both.example.com' https://{name}/kept/long"
+    )
+    for host in ("web2", "db1"):
+        kept(site, host=host)
+        assert kept(site, host=host) == "hit", host
+
+    assert site.on("web1", "sh", "-c", f"{purge} --resolve {name}:443:{vip}") == "200 Purged"
+
+    assert [kept(site, host=host) for host in ("web2", "db1")] == ["miss", "miss"]
+
+
+def test_killed_cache_fails_nobody(site: LiveSite) -> None:
+    with site.visited(path="/kept/told") as failed, site.visited(path="/kept/slow") as slow:
+        site.on("web2", "systemctl", "kill", "--signal=KILL", "varnish.service")
+        assert wait_until(lambda: asked(site, "web2", "/kept/health", port=6443)[0] == 200, 60)
+        site.on("db1", "systemctl", "kill", "--signal=KILL", "nospof-varnish-links.service")
+        assert wait_until(lambda: asked(site, "db1", "/kept/health", port=6443)[0] == 200, 60)
+    assert failed == slow == []
+
+
+def test_kept_pages_are_shown_while_no_application_answers(site: LiveSite) -> None:
+    for host in ("web2", "db1"):
+        kept(site, "/kept/told", host)
+    units = "nospof-kept.socket nospof-kept.service nospof-kept-tls.service"
+    try:
+        with site.visited(path="/kept/told") as failed:
+            for host in ("web1", "web2"):
+                site.on(host, "sh", "-c", f"systemctl stop {units}")
+            assert wait_until(lambda: site.answer("/kept/told")[1]["X-Cache"] == "stale", 20)
+            wait_until(lambda: len(failed) > 0, 3)
+        assert failed == []
+        assert site.ask("/kept/words/none")[0] == 503, "of what was never seen nothing is kept"
+        assert asked(site, "web2", "/kept/health", port=6443)[0] == 503
+    finally:
+        for host in ("web1", "web2"):
+            site.on(host, "sh", "-c", f"systemctl start {units}")
+    assert wait_until(lambda: site.answer("/kept/told")[1]["X-Cache"] != "stale", 30)
+
+
+def test_dark_host_with_a_cache_and_an_application_fails_nobody(site: LiveSite) -> None:
+    site.settled_status()
+    with site.visited(path="/kept/told") as failed, site.visited(path="/kept/slow") as slow:
+        site.nospof("lab off", "web2")
+        wait_until(lambda: len(failed) > 0, 5)
+    site.nospof("lab on", "web2")
+    assert failed == slow == []
+    site.settled_status()
 
 
 def test_one_word_of_the_file_changes_the_web_server_and_fails_nobody(site: LiveSite) -> None:

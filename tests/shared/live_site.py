@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.message import Message
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -126,13 +127,25 @@ class LiveSite:
         self, path: str = "/", body: bytes | None = None, timeout_s: float = 10.0, more: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
         """GET, or POST `body` as JSON, over HTTPS through the forwarded port, certificate verified: (status, text)."""
+        status, _, text = self.answer(path, "GET" if body is None else "POST", body, timeout_s, more)
+        return status, text
+
+    def answer(
+        self,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        timeout_s: float = 10.0,
+        more: Mapping[str, str] | None = None,
+    ) -> tuple[int, Message, str]:
+        """The whole answer: (status, headers, text)."""
         port, name = self.port, f"{self.name}.localhost"
         connection = NamedHTTPSConnection("127.0.0.1", port, name, self.tls(), timeout_s)
         headers = {"Host": name, "Content-Type": "application/json", **(more or {})}
         try:
-            connection.request("GET" if body is None else "POST", path, body, headers)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            return answer.status, answer.headers, answer.read().decode()
         finally:
             connection.close()
 
@@ -176,8 +189,8 @@ class LiveSite:
             lab.down()
 
     @contextmanager
-    def visited(self, period_s: float = 0.05) -> Iterator[list[str]]:
-        """Visit the site all the time; the list gets one line per visit that failed."""
+    def visited(self, period_s: float = 0.05, path: str = "/") -> Iterator[list[str]]:
+        """Visit `path` all the time; the list gets one line per visit that failed."""
         failed: list[str] = []
         is_over = threading.Event()
         count = [0]
@@ -187,7 +200,7 @@ class LiveSite:
                 count[0] += 1
                 try:
                     # As long as the load balancer gives a server: a visit that waits for a restart is slow and has not failed.
-                    status, _ = self.ask(timeout_s=35.0)
+                    status, _ = self.ask(path, timeout_s=35.0)
                     said = "" if status == 200 else f"status {status}"
                 except (OSError, http.client.HTTPException) as error:
                     said = repr(error)
