@@ -7,7 +7,7 @@ in their `to:`, but no promise to visitors: goals and drills leave it out. Nobod
 Limits: it tells how things are and what changed lately, and keeps no figures; it sends no alerts. What it cannot see for
 itself, such as whether the site's name still leads to the VIP, it does not know.
 
-Source: RFC 7617 (Basic), RFC 9110; reasons: docs/decisions/0023-status-page.md.
+Source: RFC 7617 (Basic), RFC 9110; reasons: docs/decisions/0027-status-page.md.
 """
 
 from __future__ import annotations
