@@ -250,7 +250,7 @@ def test_new_role_or_address_is_noticed_between_two_looks(tmp_path: Path, monkey
     routes.write_text(ROUTES)
     monkeypatch.setattr(m, "ROUTES", routes)
     note = tmp_path / "note.json"
-    config = m.Config(15.0, "", {"lb": "198.18.0.1"}, False, {"db/one": str(tmp_path / "agent.sock")}, [])
+    config = m.Config(15.0, "", {"lb": "198.18.0.1"}, False, {"db/one": str(tmp_path / "agent.sock")}, {}, {}, [])
     measuring = m.Measuring(config)
     told = {"written_at": time.monotonic(), "role": "replica", "takes_writes": False, "term": 1}
     note.write_text(json.dumps(told))
