@@ -172,12 +172,18 @@ def test_while_one_before_it_is_well_it_tells_nobody(tmp_path: Path) -> None:
     assert len(mail.kept(tmp_path / "notices", time.time())) == 1
 
 
-@pytest.mark.parametrize("text", ["", figures(watch=0), 'nospof_instance_up{tier="watch"} 1\nnospof_measured_at_seconds 5\n'])
-def test_one_before_it_that_is_not_known_to_be_well_does_not_count(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("told", ["nothing", "not healthy", "healthy, of long ago"])
+def test_one_before_it_that_is_not_known_to_be_well_does_not_count(tmp_path: Path, told: str) -> None:
+    long_ago = 'nospof_instance_up{tier="watch"} 1\nnospof_measured_at_seconds 5\n'
+    text = {"nothing": "", "not healthy": figures(watch=0), "healthy, of long ago": long_ago}[told]
     read = nagios.read_config(config(tmp_path, 1, earlier=["a"]))
     assert not nagios.is_anothers(read, {"a": parse(text)}, time.time())
-    assert not nagios.is_anothers(read, {"a": Figures(None, "dark")}, time.time())
+
+
+def test_one_before_it_counts_while_its_host_answers_and_says_it_is_well(tmp_path: Path) -> None:
+    read = nagios.read_config(config(tmp_path, 1, earlier=["a"]))
     assert nagios.is_anothers(read, {"a": parse(figures(watch=1))}, time.time())
+    assert not nagios.is_anothers(read, {"a": Figures(None, "dark")}, time.time())
 
 
 def test_sign_of_life_is_given_every_two_minutes_while_people_can_be_told(tmp_path: Path) -> None:
