@@ -261,7 +261,7 @@ def test_every_drawing_of_the_dashboard_has_figures(watched: Watched) -> None:
         without[:] = watched.ground.sh("one", script, timeout_s=60).splitlines()
         return not without
 
-    assert wait_until(has_all, WATCHED_WITHIN_S, step_s=5.0), without
+    assert wait_until(has_all, WATCHED_WITHIN_S, step_s=5.0), "\n".join(without)
 
 
 ASK_ALL = """

@@ -106,6 +106,7 @@ def _of_tier(topology: Topology, one: Instance) -> tuple[Panel, ...]:
             "With the files that the kernel keeps for them.",
             ((f"nospof_instance_memory_bytes{at}", "{{host}}"),),
             Scale.BYTES,
+            can_be_empty=True,  # not every kernel counts it
         ),
     )
 

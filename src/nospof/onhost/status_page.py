@@ -109,7 +109,8 @@ async def fetch(url: str) -> str:
     reader, writer = await asyncio.open_connection(host, port, limit=1 << 16)
     try:
         target = parts.path + (f"?{parts.query}" if parts.query else "")
-        writer.write(f"GET {target} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: text/plain\r\n\r\n".encode())
+        head = f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: text/plain\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
         await writer.drain()
         answer = bytearray()
         while piece := await reader.read(1 << 16):
@@ -118,11 +119,36 @@ async def fetch(url: str) -> str:
                 raise ValueError("it says far too much")
     finally:
         writer.close()
-    head, _, body = bytes(answer).partition(b"\r\n\r\n")
-    words = head.split(b"\r\n", 1)[0].split(b" ")
-    if len(words) < 2 or words[1] != b"200":
-        raise ValueError(f"it answers {b' '.join(words[1:3]).decode(errors='replace') or 'nothing'}"[:80])
+    return body_of(bytes(answer))
+
+
+def body_of(answer: bytes) -> str:
+    """The text of a whole answer. Raises ValueError where it is not 200, or cut off in its middle."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    words = first.split(" ", 2)
+    if len(words) < 2 or words[1] != "200":
+        raise ValueError(f"it answers {' '.join(words[1:]) or 'nothing'}"[:80])
+    headers = {name.strip().lower(): value.strip().lower() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("transfer-encoding") == "chunked":
+        body = _joined(body)
+    elif len(body) < int(headers.get("content-length", 0)):
+        raise ValueError("its answer is cut off")
     return body.decode(errors="replace")
+
+
+def _joined(chunks: bytes) -> bytes:
+    """A body that comes in chunks, each with its size before it (RFC 9112, section 7.1)."""
+    found = bytearray()
+    while True:
+        size, _, rest = chunks.partition(b"\r\n")
+        length = int(size.partition(b";")[0] or b"-1", 16)
+        if length == 0:
+            return bytes(found)
+        if length < 0 or len(rest) < length + 2:
+            raise ValueError("its answer is cut off")
+        found += rest[:length]
+        chunks = rest[length + 2 :]
 
 
 def why_not(error: BaseException) -> str:
@@ -145,6 +171,7 @@ class Page:
         self._standing: Mapping[str, changes.State] = {}
         self._password = b""
         self._callers = 0
+        self._uncounted: dict[str, str] = {}
         self._saved: tuple[Event, ...] = ()
         self._drills_changed = -1
         self.read_password()
@@ -177,10 +204,16 @@ class Page:
             self.board.heard(host.name, figures, now())
 
     async def _count(self, where: Counting) -> None:
-        # Who is late is counted next time, over a longer while.
-        with contextlib.suppress(OSError, ValueError):
+        why = ""
+        try:
             figures = await _figures(where.ask)
+        except (OSError, ValueError) as error:
+            why = why_not(error)  # who is late is counted next time, over a longer while
+        else:
             self.board.counted(where, figures, now())
+        if self._uncounted.get(where.host, "") != why:
+            self._uncounted[where.host] = why
+            log.info("%s: %s", where.ask, why or "is read")
 
     async def keep(self) -> None:
         """Notice what changed, and keep it on disk. For ever."""

@@ -494,6 +494,30 @@ def test_host_that_hangs_delays_neither_the_others_nor_the_page(tmp_path: Path) 
     asyncio.run(tried())
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na 1\n\r\n4;x=y\r\nb 2\n\r\n0\r\n\r\n"
+
+
+def test_answer_is_read_whole_however_it_is_sent() -> None:
+    """Incident: nobody knew how much visitors asked, since HAProxy sends its figures in chunks, also to HTTP/1.0."""
+    assert program.body_of(CHUNKED) == "a 1\nb 2\n"
+    assert program.body_of(b"HTTP/1.0 200 OK\r\n\r\na 1\n") == "a 1\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED[:-20],
+        CHUNKED.replace(b"4\r\na", b"-4\r\na"),
+        b"",
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\na 1\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\na 1\n",
+    ],
+)
+def test_answer_that_is_cut_off_or_no_good_is_none(answer: bytes) -> None:
+    with pytest.raises(ValueError, match=r"cut off|answers|invalid literal"):
+        program.body_of(answer)
+
+
 # --- what is kept ----------------------------------------------------------------------------------------------------------
 def test_events_outlive_the_process(tmp_path: Path) -> None:
     config = config_in(tmp_path)
