@@ -87,6 +87,18 @@ def test_all_load_balancers_with_an_address_each_work_and_one_must_carry_what_al
     assert "F225" in found(replace(shared, peak_qps=100))
 
 
+def test_load_balancer_that_is_added_to_those_that_all_work_brings_its_own_address() -> None:
+    made = shop(250, web=1000)
+    settings = HaproxySettings.model_validate({"mode": "active-active"})
+    shared = replace(made, tiers=(replace(each(made.tiers[0], 100), component="haproxy", settings=settings), made.tiers[1]))
+    change = more_hosts(shared, resolve(shared, NOTHING_ALLOTTED).topology, "balancer", None)
+
+    # Three are to be left without a zone.
+    assert change is not None
+    assert len(change.after().tiers[0].hosts) == 6
+    assert "F225" in found(change.after())
+
+
 def test_of_a_database_with_a_primary_one_instance_works_and_a_witness_never() -> None:
     made = example()
     (database,) = (one for one in capacities(made, resolve(made, NOTHING_ALLOTTED).topology, None) if one.tier == "database")
