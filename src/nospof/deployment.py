@@ -509,8 +509,8 @@ class Deployment:
     def ask_entrance(self) -> Answer:
         """Request the first site through the entrance, as a visitor would, until it answers well or the time is over.
 
-        With several addresses at each of them: the answer is that of the last. Raises Failed with the last answer when none
-        was good within 15 s.
+        With several addresses at each of them: the answer is that of the last. Raises Failed with the last answer when one of
+        them gave none that was good within 15 s.
         """
         asked: list[Callable[[], int]]
         if self.is_lab:
@@ -520,11 +520,10 @@ class Deployment:
         else:
             beside = self._host_beside_the_vips()
             asked = [partial(self._request_from, beside, address) for address in self.entrance_addresses]
-        start = time.monotonic()
-        return [self._answer(request, start) for request in asked][-1]
+        return [self._answer(request) for request in asked][-1]
 
-    def _answer(self, request: Callable[[], int], start: float) -> Answer:
-        last = ""
+    def _answer(self, request: Callable[[], int]) -> Answer:
+        start, last = time.monotonic(), ""
         while time.monotonic() - start < FIRST_ANSWER_S:
             try:
                 status = request()
@@ -572,8 +571,10 @@ class Deployment:
     def _request_from_client(self, address: str) -> int:
         """The same from the lab's client at one address. Raises OSError."""
         argv = self.lab.network_argv(CLIENT, self._curl(address, str(self.ca_file)))
-        # argv is ours, the program curl.
-        outcome = subprocess.run(argv, capture_output=True, timeout=10, check=False)
+        try:
+            outcome = subprocess.run(argv, capture_output=True, timeout=10, check=False)
+        except subprocess.TimeoutExpired:
+            raise OSError(f"gives no answer to {CLIENT} at {address}: curl does not end") from None
         return _status_of(outcome.stdout.decode(), CLIENT, address)
 
     def _curl(self, address: str, ca_file: str) -> list[str]:
