@@ -102,7 +102,7 @@ class _Resolver:
         self._too_many_per_host(graph.instances)
         called = {link.target for link in links}
         endpoints = tuple(endpoint for endpoint in graph.endpoints if endpoint in called)
-        self._port_clashes(endpoints)
+        self._port_clashes(graph.instances, endpoints)
         topology = Topology(
             stack=self.stack.name,
             domain=self.stack.domain,
@@ -347,14 +347,16 @@ class _Resolver:
                 fix="give one of the tiers another host, or merge the tiers",
             )
 
-    def _port_clashes(self, endpoints: tuple[Endpoint, ...]) -> None:
+    def _port_clashes(self, instances: Iterable[Instance], endpoints: tuple[Endpoint, ...]) -> None:
+        components = {instance.id: instance.component for instance in instances}
         taken: dict[tuple[str, int, str], list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
             port = endpoint.listen.port
             for wire in endpoint.listen.speaks.wires if port else ():
                 others = taken[(endpoint.owner.host, port or 0, wire)]
                 other = next((other for other in others if _is_same_address(other, endpoint)), None)
-                if other is not None:
+                # Of two of a component that runs once per host S304 tells already.
+                if other is not None and not _are_one_too_many(components[other.owner], components[endpoint.owner]):
                     self._port_clash(other, endpoint, endpoints)
                 others.append(endpoint)
 
@@ -370,6 +372,10 @@ class _Resolver:
             if is_declared
             else f"give one of the two another port, or tier {other.owner.tier} another host",
         )
+
+
+def _are_one_too_many(component: str, other: str) -> bool:
+    return component == other and Component.kinds[component].runs_per_host == 1
 
 
 @dataclass
