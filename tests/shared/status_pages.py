@@ -24,14 +24,14 @@ STATUS = "  status: {component: status-page, hosts: [lb1, lb2]}\n"
 START = Now(1000.0, 1_795_962_000.0)
 
 
-def with_status(tier: str = STATUS, to: str = "[web, status]") -> Topology:
+def with_status(mode: str = "active-passive") -> Topology:
     """The example with a status page behind its load balancers."""
-    text = (EXAMPLE / "stack.yaml").read_text().replace("to: web}", f"to: {to}}}")
+    text = (EXAMPLE / "stack.yaml").read_text().replace("to: web}", "to: [web, status]}").replace("active-passive", mode)
     kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "app").symlink_to(EXAMPLE / "app")
         file = Path(folder) / "stack.yaml"
-        file.write_text(text.replace("tiers:\n", f"tiers:\n{tier}", 1))
+        file.write_text(text.replace("tiers:\n", f"tiers:\n{STATUS}", 1))
         resolved = resolve(load(file, kinds), Allotment())
     assert not resolved.problems
     return resolved.topology

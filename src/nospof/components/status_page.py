@@ -118,7 +118,9 @@ class StatusPage(c.Component[StatusPageSettings]):
             "drills_file": self.hears_of_drills,
             "hosts": _hosts(here),
             "tiers": _tiers(topology),
-            "vips": [{"name": vip.name, "address": vip.address, "hosts": _holders(topology, vip)} for vip in topology.vips],
+            "vips": [
+                {"name": vip.name, "address": vip.address, "tier": vip.tier, "hosts": list(vip.hosts)} for vip in topology.vips
+            ],
             "counting": _counting(here),
             "pages": [one.id.host for one in topology.of_tier(self.id.tier)],
         }
@@ -185,11 +187,6 @@ def _depth(topology: c.Topology, told: dict[str, object]) -> int:
 
 def _measures(one: c.Instance) -> bool:
     return any(isinstance(demand.need, c.HostMetrics) for demand in one.demands)
-
-
-def _holders(topology: c.Topology, vip: c.Vip) -> list[str]:
-    """The hosts that may hold it."""
-    return sorted({one.id.host for one in topology.instances for d in one.demands if d.need.vip_name == vip.name})
 
 
 def _counting(here: c.Context) -> list[dict[str, object]]:

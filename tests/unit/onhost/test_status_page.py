@@ -209,6 +209,23 @@ def test_count_that_comes_late_is_a_rate_over_a_longer_while_and_an_old_one_is_n
     assert round(picture.rate.per_s) == 120
 
 
+def test_load_balancers_that_all_work_have_a_vip_each_and_one_takes_the_others() -> None:
+    both = Stage(with_status("active-active"))
+    names = [vip.name for vip in both.config.vips]
+    assert len(names) == 2
+    for _ in range(4):
+        picture = both.hear()
+    assert (picture.level, [view.holders for view in picture.vips]) == (Level.GOOD, [("lb1",), ("lb2",)])
+    both.hosts["lb2"] = None
+    for vip in both.config.vips:
+        both.set("lb1", f'nospof_vip_held{{name="{vip.name}",address="{vip.address}"}}', 1)
+    for _ in range(3):
+        picture = both.hear()
+    balancers = next(view for view in picture.tiers if view.tier.name == "load-balancer")
+    assert [part.role for part in balancers.parts] == ["holds 2 VIPs", ""]
+    assert picture.level is Level.WEAK
+
+
 # --- what changed ----------------------------------------------------------------------------------------------------------
 def events(stage: Stage, before: Picture, times: int = 1) -> list[str]:
     old = changes.standing(before)

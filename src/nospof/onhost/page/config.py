@@ -64,10 +64,11 @@ class Tier:
 
 @dataclass(frozen=True)
 class Vip:
-    """A virtual IP address; `hosts` may hold it."""
+    """A virtual IP address of `tier`; `hosts` may hold it."""
 
     name: str
     address: str
+    tier: str
     hosts: tuple[str, ...]
 
 
@@ -120,7 +121,7 @@ def config_of(told: dict[str, Any]) -> Config:
             **told,
             "hosts": tuple(Host(**one) for one in told["hosts"]),
             "tiers": tuple(_tier(one) for one in told["tiers"]),
-            "vips": tuple(Vip(one["name"], one["address"], tuple(one["hosts"])) for one in told["vips"]),
+            "vips": tuple(Vip(one["name"], one["address"], one["tier"], tuple(one["hosts"])) for one in told["vips"]),
             "counting": tuple(Counting(**one) for one in told["counting"]),
             "pages": tuple(told["pages"]),
         }

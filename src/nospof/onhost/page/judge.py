@@ -238,14 +238,14 @@ class _Judge:
         role = self._role(tier, member, known)
         if not is_up:
             # Of one that is not well it matters only whether it leads.
-            role = role if role.endswith(("primary", "the VIP")) else member.rank_word
+            role = role if role.endswith(("primary", "VIP", "VIPs")) else member.rank_word
             return Part(tier.name, tier.component, member.host, Level.BAD, role, "not healthy")
         return Part(tier.name, tier.component, member.host, Level.GOOD, role)
 
     def _role(self, tier: Tier, member: Member, known: HostSeen) -> str:
         words = [member.rank_word] if member.rank_word else []
-        vips = [vip for vip in self.config.vips if vip.name == tier.name]
-        words += ["holds the VIP" for vip in vips if self._holds(vip, member.host)]
+        held = sum(vip.tier == tier.name and self._holds(vip, member.host) for vip in self.config.vips)
+        words += ["holds the VIP" if held == 1 else f"holds {held} VIPs"] if held else []
         if tier.how is How.PRIMARY and len(tier.members) > 1:
             words += _database_words(tier, member, known)
         return ", ".join(words)
