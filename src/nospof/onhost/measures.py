@@ -161,7 +161,8 @@ class Measuring:
         """Who this host is for others now: the addresses it holds, the roles of its servers. It changes as soon as one does."""
         held = held_addresses(ROUTES.read_text()) & set(self.config.vips.values())
         notes = [read_note(_note(socket), time.monotonic()) or {} for _, socket in sorted(self.config.agents.items())]
-        return (held, *((note.get("role"), note.get("takes_writes"), note.get("term")) for note in notes))
+        writing = [takes_writes(path) for _, path in sorted(self.config.notes.items())]
+        return (held, *writing, *((note.get("role"), note.get("takes_writes"), note.get("term")) for note in notes))
 
     def _runs(self, alive: Mapping[str, bool]) -> dict[str, bool]:
         """Which units run: those with processes, and of the others those of which systemd says so."""

@@ -151,6 +151,22 @@ def test_anything_but_one_holder_of_the_vip_is_bad(stage: Stage, lb1: float, lb2
     assert who in says(picture)[0]
 
 
+def test_cache_tells_who_takes_writes_and_nothing_of_who_could(stage: Stage) -> None:
+    """Its agents keep no record and publish no voters: nothing is concluded from figures that nobody tells."""
+    for host in ("db1", "db2", "w1"):
+        for figure in ("takes_writes", "fit_for_promotion", "fit_for_reads", "term", "queries_per_second"):
+            stage.set(host, f'nospof_database_{figure}{{tier="database"}}', None)
+        stage.set(host, 'nospof_takes_writes{tier="database"}', float(host == "db1"))
+    for host in ("db2", "w1"):
+        stage.set(host, 'nospof_database_lag_seconds{tier="database"}', None)
+    picture = stage.hear()
+    assert (picture.level, says(picture)) == (Level.GOOD, [])
+    tier = next(view for view in picture.tiers if view.tier.name == "database")
+    assert [part.role for part in tier.parts] == ["primary", "replica", "witness"]
+    stage.set("db1", 'nospof_takes_writes{tier="database"}', 0)
+    assert says(stage.hear())[0] == "Nobody takes writes in tier database."
+
+
 def test_majority_is_said_before_it_is_lost_and_when_it_is(stage: Stage) -> None:
     stage.set("db1", 'nospof_instance_up{tier="etcd"}', 0)
     assert "etcd has 2 of 3 voters left" in says(stage.hear())[0]

@@ -322,11 +322,12 @@ class _Judge:
                 else (f"Nobody takes writes in tier {tier.name}.")
             )
             yield Sentence(Level.OPEN if self._is_new() else Level.BAD, who)
-        ready = [host for host in tier.hosts if self._tells(tier, host, "fit_for_promotion")]
+        fit = [self._tells(tier, host, "fit_for_promotion") for host in tier.hosts]
         without = f", without {_lost(lost)}" if lost else ""
         if lost:
             yield Sentence(Level.WEAK, f"Tier {tier.name} has {len(well)} of {len(tier.members)} left{without}.")
-        if tier.takes_over and leading and not ready:
+        # Where nobody tells whether he is fit, as caches, only health is known.
+        if tier.takes_over and leading and any(one is not None for one in fit) and not any(fit):
             yield Sentence(
                 Level.WEAK, f"In tier {tier.name} nobody could take over from {leading[0]}: if it is lost now, writes stop."
             )
@@ -347,7 +348,10 @@ class _Judge:
         return known.figures.one(f"nospof_database_{figure}", tier=tier.name)
 
     def _takes_writes(self, tier: Tier, host: str) -> float | None:
-        return self._tells(tier, host, "takes_writes")
+        known = self._host(host)
+        if not self._answers(host) or not known.is_measured(self.seen.now):
+            return None
+        return _is_primary(tier, known)
 
     def _holds(self, vip: Vip, host: str) -> bool:
         return self._answers(host) and self._host(host).figures.one("nospof_vip_held", name=vip.name) == 1
@@ -383,20 +387,26 @@ def _database_words(tier: Tier, member: Member, known: HostSeen) -> Iterator[str
     def told(name: str) -> float | None:
         return known.figures.one(f"nospof_database_{name}", tier=tier.name)
 
-    if told("takes_writes"):
+    if _is_primary(tier, known):
         yield "primary"
         return
-    if told("takes_writes") is None:
+    if _is_primary(tier, known) is None:
         return
     if not member.rank_word:
         yield "replica"
     lag_s = told("lag_seconds")
     if told("fit_for_promotion"):
         yield "could take over"
-    elif lag_s is None:
+    elif lag_s is None and told("takes_writes") is not None:
         yield "follows nobody"
     if lag_s:
         yield f"{number(lag_s)} s behind"
+
+
+def _is_primary(tier: Tier, known: HostSeen) -> float | None:
+    """Whether the server takes writes, as a database's agent says, or any other's note; None where neither is told."""
+    told = known.figures.one("nospof_database_takes_writes", tier=tier.name)
+    return known.figures.one("nospof_takes_writes", tier=tier.name) if told is None else told
 
 
 def _sum(rates: Iterable[Rate]) -> Rate | None:
