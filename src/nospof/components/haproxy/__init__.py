@@ -32,7 +32,7 @@ RESERVED_FILES = 1000
 CONNECTIONS_PER_MIB = 8
 ACTIVE_ACTIVE = "active-active"
 PEERS_PORT = 8404
-# What visitors got, whoever answered. All figures together would be some hundred kB.
+# What visitors got, whoever answered. All figures of all servers would be far more.
 ANSWERS = c.Count(
     "requests",
     "/metrics?scope=frontend&metrics=haproxy_frontend_http_responses_total",
