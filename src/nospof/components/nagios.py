@@ -63,7 +63,6 @@ class Entrance:
 
 class Nagios(c.Component[NagiosSettings]):
     name = "nagios"
-    missed_s = 0.0
     about = "It looks at every part of the stack every few seconds, and tells people of what must not stay as it is."
     why = "A stack that outlives every failure hides them: somebody must hear of the first before the second."
     when_lost = "The others look at the same, and the next one tells people in its place."

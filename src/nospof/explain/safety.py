@@ -150,7 +150,8 @@ def _monitoring(layers: Layers) -> Iterator[Block]:
             f"site down; somebody has to hear of the first. {code('nospof status')} tells, but only whoever asks."
         )
         return
-    yield Paragraph(f"{listed(map(code, watchers))} measures {listed(map(code, watched))}.")
+    verb = "measures" if len(watchers) == 1 else "measure"
+    yield Paragraph(f"{listed(map(code, watchers))} {verb} {listed(map(code, watched))}.")
     gaps = [tier for tier in [*layers.tiers, *layers.providers] if tier not in watched]
     demands = [demand for one in layers.topology.instances for demand in one.demands]
     if gaps and any(isinstance(demand.need, HostMetrics) for demand in demands):
