@@ -208,9 +208,8 @@ def entrances(here: c.Context) -> list[Entrance]:
 
 
 def _addresses(topology: c.Topology, endpoint: c.Endpoint) -> list[str]:
-    owner = topology.instance(endpoint.owner)
-    needs = [want.need.vip_name for want in c.Component.kinds[owner.component](owner).wants if want.need.vip_name]
-    vips = [vip.address for vip in topology.vips if vip.name in needs]
+    owner = endpoint.owner
+    vips = [vip.address for vip in topology.vips if vip.tier == owner.tier and owner.host in vip.hosts]
     return vips or [topology.host(endpoint.owner.host).address]
 
 

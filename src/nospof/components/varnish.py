@@ -69,7 +69,8 @@ class Varnish(c.Component[VarnishSettings]):
         "Its health checks fail, and its callers ask the others, who have pages of their own in memory. Without any of them "
         "nobody is answered; while only the cache on a host is away, its requests go to the applications."
     )
-    packages = ("curl", "haproxy", "prometheus-varnish-exporter", "varnish")
+    packages = ("curl", "haproxy", "varnish")
+    packages_if_watched = ("prometheus-varnish-exporter",)
     connects = (
         c.Connect(c.Who.NAMED, c.Protocol.HTTP, checks=True, spreads=True),
         # Of what is no longer right the hosts tell each other; it is no user's data.
@@ -118,7 +119,7 @@ class Varnish(c.Component[VarnishSettings]):
             c.Unit(LINKS, c.OnChange.RELOAD, text=here.template(LINKS_UNIT, **values)),
         ]
         if here.is_called("metrics"):
-            units.append(c.Unit(EXPORTER, text=here.template(EXPORTER_UNIT, port=METRICS_PORT, **values)))
+            units.append(c.Unit(EXPORTER, text=here.template(EXPORTER_UNIT, port=METRICS_PORT, **values), is_aside=True))
         return c.Parts(
             files=(
                 *tls.files,

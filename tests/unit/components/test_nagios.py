@@ -89,6 +89,21 @@ def test_every_instance_address_tier_primary_and_site_is_looked_at() -> None:
     assert stack == {*tiers, "vip load-balancer", "primary database", "copies database", site}
 
 
+def test_the_site_is_asked_for_at_each_of_several_addresses() -> None:
+    """Where all load balancers work at once, a visitor may come to any of them."""
+    stack = example()
+    balancers = next(tier for tier in stack.tiers if tier.name == "load-balancer")
+    all_at_once = replace(balancers, settings=balancers.settings.model_copy(update={"mode": "active-active"}))
+    nagios = Tier("monitoring", "nagios", WATCHING, NagiosSettings.model_validate({"alert": TOLD}))
+    others = tuple(tier for tier in stack.tiers if tier.name not in ("load-balancer", "monitoring"))
+    topology = resolve(replace(stack, tiers=(all_at_once, *others, nagios)), NOTHING_ALLOTTED).topology
+    told = json.loads(files(topology=topology)["look.json"].text)
+    addresses = sorted(vip.address for vip in topology.vips)
+    assert len(addresses) == 2
+    assert sorted(entrance["address"] for entrance in told["entrances"].values()) == addresses
+    assert {vip.name for vip in topology.vips} == set(told["watched"]["vips"])
+
+
 def test_everything_that_is_told_has_a_text_and_instances_are_told_of_by_their_tier() -> None:
     for one in objects(files()["objects.cfg"].text, "service"):
         kind = one["service_description"].split(" ", 1)[0]
