@@ -275,7 +275,7 @@ def test_host_that_finds_the_database_by_name_no_more_says_so(site: LiveSite) ->
 
 def test_killed_process_of_perls_is_replaced(site: LiveSite) -> None:
     def processes() -> list[str]:
-        return site.on("web1", "sh", "-c", "pgrep -f 'starman worker perl' || true").split()
+        return site.on("web1", "sh", "-c", "pgrep -f '^starman worker perl' || true").split()
 
     assert wait_until(lambda: len(processes()) == 4, 20)
     pid = processes()[0]
@@ -296,13 +296,22 @@ def kept(site: LiveSite, path: str = "/kept/long", host: str = "web2", *more: st
     return found[1]
 
 
+def is_well(site: LiveSite, host: str) -> bool:
+    """What the cache of `host` tells the load balancer of the application's health; False also where nobody listens."""
+    try:
+        return asked(site, host, "/kept/health", port=6443)[0] == 200
+    except AssertionError:
+        return False
+
+
 def test_page_is_made_once_and_then_kept(site: LiveSite) -> None:
     for host in ("web2", "db1"):
         kept(site, host=host)
         assert kept(site, host=host) == "hit", host
         assert kept(site, "/kept/long", host, "--header", "Cookie: session=1") == "miss", "it may be somebody's own"
         assert kept(site, "/kept/long", host, "--header", "Authorization: Basic eDp5") == "miss"
-    assert site.answer("/kept/long")[1]["X-Cache"] == "hit"
+    # By the name that visitors use here it is another page.
+    assert wait_until(lambda: site.answer("/kept/long")[1]["X-Cache"] == "hit", 20)
     assert "Age" in site.answer("/kept/long")[1]
 
 
@@ -324,17 +333,17 @@ def test_hosts_of_the_stack_purge_a_page_everywhere_and_nobody_else(site: LiveSi
 
 def test_killed_cache_fails_nobody(site: LiveSite) -> None:
     with site.visited(path="/kept/told") as failed, site.visited(path="/kept/slow") as slow:
-        site.on("web2", "systemctl", "kill", "--signal=KILL", "varnish.service")
-        assert wait_until(lambda: asked(site, "web2", "/kept/health", port=6443)[0] == 200, 60)
-        site.on("db1", "systemctl", "kill", "--signal=KILL", "nospof-varnish-links.service")
-        assert wait_until(lambda: asked(site, "db1", "/kept/health", port=6443)[0] == 200, 60)
+        for host, unit in (("web2", "varnish.service"), ("db1", "nospof-varnish-links.service")):
+            site.on(host, "systemctl", "kill", "--signal=KILL", unit)
+            wait_until(lambda: len(failed) + len(slow) > 0, 2)
+            assert wait_until(lambda host=host: is_well(site, host), 60), host
     assert failed == slow == []
 
 
 def test_kept_pages_are_shown_while_no_application_answers(site: LiveSite) -> None:
     for host in ("web2", "db1"):
         kept(site, "/kept/told", host)
-    units = "nospof-kept.socket nospof-kept.service nospof-kept-tls.service"
+    units = "nospof-kept.socket nospof-kept.service"
     try:
         with site.visited(path="/kept/told") as failed:
             for host in ("web1", "web2"):
@@ -343,7 +352,7 @@ def test_kept_pages_are_shown_while_no_application_answers(site: LiveSite) -> No
             wait_until(lambda: len(failed) > 0, 3)
         assert failed == []
         assert site.ask("/kept/words/none")[0] == 503, "of what was never seen nothing is kept"
-        assert asked(site, "web2", "/kept/health", port=6443)[0] == 503
+        assert not is_well(site, "web2")
     finally:
         for host in ("web1", "web2"):
             site.on(host, "sh", "-c", f"systemctl start {units}")
@@ -357,7 +366,7 @@ def test_dark_host_with_a_cache_and_an_application_fails_nobody(site: LiveSite) 
         wait_until(lambda: len(failed) > 0, 5)
     site.nospof("lab on", "web2")
     assert failed == slow == []
-    site.settled_status()
+    site.settled_status(limit_s=180)
 
 
 def test_one_word_of_the_file_changes_the_web_server_and_fails_nobody(site: LiveSite) -> None:

@@ -18,16 +18,20 @@ sub server {
     return { name => $name, cipher => $cipher };
 }
 
-sub write {
-    my ($token) = @_;
+sub with_table {
     my $database = connected();
     $database->do('CREATE TABLE IF NOT EXISTS words (token VARCHAR(64) PRIMARY KEY) ENGINE=InnoDB');
-    return $database->do('INSERT IGNORE INTO words VALUES (?)', undef, $token);
+    return $database;
+}
+
+sub write {
+    my ($token) = @_;
+    return with_table()->do('INSERT IGNORE INTO words VALUES (?)', undef, $token);
 }
 
 sub has {
     my ($token) = @_;
-    return connected()->selectrow_array('SELECT COUNT(*) FROM words WHERE token = ?', undef, $token);
+    return with_table()->selectrow_array('SELECT COUNT(*) FROM words WHERE token = ?', undef, $token);
 }
 
 1;
