@@ -98,6 +98,8 @@ def _component(name: str, kind: type[Component[Any]], definitions: Schema) -> st
     provided = [f"`{need.__name__}`" for need in kind.provides]
     comes = f"Comes in by itself where another component needs a {' or '.join(provided)}. " if provided else ""
     packages = ", ".join(f"`{package}`" for package in kind.packages)
+    if kind.packages_if_watched:
+        packages += "; where somebody watches, " + ", ".join(f"`{package}`" for package in kind.packages_if_watched)
     settings = definitions[f"settings.{name}"]
     table = _table(settings) if settings.get("properties") else "No settings.\n"
     return f"## {name}\n\n{about}\n\n{comes}Debian packages: {packages}.\n\n{table}"

@@ -22,6 +22,7 @@ from time import gmtime, strftime
 from nospof.onhost.agent.hooks import NotTaken, post
 
 LIMIT_S = 8.0
+ENCRYPTED_PORT = 465
 # What happens within so many seconds is one mail.
 GATHER_S = 5.0
 # So long the one before this one has to tell it: looks, gathering, and a mail server that is slow.
@@ -212,12 +213,19 @@ def _mail(told: Told, title: str, content: str) -> None:
     message["Date"], message["Message-ID"] = formatdate(), make_msgid(domain=told.sender.rpartition("@")[2] or None)
     message.set_content(content)
     host, _, port = told.smtp.rpartition(":")
-    with smtplib.SMTP(host, int(port), timeout=LIMIT_S) as server:
-        if told.smtp_tls:
+    with _connected(host, int(port)) as server:
+        if told.smtp_tls and int(port) != ENCRYPTED_PORT:
             server.starttls(context=ssl.create_default_context())
         if told.smtp_user:
             server.login(told.smtp_user, told.smtp_password)
         server.send_message(message)
+
+
+def _connected(host: str, port: int) -> smtplib.SMTP:
+    """At one port servers encrypt from the first byte, at the others when they are asked to."""
+    if port == ENCRYPTED_PORT:
+        return smtplib.SMTP_SSL(host, port, timeout=LIMIT_S, context=ssl.create_default_context())
+    return smtplib.SMTP(host, port, timeout=LIMIT_S)
 
 
 def _called(urls: Sequence[str], document: Mapping[str, object], name: str) -> list[str]:

@@ -143,3 +143,15 @@ def test_mail_server_gets_the_password_only_as_the_file_says(smtp_tls: bool, mon
     assert before == [("mail.example.com", 587), *(["encrypts"] if smtp_tls else []), ("user", "word")]
     assert message["To"] == "a@example.com, b@example.com"  # type: ignore[index]
     assert message["Subject"] == mail.subject("shop", [WEB])  # type: ignore[index]
+
+
+def test_port_465_is_encrypted_from_the_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Encrypted(FakeServer):
+        def __init__(self, host: str, port: int, timeout: float, context: object) -> None:
+            super().__init__(host, port, timeout)
+            self.asked.append("encrypted")
+
+    monkeypatch.setattr("smtplib.SMTP_SSL", Encrypted)
+    assert mail.send(Told(["a@example.com"], "mail.example.com:465", "n@example.com"), "shop", [WEB]) == []
+    assert FakeServer.asked[:2] == [("mail.example.com", 465), "encrypted"]
+    assert "encrypts" not in FakeServer.asked
