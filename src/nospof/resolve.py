@@ -354,21 +354,31 @@ class _Resolver:
             port = endpoint.listen.port
             for wire in endpoint.listen.speaks.wires if port else ():
                 others = taken[(endpoint.owner.host, port or 0, wire)]
-                other = next((other for other in others if _is_same_address(other, endpoint)), None)
+                others_here = [other for other in others if not self._is_one_too_many(other, endpoint)]
+                other = next((other for other in others_here if _is_same_address(other, endpoint)), None)
                 # Of two of a component that runs once per host S304 tells already.
                 if other is not None and not _are_one_too_many(components[other.owner], components[endpoint.owner]):
                     self._port_clash(other, endpoint, endpoints)
                 others.append(endpoint)
 
+    def _is_one_too_many(self, one: Endpoint, other: Endpoint) -> bool:
+        """Whether both are of one component that a host has once: then S304 says so, and another port would not help."""
+        component_of_tier = {tier.name: tier.component for tier in self.stack.tiers}
+        component = component_of_tier.get(one.owner.tier)
+        is_same = component is not None and component == component_of_tier.get(other.owner.tier)
+        return is_same and one.owner.tier != other.owner.tier and Component.kinds[component or ""].runs_per_host == 1
+
     def _port_clash(self, other: Endpoint, endpoint: Endpoint, endpoints: tuple[Endpoint, ...]) -> None:
         tier, port = endpoint.owner.tier, endpoint.listen.port or 0
         is_declared = any(declared.name == tier for declared in self.stack.tiers)
+        settings = next((declared.settings for declared in self.stack.tiers if declared.name == tier), None)
+        key = next((name for name, value in settings or () if name.endswith("port") and value == port), "port")
         self.problem(
             "S305",
-            f"tiers.{tier}.port" if is_declared else f"options.{tier}",
+            f"tiers.{tier}.{key}" if is_declared else f"options.{tier}",
             f"port {port} on host {endpoint.owner.host} is wanted by tiers {other.owner.tier} and {tier}",
             why="only one daemon can listen on a port",
-            fix=f"port: {_free_port(port, tier, endpoints)}   (in tier {tier})"
+            fix=f"{key}: {_free_port(port, tier, endpoints)}   (in tier {tier})"
             if is_declared
             else f"give one of the two another port, or tier {other.owner.tier} another host",
         )

@@ -361,7 +361,9 @@ def second_stack() -> Stack:
         tier("watch", "nagios", both),
     )
     hosts = tuple(StackHost(name, zone) for name, zone in (("one", "a"), ("two", "b"), ("three", "c")))
-    return Stack("second", "second.example.com", hosts, tiers, Path("stack.yaml"))
+    # Sentinels of both products are on all three hosts.
+    options = {"redis-sentinel": Component.kinds["redis-sentinel"].settings_type.model_validate({"port": 26380})}
+    return Stack("second", "second.example.com", hosts, tiers, Path("stack.yaml"), options=options)
 
 
 def more_rules() -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import pytest
+from alert_cases import second_stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.kinds import Route
@@ -596,3 +597,15 @@ def test_example_of_the_design_resolves_without_problems() -> None:
     measured = [link for link in found.topology.links if link.target.listen.speaks is Protocol.METRICS]
     assert {link.source.tier for link in measured} == {"monitoring"}
     assert {link.target.owner.host for link in measured} == {host.name for host in found.topology.hosts}
+
+
+def test_a_port_for_figures_that_is_taken_is_named_by_its_own_key() -> None:
+    """`port` would be the wrong one to change: it is not what clashes."""
+    both = ("one", "two")
+    tiers = [Tier(tier.name, tier.component, both, tier.settings, tier.to) for tier in second_stack().tiers]
+    sessions = next(number for number, tier in enumerate(tiers) if tier.name == "sessions")
+    clashing = tiers[sessions].settings.model_copy(update={"metrics_port": 9121})
+    tiers[sessions] = replace(tiers[sessions], settings=clashing)
+    problems = resolve(replace(second_stack(), tiers=tuple(tiers)), NOTHING_ALLOTTED).problems
+    assert {(problem.code, problem.path) for problem in problems} == {("S305", "tiers.sessions.metrics_port")}
+    assert all("metrics_port: 9" in problem.fix for problem in problems)
