@@ -354,19 +354,11 @@ class _Resolver:
             port = endpoint.listen.port
             for wire in endpoint.listen.speaks.wires if port else ():
                 others = taken[(endpoint.owner.host, port or 0, wire)]
-                others_here = [other for other in others if not self._is_one_too_many(other, endpoint)]
-                other = next((other for other in others_here if _is_same_address(other, endpoint)), None)
+                other = next((other for other in others if _is_same_address(other, endpoint)), None)
                 # Of two of a component that runs once per host S304 tells already.
                 if other is not None and not _are_one_too_many(components[other.owner], components[endpoint.owner]):
                     self._port_clash(other, endpoint, endpoints)
                 others.append(endpoint)
-
-    def _is_one_too_many(self, one: Endpoint, other: Endpoint) -> bool:
-        """Whether both are of one component that a host has once: then S304 says so, and another port would not help."""
-        component_of_tier = {tier.name: tier.component for tier in self.stack.tiers}
-        component = component_of_tier.get(one.owner.tier)
-        is_same = component is not None and component == component_of_tier.get(other.owner.tier)
-        return is_same and one.owner.tier != other.owner.tier and Component.kinds[component or ""].runs_per_host == 1
 
     def _port_clash(self, other: Endpoint, endpoint: Endpoint, endpoints: tuple[Endpoint, ...]) -> None:
         tier, port = endpoint.owner.tier, endpoint.listen.port or 0
