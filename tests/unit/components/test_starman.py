@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from nospof.component import Component, Context, Facts, Parts
-from nospof.components.starman import SERVE
+from nospof.components.starman.texts import SERVE
 from nospof.resolve import Allotment, component_of, resolve
 from nospof.stack.model import Stack, StackHost, Tier
 from nospof.topology import InstanceId, Topology
