@@ -708,6 +708,10 @@ class Component(Generic[S]):
     """More of them, where somebody reads its figures."""
     suite: ClassVar[str] = "trixie"
     """Debian's suite that has the packages; another one than this gives the stack's lab an image of its own."""
+    lets_go: ClassVar[tuple[str, ...]] = ()
+    """A command after which its host holds no VIP and another one takes them; (): it moves none."""
+    if_vip_stays: ClassVar[str] = ""
+    """What to do where a VIP that has moved is still looked for at the host that had it."""
     conflicts: ClassVar[tuple[str, ...]] = ()
     """Components whose packages cannot be installed beside these."""
     stores: ClassVar[tuple[str, ...]] = ()

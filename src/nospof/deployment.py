@@ -512,15 +512,16 @@ class Deployment:
         With several addresses at each of them: the answer is that of the last. Raises Failed with the last answer when one of
         them gave none that was good within 15 s.
         """
-        asked: list[Callable[[], int]]
-        if self.is_lab:
-            # Where there is one address the forwarder leads to it, and that is enough.
-            each = self.entrance_addresses if len(self.entrance_addresses) > 1 else ()
-            asked = [*(partial(self._request_from_client, address) for address in each), self._request]
-        else:
-            beside = self._host_beside_the_vips()
-            asked = [partial(self._request_from, beside, address) for address in self.entrance_addresses]
-        return [self._answer(request) for request in asked][-1]
+        if not self.is_lab:
+            return [self.ask_at(address) for address in self.entrance_addresses][-1]
+        # Where there is one address the forwarder leads to it, and that is enough.
+        for address in self.entrance_addresses if len(self.entrance_addresses) > 1 else ():
+            self._answer(partial(self._request_from_client, address))
+        return self._answer(self._request)
+
+    def ask_at(self, address: str) -> Answer:
+        """The same at one address, asked from one of the servers, if possible one that holds no VIP itself."""
+        return self._answer(partial(self._request_from, self._host_beside_the_vips(), address))
 
     def _answer(self, request: Callable[[], int]) -> Answer:
         start, last = time.monotonic(), ""

@@ -147,10 +147,55 @@ def test_up_that_is_killed_goes_on_and_ends_with_a_site(servers: PlainServers, s
     assert any("base" in line for line in process.stdout)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert "the site answers: 200" in site.up_when_free()
+    said = site.up_when_free()
+    assert "the site answers: 200" in said
+    assert "moving 198.18.0.1 away from" in said
+    assert "found at" in said
     assert visit(servers).endswith("\n200")
     assert "nothing to change" in site.nospof("up")
     assert {entry["health"] for entry in site.settled_status()["tiers"]["database"]} == {"ok"}
+
+
+def holder(servers: PlainServers) -> str:
+    found = [host for host in ("one", "two") if servers.sh(host, "ip -oneline address show to 198.18.0.1")]
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_network_in_which_no_vip_moves_is_found_before_a_host_dies(servers: PlainServers, site: LiveSite) -> None:
+    """As in a cloud: whoever asks goes on asking the host that had the address first."""
+    first, moved = holder(servers), site.folder / ".nospof/moved-vips"
+    assert first in moved.read_text()
+    moved.unlink()
+    mac = servers.sh(first, "cat /sys/class/net/eth0/address").strip()
+    servers.sh("three", f"ip neigh replace 198.18.0.1 lladdr {mac} dev eth0 nud permanent")
+    try:
+        said = site.nospof("up", code=1)
+    finally:
+        servers.sh("three", "ip neigh del 198.18.0.1 dev eth0")
+    assert f"was not found there; {first} has it again" in said
+    assert "options: {keepalived: {move: ./FOLDER}}" in said
+    assert holder(servers) == first
+
+
+def test_program_that_moves_the_vip_is_run_until_it_succeeds(servers: PlainServers, site: LiveSite) -> None:
+    kept = site.file.read_text()
+    folder = site.folder / "move"
+    folder.mkdir()
+    fails_first = "test -e /run/failed-once || { touch /run/failed-once; exit 7; }"
+    (folder / "move-vip").write_text(f'#!/bin/sh\n{fails_first}\necho "$1 $NOSPOF_HOST" >>/run/moved\n')
+    (folder / "move-vip").chmod(0o755)
+    site.file.write_text(kept + "options: {keepalived: {move: ./move}}\n")
+    said = site.nospof("up")
+    assert "found at" in said
+    now = holder(servers)
+    assert wait_until(lambda: f"198.18.0.1 {now}" in servers.sh(now, "cat /run/moved || true"), 20)
+    logged = servers.sh(now, "journalctl --quiet --output=cat --identifier=nospof-move-vip")
+    assert "ended with 7: again in 2 s" in logged
+    assert "move-vip 198.18.0.1: done" in logged
+    site.file.write_text(kept)
+    site.nospof("up")
+    assert "move-vip" not in servers.sh(now, "grep -r move-vip /etc/keepalived /usr/lib/nospof || true")
 
 
 def test_server_that_boots_again_is_as_it_was(servers: PlainServers, site: LiveSite) -> None:

@@ -5,6 +5,7 @@ name               what it was called at the last `up`
 allotment.json     choices that must not change later
 lab                name of the stack's lab
 releases.json      what was rolled out of the user's folders, and when
+moved-vips         VIPs of real servers that were seen to move
 servers.json       real servers on which something of the stack may run
 drills/            what drills found, and what they have broken and not healed yet
 measured.json      how many requests a second were answered, when, on which machine, of which stack
@@ -112,6 +113,13 @@ class State:
     def write_servers(self, servers: Mapping[str, Server]) -> None:
         told = {name: asdict(server) for name, server in sorted(servers.items())}
         self.write("servers.json", json.dumps(told, indent=1) + "\n")
+
+    def moved_vips(self) -> frozenset[str]:
+        """The VIPs that were found at another host after they had been moved there: address and hosts of each."""
+        return frozenset(self._text("moved-vips").splitlines())
+
+    def write_moved_vips(self, moved: frozenset[str]) -> None:
+        self.write("moved-vips", "".join(f"{line}\n" for line in sorted(moved)))
 
     @property
     def measured_file(self) -> Path:

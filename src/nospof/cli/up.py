@@ -13,6 +13,7 @@ from nospof.cli.stack_argument import deployment
 from nospof.deployment import Deployment
 from nospof.explain.diagram import diagram
 from nospof.explain.dns import zone_lines
+from nospof.vips import try_vips
 
 
 def run(path: Path, *, plan: Path | None) -> int:
@@ -30,6 +31,8 @@ def run(path: Path, *, plan: Path | None) -> int:
         if site.entrance is not None:
             answer = site.ask_entrance()
             progress.phase(f"the site answers: {answer.status} after {answer.took_s * 1000:.0f} ms")
+            if not site.is_lab:
+                try_vips(site, progress)
     if is_new:
         console.print()
         console.print(Text(diagram(site.topology)))

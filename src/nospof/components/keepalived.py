@@ -4,9 +4,9 @@ Each host says every `advert_ms` that it holds the VIP. Who hears nothing for th
 comes back does not take it away again, but from a spare, or where the VIP is at home: then after `home_after_s`. The holder
 gives it up at once when the service's alive file stops saying 0, and within some 3 s when it is there but does not answer.
 
-Limits: hosts must share a layer-2 network (clouds that ignore gratuitous ARP need another provider of VipNeed); VRRP 3
-has no password, so that the firewall and the hop limit of 255 decide who may speak. `track_process` is not used: the kernel's
-process connector works in the first network namespace only.
+Limits: hosts must share a layer-2 network; where gratuitous ARP moves nothing, as in most clouds, `move` names a program that
+tells whoever routes the VIP. VRRP 3 has no password, so that the firewall and the hop limit of 255 decide who may speak.
+`track_process` is not used: the kernel's process connector works in the first network namespace only.
 
 Source: man 5 keepalived.conf (2.3.3), RFC 5798; the reason for each number is in docs/decisions/0004-edge-settings.md, for
 homes in docs/decisions/0023-active-active.md.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Annotated
 
 from nospof import component as c
 
@@ -23,6 +24,7 @@ CONFIG = "/etc/keepalived/keepalived.conf"
 # A host that is new has no folder yet for the alive files, without which they do not count.
 CHECK = f"mkdir -p /run/nospof && exec keepalived -t -f {CONFIG}"
 HOLDS_ADDRESS = "/usr/lib/nospof/keepalived-holds-address"
+MOVE, MOVERS = "/usr/lib/nospof/keepalived-move", "/srv/nospof/keepalived"
 # Not 255, which VRRP keeps for the owner of the address; the host named first takes over soonest.
 HIGHEST_PRIORITY = 250
 
@@ -41,6 +43,11 @@ class KeepalivedSettings(c.Settings):
         le=1000,
         description="Seconds that a host must be well again before it takes a VIP back: from a spare, or where it is at home "
         "(active-active).",
+    )
+    move: Annotated[str, c.Folder()] = c.Field(
+        "",
+        description="Folder beside the stack file with a program move-vip, for networks in which gratuitous ARP moves nothing: "
+        "it is run as root, with the VIP as its word, on a host that has taken it.",
     )
 
 
@@ -81,6 +88,15 @@ class Keepalived(c.Component[KeepalivedSettings]):
     listens = (c.Listen("vrrp", c.Protocol.VRRP),)
     connects = (c.Connect(c.Who.PEERS, c.Protocol.VRRP, "peers", is_required=False),)
     touch_last_if = (HOLDS_ADDRESS,)
+    lets_go = ("systemctl", "restart", "keepalived.service")
+    if_vip_stays = (
+        "your provider's way of moving an address, as a program move-vip in a folder beside the stack file: "
+        "options: {keepalived: {move: ./FOLDER}}"
+    )
+
+    @property
+    def sources(self) -> tuple[c.Source, ...]:
+        return (c.Source("move", self.settings.move),) if self.settings.move else ()
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
         vips = [vip for need in self.needs(c.VipNeed) for vip in topology.vips_of(need.name)]
@@ -99,12 +115,28 @@ class Keepalived(c.Component[KeepalivedSettings]):
         services = [self._service(here, need) for need in self.needs(c.VipNeed)]
         addresses = [address for service in services for address in service.addresses]
         advert_s, home_after_s = f"{self.settings.advert_ms / 1000:g}", self.settings.home_after_s
-        text = here.template(TEXT, services=services, advert_s=advert_s, home_after_s=home_after_s)
+        times = {"advert_s": advert_s, "home_after_s": home_after_s}
+        text = here.template(TEXT, services=services, mover=MOVE if self.settings.move else "", **times)
         config = c.File(CONFIG, text, check=("/bin/sh", "-c", CHECK))
         holds = c.File(HOLDS_ADDRESS, here.template(HOLDS, addresses=addresses), mode=0o755, for_units=())
         drop_in = here.template(DROP_IN, addresses=addresses)
-        # Never RELOAD: keepalived 2.3.3 then sets its limit of realtime to 0 and is killed a second later.
-        return c.Parts(files=(config, holds), units=(c.Unit("keepalived.service", drop_in=drop_in),))
+        movers, trees, symlinks = self._mover(here)
+        return c.Parts(
+            files=(config, holds, *movers),
+            trees=trees,
+            symlinks=symlinks,
+            # Never RELOAD: keepalived 2.3.3 then sets its limit of realtime to 0 and is killed a second later.
+            units=(c.Unit("keepalived.service", drop_in=drop_in),),
+        )
+
+    def _mover(self, here: c.Context) -> tuple[tuple[c.File, ...], tuple[c.Tree, ...], tuple[c.Symlink, ...]]:
+        """What is run when this host has taken a VIP; a new version of it is used from the next time on."""
+        if not self.settings.move:
+            return (), (), ()
+        blob = here.blob("move")
+        release = f"{MOVERS}/releases/{blob[:12]}"
+        script = c.File(MOVE, here.template(MOVE_TEXT, program=f"{MOVERS}/current/app/move-vip"), mode=0o755, for_units=())
+        return (script,), (c.Tree(release, blob),), (c.Symlink(f"{MOVERS}/current", release, for_units=()),)
 
     def _service(self, here: c.Context, need: c.VipNeed) -> Service:
         me, vips = self.id.host, here.vips(need.name)
@@ -228,9 +260,29 @@ vrrp_instance {{ address.vip.name }} {
     virtual_ipaddress {
         {{ address.vip.address }}/32 dev {{ here.facts.interface }}
     }
+{% if mover %}
+    notify_master "/bin/sh {{ mover }} {{ address.vip.address }}" root
+{% endif %}
 }
 {% endfor %}
 {% endfor %}
+"""
+
+MOVE_TEXT = """\
+#!/bin/sh
+# Written by nospof. keepalived runs it on a host that has taken the VIP $1, whose traffic somebody else must now lead here.
+# What fails is tried again for as long as this host has the VIP.
+export NOSPOF_HOST="{{ here.host.name }}" NOSPOF_ADDRESS="{{ here.host.address }}" NOSPOF_VIP="$1"
+holds() { ip -oneline address show to "$1" | grep -q .; }
+(
+    until timeout 60 {{ program }} "$1"; do
+        code=$?
+        holds "$1" || { echo "move-vip $1 ended with $code; another host has $1 now"; exit 0; }
+        echo "move-vip $1 ended with $code: again in 2 s"
+        sleep 2
+    done
+    echo "move-vip $1: done"
+) 2>&1 | systemd-cat --identifier=nospof-move-vip
 """
 
 DROP_IN = """\

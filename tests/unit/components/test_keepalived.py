@@ -53,7 +53,7 @@ def _needs(wanted: dict[str, list[tuple[VipNeed, Rank]]], host: str) -> set[VipN
 
 def parts(graph: Topology, host: str = "lb1") -> Parts:
     me = graph.instance(InstanceId("keepalived", host))
-    return Keepalived(me).parts(Context(graph, me, FACTS, {}, {}))
+    return Keepalived(me).parts(Context(graph, me, FACTS, {}, {"keepalived/move": "ab" * 32}))
 
 
 def config(graph: Topology, host: str = "lb1") -> str:
@@ -233,6 +233,20 @@ def test_holder_is_told_by_every_address_it_may_have() -> None:
 
     assert "for address in 198.18.0.1 198.18.0.2; do" in script.text
     assert script.mode == 0o755
+
+
+def test_program_of_the_users_is_run_where_a_vip_was_taken_and_nothing_where_there_is_none() -> None:
+    graph = topology(move="./move")
+    made, text = parts(graph), config(graph)
+    script = next(file for file in made.files if file.path == "/usr/lib/nospof/keepalived-move")
+
+    assert value(text, "notify_master") == '"/bin/sh /usr/lib/nospof/keepalived-move 198.18.0.1" root'
+    assert 'timeout 60 /srv/nospof/keepalived/current/app/move-vip "$1"' in script.text
+    assert [(tree.path, tree.blob) for tree in made.trees] == [("/srv/nospof/keepalived/releases/abababababab", "ab" * 32)]
+    assert [source.folder for source in Keepalived(graph.instances[0]).sources] == ["./move"]
+
+    assert "notify_master" not in config(topology())
+    assert (parts(topology()).trees, Keepalived(topology().instances[0]).sources) == ((), ())
 
 
 def test_new_host_can_be_checked() -> None:
