@@ -7,6 +7,7 @@ docs/decisions/0006-database.md and 0009-failover.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeVar
@@ -23,6 +24,8 @@ LAB_BUFFER_POOL_MIB, MIN_BUFFER_POOL_MIB = 128, 64
 MOST_VOTERS = 2
 # Connections that no application can take: without them no replica can follow, and the agent neither see nor move the server.
 RESERVED_CONNECTIONS = 32
+# There is room for so many hosts of applications, or twice as many, …: one more or less must not restart the servers.
+ACCOUNTS_STEP = 4
 # After so many seconds without a sign of the primary it is replaced; after so many a voter agrees to that.
 TIMERS = {"lan-fast": (0.5, 0.35), "lan": (1.0, 0.6), "lan-safe": (2.0, 1.2), "cloud": (5.0, 3.0)}
 
@@ -411,7 +414,8 @@ class Database(c.Component[S]):
         which waited for a voter, held all connections, so that no replica could connect to acknowledge, for ever.
         """
         accounts = sum(len(hosts) for hosts in self._callers(here).values())
-        return self.settings.max_connections * max(1, accounts) + RESERVED_CONNECTIONS
+        steps = max(1, math.ceil(accounts / ACCOUNTS_STEP))
+        return self.settings.max_connections * steps * ACCOUNTS_STEP + RESERVED_CONNECTIONS
 
     def _buffer_pool_mib(self, here: c.Context) -> int:
         if self.settings.buffer_pool_mib is not None:

@@ -59,7 +59,7 @@ def test_hosts_clone_only_from_their_own_tier() -> None:
 def test_application_that_takes_all_its_connections_leaves_some_to_the_agent() -> None:
     """Under load the agent was refused with "Too many connections", and could neither look nor hand over."""
     found = settings_in_mysql(parts_of("db1"))
-    assert (found["max_connections"], found["max_user_connections"]) == ("432", "200")
+    assert (found["max_connections"], found["max_user_connections"]) == ("832", "200")
 
 
 def test_agent_is_told_the_product() -> None:
