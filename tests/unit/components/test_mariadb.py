@@ -116,7 +116,7 @@ def test_every_server_boots_read_only_and_as_nobody() -> None:
 
 
 def test_applications_that_take_all_their_connections_leave_some_to_replicas_and_agent() -> None:
-    """Each host of an application, two here, may have as many as the settings say; there is room for four, so that one more restarts nothing."""
+    """Each host of an application may have as many as the settings say; there is room for four."""
     settings = settings_in(parts_of("db1"))
     assert (settings["max_connections"], settings["max_user_connections"]) == ("832", "200")
 
