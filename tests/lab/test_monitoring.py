@@ -26,9 +26,10 @@ from typing import Any
 import alert_sink
 import pytest
 from alert_cases import as_files, example_rules, more_rules
-from live_site import LiveSite, with_the_shop
+from live_site import UP_S, LiveSite, with_the_shop
 
-from nospof.deployment import Deployment
+from nospof.apply.transport import Finished
+from nospof.deployment import Deployment, lab_of
 from nospof.drills import faults as _all_faults  # noqa: F401 - makes them known
 from nospof.drills.fault import fault_of
 from nospof.drills.ground import Ground
@@ -159,16 +160,33 @@ FIRING = (
 )
 
 
+def brought_up(live: LiveSite) -> Watched:
+    """Bring everything up, with what takes mails in its place before anybody sends one: a failure is told of for minutes."""
+    process = live.start("up", str(live.file))
+    try:
+        assert wait_until(lambda: is_there(live), UP_S, step_s=0.5), "the client's host was never there"
+        made = Watched(live)
+        made.sink()
+        out, err = process.communicate(timeout=UP_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, out + err
+    return made
+
+
+def is_there(live: LiveSite) -> bool:
+    lab = lab_of(live.file)
+    outcome = lab.run(CLIENT, ("systemctl", "is-active", "basic.target")) if lab else None
+    return isinstance(outcome, Finished) and outcome.exit_code == 0
+
+
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     live = with_the_shop(tmp_path_factory.mktemp("watched"), STACK)
     (live.folder / "board").mkdir()
     (live.folder / "board" / "index.php").write_text("<?php echo 'ok';\n")
     try:
-        live.nospof("up")
-        made = Watched(live)
-        made.sink()
-        yield made
+        yield brought_up(live)
     finally:
         live.down()
 
