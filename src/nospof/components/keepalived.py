@@ -25,6 +25,7 @@ CONFIG = "/etc/keepalived/keepalived.conf"
 CHECK = f"mkdir -p /run/nospof && exec keepalived -t -f {CONFIG}"
 HOLDS_ADDRESS = "/usr/lib/nospof/keepalived-holds-address"
 MOVE, MOVERS = "/usr/lib/nospof/keepalived-move", "/srv/nospof/keepalived"
+MOVE_UNIT_FILE = "/etc/systemd/system/nospof-move-vip@.service"
 # Not 255, which VRRP keeps for the owner of the address; the host named first takes over soonest.
 HIGHEST_PRIORITY = 250
 
@@ -136,7 +137,8 @@ class Keepalived(c.Component[KeepalivedSettings]):
         blob = here.blob("move")
         release = f"{MOVERS}/releases/{blob[:12]}"
         script = c.File(MOVE, here.template(MOVE_TEXT, program=f"{MOVERS}/current/app/move-vip"), mode=0o755, for_units=())
-        return (script,), (c.Tree(release, blob),), (c.Symlink(f"{MOVERS}/current", release, for_units=()),)
+        unit = c.File(MOVE_UNIT_FILE, here.template(MOVE_UNIT, script=MOVE), for_units=())
+        return (script, unit), (c.Tree(release, blob),), (c.Symlink(f"{MOVERS}/current", release, for_units=()),)
 
     def _service(self, here: c.Context, need: c.VipNeed) -> Service:
         me, vips = self.id.host, here.vips(need.name)
@@ -261,7 +263,7 @@ vrrp_instance {{ address.vip.name }} {
         {{ address.vip.address }}/32 dev {{ here.facts.interface }}
     }
 {% if mover %}
-    notify_master "/bin/sh {{ mover }} {{ address.vip.address }}" root
+    notify_master "/usr/bin/systemctl restart --no-block nospof-move-vip@{{ address.vip.address }}.service" root
 {% endif %}
 }
 {% endfor %}
@@ -270,19 +272,29 @@ vrrp_instance {{ address.vip.name }} {
 
 MOVE_TEXT = """\
 #!/bin/sh
-# Written by nospof. keepalived runs it on a host that has taken the VIP $1, whose traffic somebody else must now lead here.
+# Written by nospof. Run on a host that has taken the VIP $1, whose traffic somebody else must now lead here.
 # What fails is tried again for as long as this host has the VIP.
 export NOSPOF_HOST="{{ here.host.name }}" NOSPOF_ADDRESS="{{ here.host.address }}" NOSPOF_VIP="$1"
 holds() { ip -oneline address show to "$1" | grep -q .; }
-(
-    until timeout 60 {{ program }} "$1"; do
-        code=$?
-        holds "$1" || { echo "move-vip $1 ended with $code; another host has $1 now"; exit 0; }
-        echo "move-vip $1 ended with $code: again in 2 s"
-        sleep 2
-    done
-    echo "move-vip $1: done"
-) 2>&1 | systemd-cat --identifier=nospof-move-vip
+until timeout 60 {{ program }} "$1"; do
+    code=$?
+    holds "$1" || { echo "move-vip $1 ended with $code; another host has $1 now"; exit 0; }
+    echo "move-vip $1 ended with $code: again in 2 s"
+    sleep 2
+done
+echo "move-vip $1: done"
+"""
+
+# Not in keepalived's own sandbox, which would be in the program's way, nor ended with it.
+MOVE_UNIT = """\
+# Written by nospof.
+[Unit]
+Description=Lead the traffic of %i to this host
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart=/bin/sh {{ script }} %i
+SyslogIdentifier=nospof-move-vip
 """
 
 DROP_IN = """\

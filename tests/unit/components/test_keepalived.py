@@ -240,7 +240,10 @@ def test_program_of_the_users_is_run_where_a_vip_was_taken_and_nothing_where_the
     made, text = parts(graph), config(graph)
     script = next(file for file in made.files if file.path == "/usr/lib/nospof/keepalived-move")
 
-    assert value(text, "notify_master") == '"/bin/sh /usr/lib/nospof/keepalived-move 198.18.0.1" root'
+    command = "/usr/bin/systemctl restart --no-block nospof-move-vip@198.18.0.1.service"
+    assert value(text, "notify_master") == f'"{command}" root'
+    unit = next(file for file in made.files if file.path == "/etc/systemd/system/nospof-move-vip@.service")
+    assert "ExecStart=/bin/sh /usr/lib/nospof/keepalived-move %i\n" in unit.text
     assert 'timeout 60 /srv/nospof/keepalived/current/app/move-vip "$1"' in script.text
     assert [(tree.path, tree.blob) for tree in made.trees] == [("/srv/nospof/keepalived/releases/abababababab", "ab" * 32)]
     assert [source.folder for source in Keepalived(graph.instances[0]).sources] == ["./move"]
