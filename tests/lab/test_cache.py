@@ -233,7 +233,7 @@ def test_memcached_answers_while_one_of_its_servers_is_dark(tmp_path: Path) -> N
         before = site.entries(200, 0.0)
         site.deployment.lab.power_off("c1")
         first = site.entries(50, 0.005)
-        # Mostly at once. In one of four runs the proxy was refused by both for some seconds; why is not known.
+        # Mostly at once. In two of six runs every request failed for a moment; why is not known.
         site.wait_until(lambda: "0 failed, 0 missing" in site.entries(50, 0.005))
         said = site.entries(400, 0.005)
         sys.stdout.write(f"right after: {first}\n")
