@@ -26,8 +26,9 @@ def try_vips(site: Deployment, progress: Progress) -> None:
     """
     moved = site.state.moved_vips()
     for vip in site.topology.vips:
-        line, holders = f"{vip.address} {' '.join(vip.hosts)}", site.status().holders[vip.name]
-        if line in moved or len(vip.hosts) < 2 or len(holders) != 1:
+        line = f"{vip.address} {' '.join(vip.hosts)}"
+        # The hosts are asked only when there is something to try: this is run after every `up`.
+        if line in moved or len(vip.hosts) < 2 or len(holders := site.status().holders[vip.name]) != 1:
             continue
         progress.phase(f"moving {vip.address} away from {holders[0]} once, to see whether it is found elsewhere")
         to = _moved(site, vip, holders[0])
