@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from nospof.apply.seal import CA_BEFORE, NEXT_CA, NEXT_CA_KEY, Vault
+from nospof.apply.seal import CA, CA_BEFORE, CA_KEY, NEXT_CA, NEXT_CA_KEY, Vault
 from nospof.apply.state import State
 
 
@@ -44,9 +44,9 @@ def issue_by_next(state: State) -> None:
     if not coming.exists():
         return
     if not (folder / CA_BEFORE).exists():
-        state.write(CA_BEFORE, (folder / "certificates/ca.crt").read_text())
-    state.write("certificates/ca.key", (folder / NEXT_CA_KEY).read_text())
-    state.write("certificates/ca.crt", coming.read_text())
+        state.write(CA_BEFORE, (folder / CA).read_text())
+    state.write(CA_KEY, (folder / NEXT_CA_KEY).read_text())
+    state.write(CA, coming.read_text())
     # A key was made beside the CA's: who may have seen that one may have seen all.
     for path in folder.glob("certificates/*@*"):
         path.unlink()

@@ -34,6 +34,7 @@ DAYS_APART = 9
 HOSTS_APART = 20
 TOKEN = re.compile("\x02([a-z]+):([^\x03]*)\x03")
 NOT_YET = "(made by `nospof up`)"
+CA, CA_KEY = "certificates/ca.crt", "certificates/ca.key"
 NEXT_CA, NEXT_CA_KEY, CA_BEFORE = "certificates/ca-next.crt", "certificates/ca-next.key", "certificates/ca-before.crt"
 
 Clock = Callable[[], datetime.datetime]
@@ -68,8 +69,8 @@ class Vault:
 
     def ca(self) -> str:
         """The certificate of the stack's CA, PEM."""
-        self._kept("certificates/ca.key", _new_key)
-        return self._kept("certificates/ca.crt", self._new_ca)
+        self._kept(CA_KEY, _new_key)
+        return self._kept(CA, self._new_ca)
 
     def trusted(self) -> str:
         """The certificates of all CAs that hosts believe, PEM: the stack's, and while it is replaced the other one too."""
@@ -140,7 +141,7 @@ class Vault:
         return known.not_valid_after_utc - self.clock() < life / 3
 
     def _new_ca(self) -> str:
-        return self._ca_of(self._read("certificates/ca.key"))
+        return self._ca_of(self._read(CA_KEY))
 
     def _ca_of(self, key_pem: str, more: str = "") -> str:
         """`more`: what tells it from the one before, since an issuer is known by its name."""
@@ -159,7 +160,7 @@ class Vault:
 
     def _issue(self, instance: str, request: CertificateRequest) -> str:
         issuer = x509.load_pem_x509_certificate(self.ca().encode())
-        ca_key = _key(self._read("certificates/ca.key"))
+        ca_key = _key(self._read(CA_KEY))
         number = self.topology.host(request.instance.host).number
         days = (PUBLIC_DAYS if request.is_public else INTERNAL_DAYS) - DAYS_APART * (number % HOSTS_APART)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, instance[:64])])
