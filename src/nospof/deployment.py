@@ -344,9 +344,10 @@ class Deployment:
             progress.phase(step.value)
             self.up(progress)
             self._require_everywhere(progress, "bring it back, then nospof rotate ca: it goes on from here")
-            if step is CaStep.FORGET:
-                return
             with self.state.locked("rotate ca"):
+                if step is CaStep.FORGET:
+                    ca_change.end(self.state)
+                    return
                 if step is CaStep.TRUST:
                     ca_change.issue_by_next(self.state)
                     step = CaStep.ISSUE

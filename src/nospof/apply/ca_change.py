@@ -10,6 +10,8 @@ from enum import Enum
 from nospof.apply.seal import CA, CA_BEFORE, CA_KEY, NEXT_CA, NEXT_CA_KEY, Vault
 from nospof.apply.state import State
 
+FORGOTTEN = "certificates/ca-forgotten.crt"
+
 
 class CaStep(Enum):
     """How far the change has come; the value says what the hosts are given."""
@@ -21,9 +23,8 @@ class CaStep(Enum):
 
 def under_way(state: State) -> CaStep | None:
     """The step whose files are written, and which may not be on all hosts yet; None while no change was begun."""
-    if (state.folder / CA_BEFORE).exists():
-        return CaStep.ISSUE
-    return CaStep.TRUST if (state.folder / NEXT_CA).exists() else None
+    files = {CA_BEFORE: CaStep.ISSUE, NEXT_CA: CaStep.TRUST, FORGOTTEN: CaStep.FORGET}
+    return next((step for name, step in files.items() if (state.folder / name).exists()), None)
 
 
 def begin(vault: Vault) -> None:
@@ -55,5 +56,10 @@ def issue_by_next(state: State) -> None:
 
 
 def forget_before(state: State) -> None:
-    """Write what the last step needs."""
-    (state.folder / CA_BEFORE).unlink(missing_ok=True)
+    """Write what the last step needs: the old CA is put aside, so that it is known that hosts may still believe it."""
+    (state.folder / CA_BEFORE).rename(state.folder / FORGOTTEN)
+
+
+def end(state: State) -> None:
+    """No host believes the old CA any more."""
+    (state.folder / FORGOTTEN).unlink()
