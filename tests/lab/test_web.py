@@ -365,7 +365,9 @@ def test_dark_host_with_a_cache_and_an_application_fails_nobody(site: LiveSite) 
         site.nospof("lab off", "web2")
         wait_until(lambda: len(failed) > 0, 5)
     site.nospof("lab on", "web2")
-    assert failed == slow == []
+    assert failed == []
+    # The host may have had one in its hands, which nobody can answer any more; none that began later meets it.
+    assert len(slow) <= 1
     site.settled_status(limit_s=180)
 
 
