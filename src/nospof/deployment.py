@@ -223,9 +223,9 @@ class Deployment:
         return tuple(sorted(there - {host.name for host in self.topology.hosts} - {CLIENT}))
 
     def status(self, patience_s: float = STATUS_S) -> Status:
-        """How everything is now; a host that says nothing for `patience_s` is unknown."""
+        """How everything is now; a host that says nothing for `patience_s` is unknown, but see `trips.ask`."""
         requests = [Trip(host.name, self._status_request(host.name), {}, patience_s) for host in self.topology.hosts]
-        answers = trips.send(self.hosts, requests)
+        answers = trips.ask(self.hosts, requests)
         seen = {host: answer["addresses"] for host, answer in answers.items() if not isinstance(answer, Problem)}
         holders = {
             vip.name: tuple(host for host, addresses in seen.items() if vip.address in addresses) for vip in self.topology.vips
@@ -427,7 +427,7 @@ class Deployment:
     def database(self, tier: str) -> Database:
         """How `tier` is now, as its agents say, within about two seconds."""
         hosts = agents.tiers(self.topology)[tier]
-        answers = trips.send(self.hosts, [self._asked(tier, host, {"do": "status"}, 1.0) for host in hosts])
+        answers = trips.ask(self.hosts, [self._asked(tier, host, {"do": "status"}, 1.0) for host in hosts])
         told = {host: answer if isinstance(answer, Problem) else answer["answer"] for host, answer in answers.items()}
         return agents.database(tier, hosts, told)
 

@@ -10,11 +10,12 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -24,6 +25,7 @@ from typing import Any
 from nospof.apply.transport import Finished, Outcome, Transport, Unreachable
 
 PARALLEL = 16
+SLOW_SHARE, PATIENCE_FACTOR = 0.4, 5.0  # of a trip's limit
 Json = dict[str, Any]
 
 BOOT = (
@@ -87,6 +89,35 @@ def send(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Proble
     with ThreadPoolExecutor(min(PARALLEL, len(trips))) as pool:
         answers = pool.map(lambda trip: _send(transport, trip), trips)
         return {trip.host: answer for trip, answer in zip(trips, answers, strict=True)}
+
+
+def ask(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem]:
+    """As `send`, for trips that change nothing: late hosts get a second one where this machine may be what is slow.
+
+    That is where none answered, or one took more than `SLOW_SHARE` of its limit. The second limit is `PATIENCE_FACTOR` times
+    the first. So a dark host among quick ones costs no more than the first.
+    """
+    shares: list[float] = []  # of their limit, by hosts that answered
+
+    def timed(trip: Trip) -> Json | Problem:
+        begin = time.monotonic()
+        answer = _send(transport, trip)
+        if not isinstance(answer, Problem):
+            shares.append((time.monotonic() - begin) / trip.timeout_s)
+        return answer
+
+    if not trips:
+        return {}
+    with ThreadPoolExecutor(min(PARALLEL, len(trips))) as pool:
+        answers = {trip.host: answer for trip, answer in zip(trips, pool.map(timed, trips), strict=True)}
+    late = [trip for trip in trips if _is_late(answers[trip.host])]
+    if max(shares, default=1.0) < SLOW_SHARE:
+        return answers
+    return answers | send(transport, [replace(trip, timeout_s=PATIENCE_FACTOR * trip.timeout_s) for trip in late])
+
+
+def _is_late(answer: Json | Problem) -> bool:
+    return isinstance(answer, Problem) and answer.kind in ("unreachable", "unknown")
 
 
 def _send(transport: Transport, trip: Trip) -> Json | Problem:

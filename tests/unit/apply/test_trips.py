@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nospof.apply import trips
-from nospof.apply.transport import Finished, Outcome
-from nospof.apply.trips import BOOT, OneAtATime, Problem, Trip, onhost_blob, onhost_zip, send
+from nospof.apply.transport import Finished, Outcome, Unknown
+from nospof.apply.trips import BOOT, OneAtATime, Problem, Trip, ask, onhost_blob, onhost_zip, send
 from nospof.onhost import manifest
 
 
@@ -97,3 +97,42 @@ def test_one_host_never_has_two_trips_at_once_and_others_do_not_wait() -> None:
     for thread in threads:
         thread.join()
     assert (most["a"], most["b"], most["all"]) == (1, 1, 2)
+
+
+class Busy:
+    """Hosts that answer after so many seconds, however long one waits for them; a host that never does is not in it."""
+
+    def __init__(self, **answers_after_s: float) -> None:
+        self.answers_after_s = answers_after_s
+        self.limits: list[tuple[str, float]] = []
+
+    def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
+        self.limits.append((host, timeout_s))
+        after_s = self.answers_after_s.get(host, 1e9)
+        time.sleep(min(after_s, timeout_s))
+        return Finished(0, b'{"ok": true}', b"") if after_s < timeout_s else Unknown(f"no answer within {timeout_s:g} s")
+
+    def run_anew(self, host: str, argv: Sequence[str], timeout_s: float = 15.0) -> Outcome:
+        return self.run(host, argv, b"", timeout_s)
+
+
+def asked(hosts: Busy, *names: str) -> dict[str, bool]:
+    answers = ask(hosts, [Trip(name, {}, {}, 0.2) for name in names])
+    return {host: not isinstance(answer, Problem) for host, answer in answers.items()}
+
+
+def test_late_hosts_are_asked_once_more_where_others_were_slow() -> None:
+    hosts = Busy(slow=0.15, late=0.4)
+    assert asked(hosts, "slow", "late", "dark") == {"slow": True, "late": True, "dark": False}
+    assert sorted(hosts.limits) == [("dark", 0.2), ("dark", 1.0), ("late", 0.2), ("late", 1.0), ("slow", 0.2)]
+
+
+def test_dark_host_among_quick_ones_is_not_waited_for_twice() -> None:
+    hosts = Busy(quick=0.0)
+    assert asked(hosts, "quick", "dark") == {"quick": True, "dark": False}
+    assert sorted(hosts.limits) == [("dark", 0.2), ("quick", 0.2)]
+
+
+def test_where_nobody_answered_all_are_asked_once_more() -> None:
+    assert asked(Busy(late=0.3, later=0.4), "late", "later") == {"late": True, "later": True}
+    assert ask(Busy(), []) == {}
