@@ -39,6 +39,7 @@ MOST_BYTES = 4 * 1024 * 1024
 LOOKED_WITHIN_S = 60.0
 UNTOLD_S = 30.0
 BEAT_EVERY_S = 120.0
+HOST_UP, HOST_DOWN = 0, 1
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,13 @@ def submit(folder: Path, found: Sequence[Result], begun: float, ended: float) ->
 
 
 def _result(result: Result, begun: float, ended: float) -> str:
-    # A host has two states: up and down.
-    code = result.state if result.service else (State.OK if result.state is State.OK else State.CRITICAL)
+    # A host has states of its own. 2 would be "unreachable", which nobody is told of.
+    code = int(result.state) if result.service else HOST_UP if result.state is State.OK else HOST_DOWN
     lines = [f"host_name={result.host}", *([f"service_description={result.service}"] if result.service else [])]
     # 1: not made by one of Nagios' own workers.
     lines += ["check_type=1", "check_options=0", "scheduled_check=0", "reschedule_check=0", "latency=0.0"]
     lines += [f"start_time={begun:.6f}", f"finish_time={ended:.6f}", "early_timeout=0", "exited_ok=1"]
-    return "\n".join([*lines, f"return_code={int(code)}", f"output={_one_line(result.says)}\\n", ""])
+    return "\n".join([*lines, f"return_code={code}", f"output={_one_line(result.says)}\\n", ""])
 
 
 def _one_line(says: str) -> str:
