@@ -103,6 +103,18 @@ def of(figure: str, tier: str, *labels: str, name: str = "one") -> str:
     return host(figure, *labels, name=name, tier=tier, component=tier)
 
 
+def of_both(figure: str, one: str = "1x99") -> Series:
+    """A figure of both load balancers of the second stack."""
+    return {of(figure, "load-balancer", name="one"): one, of(figure, "load-balancer", name="two"): "1x99"}
+
+
+def away(at_home: str = "0x99") -> Series:
+    """The VIP whose home is the host one is held by two, or with "1x99" by nobody else than one."""
+    elsewhere = "0x99" if at_home == "1x99" else "1x99"
+    names = (("one", at_home), ("two", elsewhere))
+    return {of("nospof_vip_held", "load-balancer", 'name="load-balancer"', name=name): value for name, value in names}
+
+
 def burning(proxy: str, bad: str, good: str = "0+600x") -> Series:
     """A growing number of answers ten a second, `bad` of them each minute."""
     return {answers("5xx", proxy): f"0+{bad}x{LONG}", answers("2xx", proxy): f"{good}{LONG}"}
@@ -131,6 +143,12 @@ CASES: dict[str, Case] = {
         asked(*HOSTS) | held("lb1") | held("lb2"),
         asked(*HOSTS) | held("lb1") | held("lb2", value="0x99"),
         just_started=asked("web1"),
+    ),
+    "VipAway": Case(
+        away() | of_both("nospof_instance_up"),
+        away() | of_both("nospof_instance_up", one="0x99"),
+        just_started=away("1x99") | of_both("nospof_instance_up"),
+        labels='vip="load-balancer"',
     ),
     "FirewallMissing": Case({host("nospof_firewall_in_force"): "0x99"}, {host("nospof_firewall_in_force"): "1x99"}),
     "NotMeasured": Case(
@@ -351,7 +369,7 @@ def second_stack() -> Stack:
 
     both = ("one", "two")
     tiers = (
-        tier("load-balancer", "haproxy", both, ("www",)),
+        tier("load-balancer", "haproxy", both, ("www",), mode="active-active"),
         tier("www", "apache", both, ("pages",)),
         tier("pages", "php-fpm", both, ("cache", "sessions", "store"), source="app"),
         tier("cache", "valkey", both),

@@ -14,7 +14,7 @@ homes in docs/decisions/0023-active-active.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,6 +28,7 @@ MOVE, MOVERS = "/usr/lib/nospof/keepalived-move", "/srv/nospof/keepalived"
 MOVE_UNIT_FILE = "/etc/systemd/system/nospof-move-vip@.service"
 # Not 255, which VRRP keeps for the owner of the address; the host named first takes over soonest.
 HIGHEST_PRIORITY = 250
+AWAY_FOR_S = 60  # beyond the time after which it should have been taken back
 
 
 class KeepalivedSettings(c.Settings):
@@ -100,8 +101,15 @@ class Keepalived(c.Component[KeepalivedSettings]):
         return (c.Source("move", self.settings.move),) if self.settings.move else ()
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
-        vips = [vip for need in self.needs(c.VipNeed) for vip in topology.vips_of(need.name)]
-        return tuple(_not_one_holder(topology, vip) for vip in vips)
+        return tuple(self._alerts(topology))
+
+    def _alerts(self, topology: c.Topology) -> Iterator[c.Alert]:
+        for need in self.needs(c.VipNeed):
+            for vip in topology.vips_of(need.name):
+                yield _not_one_holder(topology, vip)
+                spares = {host for host in vip.hosts if _is_spare(topology, c.InstanceId(self.id.tier, host), need)}
+                if takers := [host for host in vip.hosts if _takes_back(vip, host, spares)]:
+                    yield _away(vip, takers, self.settings.home_after_s)
 
     def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
         held = c.Panel(
@@ -143,7 +151,7 @@ class Keepalived(c.Component[KeepalivedSettings]):
     def _service(self, here: c.Context, need: c.VipNeed) -> Service:
         me, vips = self.id.host, here.vips(need.name)
         others = sorted({host for vip in vips for host in vip.hosts} - {me})
-        spares = {host for host in (me, *others) if _is_spare(here, c.InstanceId(self.id.tier, host), need)}
+        spares = {host for host in (me, *others) if _is_spare(here.topology, c.InstanceId(self.id.tier, host), need)}
         addresses = tuple(Address(vip, _priority(vip, me, spares), _takes_back(vip, me, spares)) for vip in vips)
         return Service(need, addresses, tuple(here.address(host) for host in others))
 
@@ -164,9 +172,9 @@ def _takes_back(vip: c.Vip, host: str, spares: Collection[str]) -> bool:
     return host == vip.home or (bool(spares) and host not in spares)
 
 
-def _is_spare(here: c.Context, provider: c.InstanceId, need: c.Need) -> bool:
+def _is_spare(topology: c.Topology, provider: c.InstanceId, need: c.Need) -> bool:
     """Whether all for which `provider` serves `need` are spares."""
-    ranks = {demand.rank for demand in here.topology.instance(provider).demands if demand.need == need}
+    ranks = {demand.rank for demand in topology.instance(provider).demands if demand.need == need}
     return bool(ranks) and c.Rank.NORMAL not in ranks
 
 
@@ -181,6 +189,23 @@ def _not_one_holder(topology: c.Topology, vip: c.Vip) -> c.Alert:
         "nospof status names the holders. None: is HAProxy up on any of these hosts, or its alive file -1? Two: the hosts do "
         "not hear each other (VRRP, IP protocol 112); the address must go from one: systemctl restart keepalived there.",
         c.Urgency.CRITICAL,
+        labels=(("tier", vip.tier), ("vip", vip.name)),
+    )
+
+
+def _away(vip: c.Vip, takers: Sequence[str], home_after_s: int) -> c.Alert:
+    """Of a VIP that another host keeps, though one of `takers` could have it back."""
+    of_takers = f'host=~"{"|".join(sorted(takers))}"'
+    held = f'nospof_vip_held{{name="{vip.name}"'
+    return c.Alert(
+        "VipAway",
+        f"sum({held}}}) == 1 and on () sum({held},{of_takers}}}) == 0 "
+        f'and on () max(nospof_instance_up{{tier="{vip.tier}",{of_takers}}}) == 1',
+        f"{vip.address} ({vip.name}) is not where it belongs, on {' or '.join(sorted(takers))}",
+        f"A host that is well again takes it back after {home_after_s} s. Until then its visitors come to a host that has work "
+        "of its own.",
+        "journalctl -u keepalived where it belongs tells why it is not taken back; systemctl restart keepalived there.",
+        for_s=home_after_s + AWAY_FOR_S,
         labels=(("tier", vip.tier), ("vip", vip.name)),
     )
 

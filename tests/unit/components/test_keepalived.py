@@ -118,6 +118,22 @@ def test_each_address_has_an_alert_of_its_own() -> None:
     assert all(f'nospof_vip_held{{name="site{n}"}}' in alert.expression for n, alert in enumerate(alerts, 1))
 
 
+def away(graph: Topology) -> dict[str, str]:
+    """By VIP, what tells that it is not where it belongs."""
+    alerts = Keepalived(graph.instances[0]).alerts(graph)
+    return {dict(alert.labels)["vip"]: alert.expression for alert in alerts if alert.name == "VipAway"}
+
+
+def test_vip_that_is_not_taken_back_is_told_of() -> None:
+    """Where it is at home, or by those that are no spares; one that any host may keep is nowhere away."""
+    graph = topology()
+    vip = graph.vips[0]
+    assert away(graph) == {}
+    assert 'host=~"lb2"' in away(replace(graph, vips=(replace(vip, home="lb2"),)))[vip.name]
+    spared = topology({"lb1": [(SITE, Rank.NORMAL)], "lb2": [(SITE, Rank.NORMAL)], "x1": [(SITE, Rank.SPARE)]})
+    assert 'host=~"lb1|lb2"' in away(spared)[vip.name]
+
+
 def test_service_is_looked_at_once_however_many_addresses_lead_to_it() -> None:
     both = tuple(Vip(f"load-balancer{n}", f"198.18.0.{n}", n, "load-balancer", ("lb1", "lb2")) for n in (1, 2))
     text = config(replace(topology(), vips=both))
