@@ -327,6 +327,10 @@ CASES: dict[str, Case] = {
         },
         {balancer("haproxy_server_check_status", 'proxy="app"', 'server="web1"', 'state="L7OK"'): "1x9 0x2 1x30"},
     ),
+    "PagesThrownAway": Case(
+        {of("varnish_main_n_lru_nuked", "front"): "0+70x99", of("varnish_main_client_req", "front"): "0+600x99"},
+        {of("varnish_main_n_lru_nuked", "front"): "0+50x99", of("varnish_main_client_req", "front"): "0+600x99"},
+    ),
     "RulesFail": Case(
         {watcher("prometheus_rule_evaluation_failures_total"): "0+1x99"},
         {watcher("prometheus_rule_evaluation_failures_total"): "7x99"},
@@ -369,7 +373,8 @@ def second_stack() -> Stack:
 
     both = ("one", "two")
     tiers = (
-        tier("load-balancer", "haproxy", both, ("www",), mode="active-active"),
+        tier("load-balancer", "haproxy", both, ("front",), mode="active-active"),
+        tier("front", "varnish", both, ("www",)),
         tier("www", "apache", both, ("pages",)),
         tier("pages", "php-fpm", both, ("cache", "sessions", "store"), source="app"),
         tier("cache", "valkey", both),

@@ -99,6 +99,44 @@ class Varnish(c.Component[VarnishSettings]):
         )
         return (shown,)
 
+    def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
+        at = f'{{tier="{self.id.tier}"}}'
+        thrown = f"rate(varnish_main_n_lru_nuked{at}[5m])"
+        return (
+            c.Alert(
+                "PagesThrownAway",
+                f"{thrown} > 0.1 * rate(varnish_main_client_req{at}[5m]) and {thrown} > 0.1",
+                "{{ $labels.host }}: the memory for pages is full, and {{ $value | humanize }} a second are thrown away",
+                "For more than one of ten requests a page is thrown away before its end to make room: what is asked for next "
+                "is often not there, and applications make it anew. While none of them answers, it cannot be shown either.",
+                f"Give tier {self.id.tier} more memory_mib, or have less kept: never, max_page_mib, a shorter Cache-Control.",
+                for_s=300,
+                every_s=60,
+            ),
+        )
+
+    def panels(self, topology: c.Topology) -> tuple[c.Panel, ...]:
+        at, window = f'{{tier="{self.id.tier}"}}', c.RATE_WINDOW
+
+        def rate(figure: str) -> str:
+            return f"sum by (host) (rate({figure}{at}[{window}]))"
+
+        hits, misses = rate("varnish_main_cache_hit"), rate("varnish_main_cache_miss")
+        return (
+            c.Panel(
+                "Pages from memory",
+                "Of the requests for what may be kept, the share that needed no application.",
+                ((f"{hits} / ({hits} + {misses} > 0)", "{{host}}"),),
+                c.Scale.SHARE,
+            ),
+            c.Panel(
+                "Thrown away for want of memory",
+                "Pages whose time was not over. More than a few: more memory_mib.",
+                ((rate("varnish_main_n_lru_nuked"), "{{host}}"),),
+                c.Scale.PER_S,
+            ),
+        )
+
     # --- what is on the host -----------------------------------------------------------------------------------------
     def parts(self, here: c.Context) -> c.Parts:
         tls = here.tls(user=USER, for_units=(LINKS,))
