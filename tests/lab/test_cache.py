@@ -6,7 +6,6 @@ A client on the application's host writes all the time through the local port, a
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -232,14 +231,14 @@ def test_memcached_answers_while_one_of_its_servers_is_dark(tmp_path: Path) -> N
         site.wait_until(lambda: "0 failed" in site.entries(50, 0.01))
         before = site.entries(200, 0.0)
         site.deployment.lab.power_off("c1")
-        first = site.entries(50, 0.005)
-        # Mostly at once. In two of six runs every request failed for a moment; why is not known.
+        # If the other one is late just then, as on a busy machine, it counts as away, too, for a second or two.
         site.wait_until(lambda: "0 failed, 0 missing" in site.entries(50, 0.005))
         said = site.entries(400, 0.005)
-        sys.stdout.write(f"right after: {first}\n")
-
         # Of what the dark server was asked, it was not answered: the other one did.
         assert "0 failed, 0 missing" in before, before
         assert "0 failed, 0 missing" in said, said
+
+        site.on("c2", "sh", "-c", "systemctl kill --signal=STOP memcached; sleep 3; systemctl kill --signal=CONT memcached")
+        site.wait_until(lambda: site.entries(50, 0.005).startswith("0 failed"), limit_s=10.0)
     finally:
         site.down()
