@@ -671,8 +671,18 @@ class Context:
         return " ".join(("/usr/bin/python3", f"{ONHOST}-{self.blobs['base/onhost'][:12]}", name, *arguments))
 
     def secret(self, name: str) -> str:
-        """A token for the secret called `name`, made once per stack: 32 characters of [A-Za-z0-9]."""
+        """A token for the secret called `name`, made once per stack: 32 characters of [A-Za-z0-9].
+
+        Of a password it is the one that callers use; `nospof rotate passwords` replaces those whose servers say `accepted`.
+        """
         return token("secret", name)
+
+    def accepted(self, name: str, between: str = " ") -> str:
+        """A token for what a server takes as the password called `name`: the secret, and while it is replaced two of them.
+
+        They are joined by `between`, in an order that stays while which of them is used changes.
+        """
+        return token("accepted", f"{name}|{between}")
 
     def tls(self, user: str = "root", for_units: tuple[str, ...] = ALL_UNITS) -> TlsFiles:
         """This instance's certificate and key, readable by `user`, and the CA. Names: host, tier, address, its domains."""

@@ -17,10 +17,11 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from nospof.apply import agents, ca_change, trips
+from nospof.apply import agents, ca_change, password_change, trips
 from nospof.apply.agents import AgentView, Database
 from nospof.apply.ca_change import CaStep
 from nospof.apply.gather import Gathering
+from nospof.apply.password_change import PasswordStep
 from nospof.apply.plan import Change, Plan
 from nospof.apply.preflight import Check, preflight
 from nospof.apply.releases import Gathered, forget_newest, one_before
@@ -48,6 +49,8 @@ STATUS_S, LOGS_S = 2.0, 20.0
 # What an agent may take for a request (nospof.onhost.agent.control), and what the way there and back takes at most.
 SWITCHOVER_S, PROMOTE_S, PAUSE_S, LEAVE_S, WAY_S = 14.0, 20.0, 9.0, 9.0, 2.0
 FIRST_ANSWER_S = 15.0
+# A copy that is well is behind by a fraction of a second.
+COPIES_S = 120.0
 LEAVES_WITHIN_S, RETIRES_WITHIN_S = 20.0, 180.0
 HTTPS = 443
 ZONE_FILE = "dns.zone"
@@ -335,15 +338,16 @@ class Deployment:
         believing the old CA alone, and so nobody else.
         """
         step = ca_change.under_way(self.state)
+        why = "all hosts must believe the next CA before anything is issued by it"
         if step is None:
-            self._require_everywhere(progress, "nospof up, then this again")
+            self._require_everywhere(progress, why, "nospof up, then this again")
             with self.state.locked("rotate ca"):
                 ca_change.begin(Vault(self.state, self.topology, is_reading=False))
             step = CaStep.TRUST
         while True:
             progress.phase(step.value)
             self.up(progress)
-            self._require_everywhere(progress, "bring it back, then nospof rotate ca: it goes on from here")
+            self._require_everywhere(progress, why, "bring it back, then nospof rotate ca: it goes on from here")
             with self.state.locked("rotate ca"):
                 if step is CaStep.FORGET:
                     ca_change.end(self.state)
@@ -355,14 +359,68 @@ class Deployment:
                     ca_change.forget_before(self.state)
                     step = CaStep.FORGET
 
-    def _require_everywhere(self, progress: Progress, fix: str) -> None:
-        """Raise unless every host answers and is all that the file says."""
-        plan = self.plan(progress)
+    def replace_passwords(self, progress: Progress) -> tuple[str, ...]:
+        """Give the stack other passwords, all of which a server can take two at once; goes on where it was interrupted.
+
+        Returns the names of the passwords that are new. Raises Failed where `up` would change something else, Uncertain where
+        a host does not answer or a copy of the accounts is behind: its callers would be refused.
+        """
+        change = password_change.under_way(self.state)
+        why = "all servers must take the next passwords before anybody uses them, and nobody may use the old ones when they go"
+        if change is None:
+            names = self._require_everywhere(progress, why, "nospof up, then this again").vault.accepted_names
+            if not names:
+                raise WrongInput("nothing in this stack has a password that nospof made")
+            with self.state.locked("rotate passwords"):
+                Vault(self.state, self.topology, is_reading=False).prepare_next_passwords(names)
+            change = password_change.under_way(self.state)
+        names_changed = tuple(sorted(change.coming)) if change else ()
+        while change is not None:
+            progress.phase(change.step.value)
+            self.up(progress)
+            again = "bring it back, then nospof rotate passwords: it goes on from here"
+            self._require_everywhere(progress, why, again)
+            if change.step is PasswordStep.ADMIT:
+                self._wait_for_copies(progress)
+            with self.state.locked("rotate passwords"):
+                change = password_change.next_step(self.state, change)
+        return names_changed
+
+    @property
+    def password_step(self) -> PasswordStep | None:
+        """The step in which a change of passwords was interrupted; None while none is under way."""
+        change = password_change.under_way(self.state)
+        return change.step if change else None
+
+    def _wait_for_copies(self, progress: Progress) -> None:
+        """Wait until every copy of a database has what its primary had when this began: accounts come to it like all data."""
+        progress.phase("waiting for the copies to have it too")
+        began_s = time.monotonic()
+        while True:
+            waited_s = time.monotonic() - began_s
+            copies = [view for tier in agents.tiers(self.topology) for view in self.database(tier).hosts]
+            behind = [view for view in copies if view.role != "primary" and (view.lag_s is None or view.lag_s >= waited_s)]
+            if not behind:
+                return
+            if waited_s > COPIES_S:
+                hosts = ", ".join(view.host for view in behind)
+                raise Uncertain(
+                    f"the copy of {hosts} is behind: it may not take the next passwords yet",
+                    why="who reads there would be refused",
+                    fix="wait for it to catch up (nospof status), then nospof rotate passwords: it goes on from here",
+                )
+            time.sleep(0.2)
+
+    def _require_everywhere(self, progress: Progress, why: str, fix: str) -> Rollout:
+        """Raise unless every host answers and is all that the file says; returns what looked."""
+        rollout = self._rollout(progress, self._gathered(progress), is_reading=True)
+        plan = self._with_hosts(rollout.plan())
         if plan.problems:
             what = "; ".join(f"host {problem.host} does not answer: {problem.what}" for problem in plan.problems)
-            raise Uncertain(what, why="all hosts must believe the next CA before anything is issued by it", fix=fix)
+            raise Uncertain(what, why=why, fix=fix)
         if plan.changes:
             raise Failed(f"the hosts are not what the file says: {len(plan.changes)} changes are to be made", fix=fix)
+        return rollout
 
     def preflight(self) -> list[Check]:
         """What was looked at on the servers that are not this stack's yet; [] in a lab. Changes nothing."""

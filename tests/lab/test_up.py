@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import secrets
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,96 @@ def test_another_ca_comes_without_an_outage(site: LiveSite) -> None:
     assert site.on("db1", "grep", "-c", "BEGIN CERTIFICATE", "/etc/nospof/tls/ca.pem") == "1"
     assert {entry["health"] for entry in site.settled_status()["tiers"]["database"]} == {"ok"}
     assert "nothing to change" in site.nospof("up")
+
+
+def test_other_passwords_come_without_an_outage_and_a_run_that_was_killed_goes_on(site: LiveSite) -> None:
+    old = _passwords(site)
+    with site.visited() as failed, _written(site) as written:
+        process = site.start("rotate", "passwords", str(site.file))
+        kill_when(process, "uses the next passwords", signals=KILL, whole_group=True)
+        halfway = {path.name: path.read_text() for path in (site.folder / ".nospof/secrets").iterdir()}
+        assert "a change of passwords is not finished" in site.up_when_free()
+        said = site.nospof("rotate passwords")
+    assert failed == []
+    assert [status for _, status in written if status != 201] == []
+    assert all(site.has_entry(token) for token, _ in written)
+    new = _passwords(site)
+    assert new.keys() == old.keys() == {"database.app", "database.figures", "database.replication"}
+    assert halfway["database.app"].strip() == old["database.app"], "the old one stays until no host has it any more"
+    assert not set(new.values()) & set(old.values())
+    assert "uses the next passwords" in said
+    assert "taken no more" in said
+    assert "nothing to change" in site.nospof("up")
+    for host in site.deployment().topology.hosts:
+        assert site.told(host.name, ("grep", "-rlFf", "-", "/etc/nospof"), "\n".join(old.values())) == (1, "")
+    assert site.told("web1", ("grep", "-rlFf", "-", "/etc/nospof"), new["database.app"]) == (0, "/etc/nospof/app.env")
+    for port in ("3306", "3307"):
+        taken = {
+            kind: site.told("web1", ("python3", "-c", CONNECT, port), one["database.app"])[1]
+            for kind, one in {"old": old, "new": new}.items()
+        }
+        assert taken == {"old": "1045", "new": "taken"}
+
+
+def test_database_fails_over_with_the_new_passwords(site: LiveSite) -> None:
+    [primary] = [entry["host"] for entry in site.settled_status()["tiers"]["database"] if entry["leads"]]
+    site.on(primary, "systemctl", "kill", "--signal=KILL", "--kill-whom=main", "mariadb.service")
+    status = site.settled_status()
+    [after] = [entry["host"] for entry in status["tiers"]["database"] if entry["leads"]]
+    assert after != primary
+    assert site.post_entry("after-the-new-passwords") == 201
+    for database in ("db1", "db2", "w1"):
+        _wait_until(lambda host=database: "after-the-new-passwords" in site.on(host, "mariadb", "-e", FIND))
+    site.nospof("switchover", "--to", "db1")
+    site.settled_status()
+
+
+def _passwords(site: LiveSite) -> dict[str, str]:
+    """By name, all but what signs the application's cookies."""
+    files = (site.folder / ".nospof/secrets").iterdir()
+    return {path.name: path.read_text().strip() for path in files if not path.name.endswith(".secret-key")}
+
+
+@contextmanager
+def _written(site: LiveSite) -> Iterator[list[tuple[str, int]]]:
+    """Write an entry a few times a second; the list gets the token and status of each."""
+    written: list[tuple[str, int]] = []
+    is_over = threading.Event()
+
+    def write() -> None:
+        while not is_over.wait(0.2):
+            token = secrets.token_hex(8)
+            body = json.dumps({"name": "test", "message": f"entry {token}", "token": token}).encode()
+            written.append((token, site.ask("/api/entries", body, timeout_s=35.0)[0]))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield written
+    finally:
+        is_over.set()
+        thread.join()
+    assert written
+
+
+def _wait_until(is_so: Callable[[], bool], limit_s: float = 60.0) -> None:
+    end_s = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < end_s
+        time.sleep(0.5)
+
+
+FIND = "SELECT token FROM app.entries WHERE token = 'after-the-new-passwords'"
+# As the application, with the password on standard input; prints "taken" or why not.
+CONNECT = """
+import pymysql, ssl, sys
+context = ssl.create_default_context(cafile="/etc/nospof/tls/ca.pem")
+try:
+    pymysql.connect(host="database", port=int(sys.argv[1]), user="app", password=sys.stdin.read(), ssl=context)
+    print("taken")
+except pymysql.err.OperationalError as error:
+    print(error.args[0])
+"""
 
 
 def test_application_that_does_not_start_stops_at_the_first_host_and_the_old_one_serves(site: LiveSite) -> None:

@@ -114,6 +114,12 @@ class LiveSite:
         assert outcome.exit_code == 0, f"{host}: {' '.join(argv)}: {outcome}"
         return outcome.stdout.decode().strip()
 
+    def told(self, host: str, argv: Sequence[str], text: str) -> tuple[int, str]:
+        """Run a command on a host with `text` on its standard input; returns its exit code and what it printed."""
+        outcome = self.deployment().lab.run(host, argv, text.encode(), timeout_s=60)
+        assert isinstance(outcome, Finished), f"{host}: {outcome}"
+        return outcome.exit_code, outcome.stdout.decode().strip()
+
     @property
     def url(self) -> str:
         return self.deployment().url

@@ -11,14 +11,17 @@ import ipaddress
 import re
 import secrets
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from nospof.apply import password_change
+from nospof.apply.password_change import PasswordChange, secret_file
 from nospof.apply.state import State
 from nospof.render.certificates import CertificateRequest, certificate_request
 from nospof.topology import InstanceId, Topology
@@ -53,6 +56,8 @@ class Vault:
     is_reading: bool
     clock: Clock = utc_now
     _texts: dict[str, str] = field(default_factory=dict)
+    accepted_names: set[str] = field(default_factory=set)
+    """Of what was filled in so far, the secrets of which a server can take two at once."""
 
     def fill(self, text: str) -> str:
         """Replace every token in `text`. KeyError for a token of no known kind."""
@@ -61,11 +66,28 @@ class Vault:
     def _stands_for(self, kind: str, name: str) -> str:
         if kind == "ca":
             return self.trusted()
-        return {"secret": self.secret, "certificate": self.certificate, "key": self.key}[kind](name)
+        kinds = {"secret": self.secret, "accepted": self._accepted, "certificate": self.certificate, "key": self.key}
+        return kinds[kind](name)
 
     def secret(self, name: str) -> str:
         """The secret called `name`, e.g. "database/app": 32 characters of [A-Za-z0-9]."""
-        return self._kept(f"secrets/{name.replace('/', '.')}", _new_secret).strip()
+        kept = self._kept(secret_file(name), _new_secret).strip()
+        return self._password_change.used(name, kept) if self._password_change else kept
+
+    def _accepted(self, told: str) -> str:
+        name, _, between = told.partition("|")
+        self.accepted_names.add(name)
+        kept = self._kept(secret_file(name), _new_secret).strip()
+        return between.join(self._password_change.accepted(name, kept) if self._password_change else (kept,))
+
+    @cached_property
+    def _password_change(self) -> PasswordChange | None:
+        return password_change.under_way(self.state)
+
+    def prepare_next_passwords(self, names: Iterable[str]) -> None:
+        """Make the passwords that are to come, for those of `names` that are there. Nobody takes them yet."""
+        kept = sorted(name for name in names if self._read(secret_file(name)))
+        password_change.begin(self.state, {name: _new_secret().strip() for name in kept})
 
     def ca(self) -> str:
         """The certificate of the stack's CA, PEM."""

@@ -10,6 +10,7 @@ servers.json       real servers on which something of the stack may run
 drills/            what drills found, and what they have broken and not healed yet
 measured.json      how many requests a second were answered, when, on which machine, of which stack
 secrets/           one file per secret
+passwords.json     while they are replaced, the passwords that are to come, and how far that is
 certificates/      the CA and what it issued; while it is replaced, the next one or the one before, too
 lock               who works on the stack now
 """
@@ -91,7 +92,7 @@ class State:
         """The choices made so far; none before the first `up`. Raises WrongInput when the file is damaged."""
         why = "it holds choices that must not change, such as server ids and addresses"
         fix = "put back the copy you have of it; without one, every host would have to be made anew"
-        return self._told("allotment.json", _allotment, Allotment(), why, fix)
+        return self.told("allotment.json", _allotment, Allotment(), why, fix)
 
     def write_allotment(self, allotment: Allotment) -> None:
         self.write("allotment.json", json.dumps(asdict(allotment), indent=1, sort_keys=True) + "\n")
@@ -99,7 +100,7 @@ class State:
     def releases(self) -> dict[str, tuple[Release, ...]]:
         """What was rolled out of the user's folders, by name, e.g. "app/release", the newest last."""
         why, fix = "it says to what a tier can go back", "remove it: the next `nospof up` begins anew"
-        return self._told("releases.json", _releases, {}, why, fix)
+        return self.told("releases.json", _releases, {}, why, fix)
 
     def write_releases(self, releases: Mapping[str, tuple[Release, ...]]) -> None:
         told = {name: [asdict(release) for release in known] for name, known in sorted(releases.items())}
@@ -108,7 +109,7 @@ class State:
     def servers(self) -> dict[str, Server]:
         """The real servers on which something of this stack may run, by host: also those the file no longer has."""
         why = "it names the servers that were taken out of the stack file and not yet cleared"
-        return self._told("servers.json", _servers, {}, why, "remove it, then nospof up")
+        return self.told("servers.json", _servers, {}, why, "remove it, then nospof up")
 
     def write_servers(self, servers: Mapping[str, Server]) -> None:
         told = {name: asdict(server) for name, server in sorted(servers.items())}
@@ -128,7 +129,7 @@ class State:
     def measured(self) -> Measured | None:
         """What was last measured; None before. Raises WrongInput when the file is damaged."""
         why, fix = "it holds what the stack was found to carry", "remove it, then nospof measure"
-        return self._told(self.measured_file.name, _measured, None, why, fix)
+        return self.told(self.measured_file.name, _measured, None, why, fix)
 
     def write_measured(self, measured: Measured) -> None:
         self.write("measured.json", json.dumps(asdict(measured), indent=1, sort_keys=True) + "\n")
@@ -140,7 +141,7 @@ class State:
     def takeovers(self) -> Takeovers | None:
         """What proofs saw of others taking over; None before. Raises WrongInput when the file is damaged."""
         why, fix = "it holds what drills showed of others taking over", "remove it, then nospof prove"
-        return self._told(self.takeovers_file.name, _takeovers, None, why, fix)
+        return self.told(self.takeovers_file.name, _takeovers, None, why, fix)
 
     def write_takeovers(self, takeovers: Takeovers) -> None:
         self.write("takeovers.json", json.dumps(asdict(takeovers), indent=1, sort_keys=True) + "\n")
@@ -178,7 +179,7 @@ class State:
             stream.flush()
             yield
 
-    def _told(self, name: str, parse: Callable[[Any], Told], none: Told, why: str, fix: str) -> Told:
+    def told(self, name: str, parse: Callable[[Any], Told], none: Told, why: str, fix: str) -> Told:
         """What a JSON file says, `none` where there is no file. Raises WrongInput, with `why` and `fix`, when it is damaged."""
         path = self.folder / name
         try:

@@ -401,6 +401,14 @@ def rotate_ca(stack: Stack = DEFAULT) -> None:
     raise typer.Exit(command.ca(stack))
 
 
+@rotate_app.command("passwords")
+def rotate_passwords(stack: Stack = DEFAULT) -> None:
+    """Replace the passwords of databases and caches, of all that call them, and of the status page; visitors notice nothing."""
+    from nospof.cli import rotate as command
+
+    raise typer.Exit(command.passwords(stack))
+
+
 @lab_app.command("doctor")
 def lab_doctor(
     stack: Annotated[Optional[Path], typer.Argument(metavar="STACK", help="The stack it shall carry; none: six hosts.")] = None,  # noqa: UP045

@@ -25,6 +25,8 @@ def run(path: Path, *, plan: Path | None) -> int:
         site.servers.open()
     is_new = not site.exists
     with Lines() as progress:
+        if site.password_step:
+            progress.note(f"a change of passwords is not finished: {site.password_step.value}; nospof rotate passwords goes on")
         has_changed = site.up(progress, shown)
         if not has_changed:
             progress.phase("nothing to change")

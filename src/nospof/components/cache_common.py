@@ -263,11 +263,15 @@ class Cache(c.Component[S]):
             "policy": POLICIES[self.settings.when_full],
             # Of the copies that are well the Sentinels promote one with the lowest.
             "priority": SPARE_PRIORITY if self.rank is c.Rank.SPARE else NORMAL_PRIORITY,
-            "applications": [(app.replace("-", "_"), here.secret(f"{tier}/{app}")) for app in applications],
-            "passwords": {who: here.secret(f"{tier}/{who}") for who in ("agent", "replication", "sentinel")},
+            "applications": [(app.replace("-", "_"), self._accepted(here, app)) for app in applications],
+            "accepted": {who: self._accepted(here, who) for who in ("agent", "replication", "sentinel", "figures")},
             "figures_user": texts.FIGURES_USER if here.is_called("metrics") else "",
-            "figures_password": here.secret(f"{tier}/figures"),
+            "replication_password": here.secret(f"{tier}/replication"),
         }
+
+    def _accepted(self, here: c.Context, who: str) -> str:
+        """The passwords that are taken from `who`, as an ACL rule has them."""
+        return ">" + here.accepted(f"{self.id.tier}/{who}", between=" >")
 
     def _agent(self, here: c.Context, tls: c.TlsFiles) -> str:
         tier, run = self.id.tier, f"/run/nospof/{self.id.tier}"

@@ -26,22 +26,22 @@ maxclients {{ set.max_connections }}
 
 # Who may do what
 user default off
-user nospof_agent on >{{ passwords.agent }} resetkeys resetchannels &nospof:* -@all +info +config|get +config|set +replicaof \
+user nospof_agent on {{ accepted.agent }} resetkeys resetchannels &nospof:* -@all +info +config|get +config|set +replicaof \
 +publish +wait +ping
-user nospof_replication on >{{ passwords.replication }} resetkeys resetchannels -@all +psync +replconf +ping
-user nospof_sentinel on >{{ passwords.sentinel }} resetkeys allchannels -@all +multi +exec +replicaof +slaveof +ping +info \
+user nospof_replication on {{ accepted.replication }} resetkeys resetchannels -@all +psync +replconf +ping
+user nospof_sentinel on {{ accepted.sentinel }} resetkeys allchannels -@all +multi +exec +replicaof +slaveof +ping +info \
 +role +subscribe +publish +config|rewrite +client|setname +client|kill +script|kill
 {% if figures_user %}
-user {{ figures_user }} on >{{ figures_password }} resetkeys resetchannels -@all +info +ping +slowlog|len +slowlog|get \
+user {{ figures_user }} on {{ accepted.figures }} resetkeys resetchannels -@all +info +ping +slowlog|len +slowlog|get \
 +latency|latest
 {% endif %}
-{% for name, password in applications %}
-user {{ name }} on >{{ password }} ~* allchannels +@all -@admin -migrate -restore -swapdb
+{% for name, accepted in applications %}
+user {{ name }} on {{ accepted }} ~* allchannels +@all -@admin -migrate -restore -swapdb
 {% endfor %}
 
 # Copies. Writes are refused from the start; the agent allows them where it knows that this server is the primary.
 masteruser nospof_replication
-masterauth {{ passwords.replication }}
+masterauth {{ replication_password }}
 replica-announce-ip {{ here.host.address }}
 replica-read-only yes
 replica-serve-stale-data yes

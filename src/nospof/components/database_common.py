@@ -462,18 +462,21 @@ class Database(c.Component[S]):
         applications = [
             {
                 "user": _sql_name(app),
-                "password": here.secret(f"{tier}/{app}"),
+                "accepts": here.accepted(f"{tier}/{app}"),
                 "from": sorted(here.address(host) for host in hosts),
                 "database": _sql_name(app),
             }
             for app, hosts in sorted(self._callers(here).items())
         ]
-        replication = {"user": "nospof_replication", "password": here.secret(f"{tier}/replication"), "from": members}
+        name = f"{tier}/replication"
+        # The password is what the agents use, as callers of each other.
+        taken = {"password": here.secret(name), "accepts": here.accepted(name)}
+        replication = {"user": "nospof_replication", **taken, "from": members}
         # Whoever knows a webhook's address may write there, so it is as secret as the passwords.
         notify = {"webhook": self.settings.notify_webhook, "mail": self.settings.notify_mail, "smtp": self.settings.smtp}
         told = {"replication": replication, "applications": applications, "notify": notify}
         if here.is_called("metrics"):
-            told["figures"] = {"user": FIGURES_USER, "password": here.secret(f"{tier}/figures"), "from": ["localhost"]}
+            told["figures"] = {"user": FIGURES_USER, "accepts": here.accepted(f"{tier}/figures"), "from": ["localhost"]}
         return c.as_json(told)
 
     def _callers(self, here: c.Context) -> dict[str, set[str]]:

@@ -75,6 +75,7 @@ class Sentinel(c.Component[S]):
             "sentinels": {host: here.address(host) for host in hosts},
             "port": self.settings.port,
             "password": password,
+            "accepts": here.accepted(f"{self.name}/watch"),
             "state_file": state,
             "tiers": [self._tier(here, tier) for tier in sorted({demand.by.tier for demand in self.demands})],
             "ca": tls.ca,

@@ -81,7 +81,7 @@ class StatusPage(c.Component[StatusPageSettings]):
         tier, folder = self.id.tier, f"/etc/nospof/{self.id.tier}"
         tls = here.tls(user=self.user)
         config = c.File(f"{folder}/page.json", c.as_json(self._told(here, tls)))
-        password = c.File(f"{folder}/password", f"{here.secret(f'{tier}/visitors')}\n", mode=0o400, user=self.user)
+        password = c.File(f"{folder}/password", f"{here.accepted(f'{tier}/visitors')}\n", mode=0o400, user=self.user)
         unit = here.template(
             UNIT, tier=tier, user=self.user, program=here.program("status_page"), config=config.path, state=self._state
         )

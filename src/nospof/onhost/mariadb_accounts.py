@@ -69,22 +69,34 @@ def native_hash(password: str) -> str:
 class Product:
     """How one database product keeps accounts. `hashed`: a password as it is sent to the server.
 
-    `identified`: what sets it, with {hash}; `users`: the query for user, host, hash, encryption, with {names}.
+    `identified`: the statements that have a user take these passwords and no others, at every moment at least one of those it
+    took before that are to stay; given are its name, what it requires, the hashes, and those it has now, None for a new one.
+    `users`: the query for user, host, hash, others (more hashes, as a JSON array), encryption, with {names}.
     """
 
     name: str
     hashed: Callable[[str], str]
-    identified: str
+    identified: Callable[[str, str, tuple[str, ...], tuple[str, ...] | None], tuple[str, ...]]
     users: str
     replication_rights: frozenset[str] = REPLICATION_RIGHTS
     figures_rights: frozenset[str] = FIGURES_RIGHTS
 
 
+def identified(who: str, requires: str, hashes: tuple[str, ...], present: tuple[str, ...] | None) -> tuple[str, ...]:
+    """One way in for each password, joined by OR. A client whose password is the second is asked once more, and answers.
+
+    Source: https://mariadb.com/docs/server/reference/sql-statements/account-management-sql-statements/create-user
+    """
+    ways = " OR ".join(f"mysql_native_password USING {quoted(one)}" for one in hashes)
+    return (f"{'CREATE' if present is None else 'ALTER'} USER {who} IDENTIFIED VIA {ways} REQUIRE {requires}",)
+
+
 MARIADB = Product(
     "mariadb",
     native_hash,
-    "IDENTIFIED VIA mysql_native_password USING {hash}",
-    "SELECT user, host, JSON_VALUE(priv, '$.authentication_string') AS hash, JSON_VALUE(priv, '$.ssl_type') AS encryption "
+    identified,
+    "SELECT user, host, JSON_VALUE(priv, '$.authentication_string') AS hash, "
+    "JSON_EXTRACT(priv, '$.auth_or[*].authentication_string') AS others, JSON_VALUE(priv, '$.ssl_type') AS encryption "
     "FROM mysql.global_priv WHERE user IN ({names})",
 )
 
@@ -150,12 +162,12 @@ def _role_or_none(server: Server) -> bool | None:
 class Account:
     """A user at one address. `database` "": `server_rights` on the whole server, and a certificate demanded.
 
-    At "localhost", which is the unix socket, nothing is encrypted.
+    `password_hashes`: one, or two while passwords change. At "localhost", which is the unix socket, nothing is encrypted.
     """
 
     user: str
     address: str
-    password_hash: str = field(repr=False)
+    password_hashes: tuple[str, ...] = field(repr=False)
     database: str = ""
     server_rights: frozenset[str] = field(default=REPLICATION_RIGHTS, compare=False)
 
@@ -171,9 +183,10 @@ class Account:
 
 
 def read_accounts(path: Path, product: Product = MARIADB) -> tuple[Account, ...]:
-    """Read accounts.json: {"replication": {user, password, from}, "applications": [{user, password, from, database}]}.
+    """Read accounts.json: {"replication": {user, accepts, from}, "applications": [{user, accepts, from, database}]}.
 
-    Where somebody watches, "figures" is one more as "replication".
+    `accepts`: the passwords that are taken, separated by a space. Where somebody watches, "figures" is one more, as
+    "replication".
     """
     told = json.loads(path.read_text())
     found = []
@@ -182,17 +195,19 @@ def read_accounts(path: Path, product: Product = MARIADB) -> tuple[Account, ...]
     for entry, server_rights in [*others, *figures]:
         if entry["user"] in NOT_OURS:
             raise ValueError(f"a tier cannot be named {entry['user']}: the server has a user or database of that name")
-        password_hash, database = product.hashed(entry["password"]), entry.get("database", "")
-        found += [Account(entry["user"], address, password_hash, database, server_rights) for address in entry["from"]]
+        hashes, database = tuple(map(product.hashed, entry["accepts"].split())), entry.get("database", "")
+        if not hashes:
+            raise ValueError(f"no password for {entry['user']}")
+        found += [Account(entry["user"], address, hashes, database, server_rights) for address in entry["from"]]
     return tuple(sorted(found))
 
 
 # --- what there is -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Present:
-    """An account on the server."""
+    """An account on the server. `password_hashes`: what it takes, the one that counts as its present password first."""
 
-    password_hash: str = field(repr=False)
+    password_hashes: tuple[str, ...] = field(repr=False)
     encryption: int
     rights: frozenset[tuple[str, str]]
     """(database as a pattern, "" = everywhere; right)."""
@@ -217,7 +232,9 @@ def look(server: Server, accounts: tuple[Account, ...], product: Product) -> See
     users = server.rows(product.users.format(names=names))
     present = {
         (row["user"], row["host"]): Present(
-            row["hash"] or "", int(row["encryption"] or 0), frozenset(rights.get(f"'{row['user']}'@'{row['host']}'", ()))
+            (row["hash"] or "", *filter(None, json.loads(row["others"] or "[]"))),
+            int(row["encryption"] or 0),
+            frozenset(rights.get(f"'{row['user']}'@'{row['host']}'", ())),
         )
         for row in users
     }
@@ -244,15 +261,16 @@ def _databases(accounts: tuple[Account, ...], seen: Seen) -> Iterator[Change]:
 def _accounts(accounts: tuple[Account, ...], seen: Seen, product: Product) -> Iterator[Change]:
     for account in accounts:
         who = f"{quoted(account.user)}@{quoted(account.address)}"
-        identified = (
-            f"{who} {product.identified.format(hash=quoted(account.password_hash))} REQUIRE {REQUIRED[account.encryption]}"
-        )
         present = seen.accounts.get((account.user, account.address))
+        requires, hashes = REQUIRED[account.encryption], account.password_hashes
         if present is None:
-            yield Change(f"creates {account.user} at {account.address}", (f"CREATE USER {identified}", _grant(account, who)))
+            made = product.identified(who, requires, hashes, None)
+            yield Change(f"creates {account.user} at {account.address}", (*made, _grant(account, who)))
             continue
-        if (present.password_hash, present.encryption) != (account.password_hash, account.encryption):
-            yield Change(f"gives {account.user} at {account.address} its password", (f"ALTER USER {identified}",))
+        if (set(present.password_hashes), present.encryption) != (set(hashes), account.encryption):
+            which = "its password" if len(hashes) == 1 else "another password beside its own"
+            changed = product.identified(who, requires, hashes, present.password_hashes)
+            yield Change(f"gives {account.user} at {account.address} {which}", changed)
         if present.rights != {(_pattern(account.database), right) for right in account.rights}:
             revoke = f"REVOKE ALL PRIVILEGES, GRANT OPTION FROM {who}"
             yield Change(f"gives {account.user} at {account.address} its rights", (revoke, _grant(account, who)))

@@ -4,7 +4,8 @@
 
 The hash is made here, so that no password stands in a binary log, a process list or an error message.
 Source: https://dev.mysql.com/doc/refman/9.7/en/caching-sha2-pluggable-authentication.html; the hash is that of SHA-crypt
-(https://www.akkadia.org/drepper/SHA-crypt.txt) with 5000 rounds and a salt of 20 bytes.
+(https://www.akkadia.org/drepper/SHA-crypt.txt) with 5000 rounds and a salt of 20 bytes. Two passwords at once:
+https://dev.mysql.com/doc/refman/9.7/en/password-management.html#dual-passwords
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 
 from nospof.onhost import mariadb_accounts as accounts
+from nospof.onhost.mariadb_server import quoted
 
 SALT_BYTES, ROUNDS = 20, 5000
 DIGITS = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -73,11 +75,31 @@ def _digits(number: int, count: int) -> list[str]:
     return [DIGITS[number >> 6 * place & 63] for place in range(count)]
 
 
+def identified(who: str, requires: str, hashes: tuple[str, ...], present: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Statements after which the user takes these passwords alone: MySQL keeps one more beside the present one, on demand.
+
+    What is set without RETAIN leaves that one as it is, so that one which stays is taken at every moment.
+    """
+    first = present[0] if present and present[0] in hashes else hashes[0]
+    second = next((one for one in hashes if one != first), None)
+    statements = [f"{'CREATE' if present is None else 'ALTER'} USER {who} {_as(first)} REQUIRE {requires}"]
+    if second is not None:
+        statements.append(f"ALTER USER {who} {_as(second)} RETAIN CURRENT PASSWORD")
+    elif present and len(present) > 1:
+        statements.append(f"ALTER USER {who} DISCARD OLD PASSWORD")
+    return tuple(statements)
+
+
+def _as(password_hash: str) -> str:
+    return f"IDENTIFIED WITH caching_sha2_password AS {quoted(password_hash)}"
+
+
 MYSQL = accounts.Product(
     "mysql",
     hashed,
-    "IDENTIFIED WITH caching_sha2_password AS {hash}",
+    identified,
     "SELECT user AS user, host AS host, authentication_string AS hash, "
+    "JSON_ARRAY(JSON_EXTRACT(user_attributes, '$.additional_password')) AS others, "
     "CASE ssl_type WHEN 'ANY' THEN 1 WHEN 'X509' THEN 2 ELSE 0 END AS encryption FROM mysql.user WHERE user IN ({names})",
     accounts.REPLICATION_RIGHTS | {"BACKUP_ADMIN"},
     frozenset({"REPLICATION CLIENT"}),

@@ -12,6 +12,7 @@ Source: https://valkey.io/topics/sentinel/ ("Reconfiguring Sentinel at runtime")
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -84,12 +85,16 @@ class Tier:
 
 @dataclass(frozen=True)
 class Config:
-    """`sentinels`: by host, the address; this one's is among them."""
+    """`sentinels`: by host, the address; this one's is among them.
+
+    `password`: what is said to Sentinels; `accepts`: what they take, separated by a space.
+    """
 
     host: str
     sentinels: Mapping[str, str]
     port: int
     password: str
+    accepts: str
     state_file: str
     tiers: tuple[Tier, ...]
     ca: str
@@ -138,7 +143,14 @@ def wanting(config: Config, own: Connection) -> Iterator[Command]:
     """What the Sentinel must be told. Raises as `Connection.ask`."""
     told = own.ask("SENTINEL", "MASTERS")
     known = {fields.get("name", ""): fields for fields in map(pairs, told if isinstance(told, list) else [])}
-    kept = kept_options(Path(config.state_file).read_text())
+    own_file = Path(config.state_file).read_text()
+    kept, wanted = kept_options(own_file), {password_hash(password) for password in config.accepts.split()}
+    users = own.ask("ACL", "LIST")
+    if taken("\n".join(map(str, users if isinstance(users, list) else []))) != wanted or taken(own_file) != wanted:
+        # What its own file says of its users wins over `requirepass` when it starts.
+        rules = ("resetpass", *(f">{password}" for password in config.accepts.split()))
+        yield "take the present passwords", ("ACL", "SETUSER", "default", *rules)
+        yield "keep them", ("SENTINEL", "FLUSHCONFIG")
     for tier in config.tiers:
         if tier.name not in known:
             address = primary_of_others(config, tier) or tier.first
@@ -152,6 +164,16 @@ def wanting(config: Config, own: Connection) -> Iterator[Command]:
 
 def monitor(tier: Tier, address: str) -> tuple[str | int, ...]:
     return ("SENTINEL", "MONITOR", tier.name, address, tier.port, QUORUM)
+
+
+def taken(text: str) -> set[str]:
+    """The hashes of the passwords that the one user of a Sentinel may have, from lines as its own file has them. Pure."""
+    lines = [line.split() for line in text.splitlines()]
+    return {word[1:] for words in lines if words[:2] == ["user", "default"] for word in words if word.startswith("#")}
+
+
+def password_hash(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def kept_options(text: str) -> dict[tuple[str, str], str]:

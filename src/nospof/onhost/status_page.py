@@ -169,7 +169,7 @@ class Page:
         self.config = config
         self.board = Board(config, now())
         self._standing: Mapping[str, changes.State] = {}
-        self._password = b""
+        self._passwords: tuple[bytes, ...] = ()
         self._callers = 0
         self._uncounted: dict[str, str] = {}
         self._saved: tuple[Event, ...] = ()
@@ -179,7 +179,8 @@ class Page:
         self._saved = tuple(self.board.events)
 
     def read_password(self) -> None:
-        self._password = Path(self.config.password_file).read_text().strip().encode()
+        """Separated by a space: two while the stack's passwords change."""
+        self._passwords = tuple(Path(self.config.password_file).read_bytes().split())
 
     async def look(self) -> None:
         """Ask everybody, each at its own pace: one that does not answer delays nobody else. For ever."""
@@ -312,8 +313,8 @@ class Page:
             given = base64.b64decode(told.strip(), validate=True) if kind.lower() == "basic" else b""
         except ValueError:
             return False
-        expected = self.config.user.encode() + b":" + self._password
-        return bool(self._password) and hmac.compare_digest(given, expected)
+        expected = [self.config.user.encode() + b":" + password for password in self._passwords]
+        return any(hmac.compare_digest(given, one) for one in expected)
 
 
 async def _figures(url: str) -> Figures:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,14 +15,14 @@ from nospof.onhost.mysql_accounts import MYSQL
 
 PASSWORD = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6"
 HASH = accounts.native_hash(PASSWORD)
-SHOP = accounts.Account("shop_app", "198.18.1.5", HASH, "shop_app")
-REPLICATION = accounts.Account("nospof_replication", "198.18.1.3", HASH)
+SHOP = accounts.Account("shop_app", "198.18.1.5", (HASH,), "shop_app")
+REPLICATION = accounts.Account("nospof_replication", "198.18.1.3", (HASH,))
 EMPTY = accounts.Seen(frozenset({"mysql"}), {})
 
 
 def present(account: accounts.Account) -> accounts.Present:
     place = account.database.replace("_", "\\_")
-    return accounts.Present(account.password_hash, account.encryption, frozenset((place, right) for right in account.rights))
+    return accounts.Present(account.password_hashes, account.encryption, frozenset((place, right) for right in account.rights))
 
 
 COMPLETE = accounts.Seen(
@@ -61,8 +61,34 @@ def test_nothing_is_done_twice() -> None:
 
 
 def test_a_new_password_changes_the_user_and_nothing_else() -> None:
-    (only,) = statements(COMPLETE, replace(SHOP, password_hash=accounts.native_hash("x" * 32)), REPLICATION)
+    (only,) = statements(COMPLETE, replace(SHOP, password_hashes=(accounts.native_hash("x" * 32),)), REPLICATION)
     assert only.startswith("ALTER USER 'shop_app'@'198.18.1.5' IDENTIFIED VIA")
+
+
+def test_two_passwords_are_taken_while_one_replaces_the_other() -> None:
+    other = accounts.native_hash("x" * 32)
+    both = replace(SHOP, password_hashes=(HASH, other))
+    (only,) = statements(COMPLETE, both, REPLICATION)
+    ways = f"mysql_native_password USING '{HASH}' OR mysql_native_password USING '{other}'"
+    assert only == f"ALTER USER 'shop_app'@'198.18.1.5' IDENTIFIED VIA {ways} REQUIRE SSL"
+    there = replace(COMPLETE, accounts={**COMPLETE.accounts, ("shop_app", "198.18.1.5"): present(both)})
+    assert statements(there, both, REPLICATION) == []
+    assert statements(there, replace(both, password_hashes=(other, HASH)), REPLICATION) == [], "the order says nothing"
+    (only,) = statements(there, replace(SHOP, password_hashes=(other,)), REPLICATION)
+    assert only == f"ALTER USER 'shop_app'@'198.18.1.5' IDENTIFIED VIA mysql_native_password USING '{other}' REQUIRE SSL"
+
+
+def test_passwords_there_are_read_whatever_their_number() -> None:
+    # As 11.8.9 tells: the second is in another place than the first.
+    class Told:
+        def rows(self, statement: str) -> list[dict[str, Any]]:
+            if "global_priv" not in statement:
+                return []
+            user = {"user": "shop_app", "hash": "*A", "encryption": "1"}
+            return [{**user, "host": "h1", "others": None}, {**user, "host": "h2", "others": '["*B"]'}]
+
+    seen = accounts.look(cast(Server, Told()), (SHOP,), accounts.MARIADB)
+    assert [seen.accounts["shop_app", host].password_hashes for host in ("h1", "h2")] == [("*A",), ("*A", "*B")]
 
 
 def test_a_user_that_need_not_encrypt_any_more_must_again() -> None:
@@ -93,7 +119,7 @@ def test_no_password_is_sent_said_or_shown() -> None:
 
 
 def write(folder: Path, *users: str, password: str = PASSWORD) -> Path:
-    entry = {"password": password, "from": ["198.18.1.5"]}
+    entry = {"accepts": password, "from": ["198.18.1.5"]}
     told = {
         "replication": {"user": "nospof_replication", **entry},
         "applications": [{"user": user, "database": user, **entry} for user in users],
@@ -105,16 +131,26 @@ def write(folder: Path, *users: str, password: str = PASSWORD) -> Path:
 
 def test_accounts_are_read_with_hashes_only(tmp_path: Path) -> None:
     found = accounts.read_accounts(write(tmp_path, "shop_app"))
-    assert [(account.user, account.database, account.password_hash) for account in found] == [
-        ("nospof_replication", "", HASH),
-        ("shop_app", "shop_app", HASH),
+    assert [(account.user, account.database, account.password_hashes) for account in found] == [
+        ("nospof_replication", "", (HASH,)),
+        ("shop_app", "shop_app", (HASH,)),
     ]
+
+
+def test_two_passwords_of_a_user_are_read(tmp_path: Path) -> None:
+    found = accounts.read_accounts(write(tmp_path, "shop_app", password=f"{PASSWORD} other"))
+    assert {account.password_hashes for account in found} == {(HASH, accounts.native_hash("other"))}
+
+
+def test_no_user_is_made_without_a_password(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no password for nospof_replication"):
+        accounts.read_accounts(write(tmp_path, "shop_app", password=""))
 
 
 def test_who_reads_figures_has_an_account_at_the_socket_that_sees_no_data(tmp_path: Path) -> None:
     path = write(tmp_path)
     told = json.loads(path.read_text())
-    told["figures"] = {"user": "nospof_figures", "password": PASSWORD, "from": ["localhost"]}
+    told["figures"] = {"user": "nospof_figures", "accepts": PASSWORD, "from": ["localhost"]}
     path.write_text(json.dumps(told))
     for product, right in ((accounts.MARIADB, "SLAVE MONITOR"), (MYSQL, "REPLICATION CLIENT")):
         figures = next(one for one in accounts.read_accounts(path, product) if one.user == "nospof_figures")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from nospof.onhost import mariadb_accounts as accounts
 from nospof.onhost.mysql_accounts import MYSQL, hashed, sha_crypt
 
@@ -13,7 +15,7 @@ EMPTY = accounts.Seen(frozenset({"mysql"}), {})
 
 
 def read(tmp_path: Path) -> tuple[accounts.Account, ...]:
-    entry = {"password": PASSWORD, "from": ["198.18.1.5"]}
+    entry = {"accepts": PASSWORD, "from": ["198.18.1.5"]}
     told = {
         "replication": {"user": "nospof_replication", **entry},
         "applications": [{"user": "shop", "database": "shop", **entry}],
@@ -53,8 +55,39 @@ def test_nothing_is_done_twice(tmp_path: Path) -> None:
     wanted = read(tmp_path)
     there = {
         (one.user, one.address): accounts.Present(
-            one.password_hash, one.encryption, frozenset((one.database, right) for right in one.rights)
+            one.password_hashes, one.encryption, frozenset((one.database, right) for right in one.rights)
         )
         for one in wanted
     }
     assert accounts.changes(wanted, accounts.Seen(frozenset({"shop"}), there), MYSQL) == ()
+
+
+OLD, NEW, FOREIGN = (hashed(word * 32) for word in "onf")
+
+
+def after(present: tuple[str, ...] | None, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """What a server takes after our statements; at each moment it must take one that is to stay and was there."""
+    first, second = present[0] if present else "", present[1] if present and len(present) > 1 else ""
+    kept = set(present or ()) & set(wanted)
+    for statement in MYSQL.identified("'app'@'h1'", "SSL", wanted, present):
+        given = statement.partition(" AS '")[2].partition("'")[0]
+        if statement.endswith("DISCARD OLD PASSWORD"):
+            second = ""
+        elif statement.endswith("RETAIN CURRENT PASSWORD"):
+            first, second = given, first
+        else:
+            assert statement.endswith("REQUIRE SSL")
+            assert statement.startswith("CREATE USER" if present is None and not first else "ALTER USER")
+            first = given
+        assert kept <= {first, second}, statement
+    return tuple(filter(None, (first, second)))
+
+
+@pytest.mark.parametrize("wanted", [(OLD,), (NEW,), (OLD, NEW), (NEW, OLD)])
+@pytest.mark.parametrize(
+    "present", [None, (OLD,), (NEW,), (OLD, NEW), (NEW, OLD), (FOREIGN,), (FOREIGN, OLD), (OLD, FOREIGN), (FOREIGN, NEW)]
+)
+def test_whatever_was_taken_before_what_stays_is_taken_all_along(
+    present: tuple[str, ...] | None, wanted: tuple[str, ...]
+) -> None:
+    assert set(after(present, wanted)) == set(wanted)
