@@ -398,14 +398,12 @@ class Deployment:
         began_s = time.monotonic()
         while True:
             waited_s = time.monotonic() - began_s
-            copies = [view for tier in agents.tiers(self.topology) for view in self.database(tier).hosts]
-            behind = [view for view in copies if view.role != "primary" and (view.lag_s is None or view.lag_s >= waited_s)]
+            behind = [host for tier in agents.tiers(self.topology) for host in agents.behind(self.database(tier), waited_s)]
             if not behind:
                 return
             if waited_s > COPIES_S:
-                hosts = ", ".join(view.host for view in behind)
                 raise Uncertain(
-                    f"the copy of {hosts} is behind: it may not take the next passwords yet",
+                    f"the copy of {', '.join(behind)} is behind: it may not take the next passwords yet",
                     why="who reads there would be refused",
                     fix="wait for it to catch up (nospof status), then nospof rotate passwords: it goes on from here",
                 )

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cache_site import APP, CacheSite, Write, history
+from cache_site import APP, CacheSite, Write, gap_s, history
+from quiet_site import Quiet
 
+from nospof.apply import password_change
+from nospof.apply.password_change import PasswordStep
 from nospof.drills.checkers.two_primaries import two_primaries
 from nospof.drills.verdict import Result
 
@@ -79,13 +82,13 @@ def test_copy_takes_over_from_a_killed_primary_which_does_not_come_back_empty(si
 
 def test_frozen_primary_is_replaced_and_does_not_wake_up_as_one(site: CacheSite) -> None:
     primary = site.wait_well(*SERVERS)
-    process = site.on(primary, "systemctl", "show", "--property=MainPID", "--value", site.unit("server"))
+    process = site.process(primary)
 
     site.on(primary, "systemctl", "kill", "--signal=STOP", "--kill-whom=main", site.unit("server"))
     site.wait_until(lambda: site.primaries(other(primary)) == [other(primary)])
 
     assert site.wait_well(*SERVERS) == other(primary)
-    assert process != site.on(primary, "systemctl", "show", "--property=MainPID", "--value", site.unit("server"))
+    assert process != site.process(primary)
 
 
 def test_pages_are_answered_with_and_without_the_cache(site: CacheSite) -> None:
@@ -186,6 +189,64 @@ def test_changed_setting_reaches_copies_first_and_loses_no_write(site: CacheSite
     assert by(writes, site, other(primary))
     assert two_primaries(history(writes)).result is Result.PASS
     assert not site.up()
+
+
+class Interrupts(Quiet):
+    """Ends a run where its first words are said."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def phase(self, text: str) -> None:
+        if text == self.words:
+            raise KeyboardInterrupt
+
+
+def test_other_passwords_come_while_writes_go_on_also_after_an_interruption(site: CacheSite) -> None:
+    site.wait_well(*SERVERS)
+    old, before = site.secrets(), [site.process(host) for host in SERVERS]
+
+    with site.written() as writer:
+        with pytest.raises(KeyboardInterrupt):
+            site.deployment.replace_passwords(Interrupts(PasswordStep.USE.value))
+        halfway = site.deployment.password_step
+        site.up()
+        both = [site.taken(host, passwords) for host in SERVERS for passwords in (old, coming(site))]
+        names = site.deployment.replace_passwords(Quiet())
+        primary = site.wait_well(*SERVERS)
+        time.sleep(1)
+    writes = writer.stop()
+    new = site.secrets()
+
+    assert halfway is PasswordStep.USE
+    assert names == ("cache/agent", "cache/app", "cache/replication", "cache/sentinel", "valkey-sentinel/watch")
+    assert all(all(taken.values()) and len(taken) == len(names) for taken in both)
+    for host in SERVERS:
+        assert set(site.taken(host, old).values()) == {False}
+        assert set(site.taken(host, new).values()) == {True}
+    assert old["app.secret-key"] == new["app.secret-key"]
+    sys.stdout.write(f"{len(acknowledged(writes))} of {len(writes)} writes; longest pause {gap_s(writes):.1f} s\n")
+    assert lost(site, writes, primary) == []
+    # Nothing restarts or is cut off: not even one connection ends.
+    assert [write.error for write in writes if write.error] == []
+    assert {write.server for write in writes} == {writes[0].server}
+    assert [site.process(host) for host in SERVERS] == before
+    assert site.visit().startswith("visit ")
+    assert not site.up()
+
+
+def coming(site: CacheSite) -> dict[str, str]:
+    """The passwords that are to come, as `secrets` names them."""
+    change = password_change.under_way(site.deployment.state)
+    assert change is not None
+    return {name.replace("/", "."): password for name, password in change.coming.items()}
+
+
+def test_copy_takes_over_with_the_new_passwords(site: CacheSite) -> None:
+    primary = site.wait_well(*SERVERS)
+    site.on(primary, "systemctl", "kill", "--signal=KILL", "--kill-whom=main", site.unit("server"))
+    site.wait_until(lambda: site.primaries(*SERVERS) == [other(primary)])
+    assert site.wait_well(*SERVERS) == other(primary)
 
 
 def test_third_server_joins_and_leaves_while_writes_go_on(site: CacheSite) -> None:

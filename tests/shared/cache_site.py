@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -125,6 +125,20 @@ class CacheSite(QuietSite):
         """Store `count` entries in Memcached through the local proxy, and read each and an older one; says what went wrong."""
         return self.on(APP, "python3", "-c", ENTRIES, str(count), str(pause_s))
 
+    def process(self, host: str) -> str:
+        """The number of the server's process on `host`."""
+        return self.on(host, "systemctl", "show", "--property=MainPID", "--value", self.unit("server"))
+
+    def secrets(self) -> dict[str, str]:
+        """All that nospof made for the stack, by the name of the file."""
+        return {path.name: path.read_text().strip() for path in (self.file.parent / ".nospof/secrets").iterdir()}
+
+    def taken(self, host: str, passwords: Mapping[str, str]) -> dict[str, bool]:
+        """Of the passwords, named as by `secrets`, which the server and the Sentinel of `host` take."""
+        told = json.dumps(passwords).encode()
+        found: dict[str, bool] = json.loads(self.on(host, "python3", "-c", TAKEN, self.tier, self.product, stdin=told))
+        return found
+
     @contextmanager
     def written(self, host: str = APP) -> Iterator[Writer]:
         """Somebody writes all the time on an application's host."""
@@ -206,14 +220,17 @@ WRITE = (
     COMMON
     + """
 tier, stop = sys.argv[1:]
-told, tls = variables(tier), context()
-place = Place(tier, told["CACHE_HOST"], int(told["CACHE_PORT"]), user=told["CACHE_USER"], password=told["CACHE_PASSWORD"])
+tls = context()
 number, line, server = 0, None, ""
 while not os.path.exists(stop):
     number += 1
     begun, error = time.monotonic(), ""
     try:
         if line is None:
+            # As an application, which is started again when its settings change.
+            told = variables(tier)
+            at, user, password = (told["CACHE_HOST"], int(told["CACHE_PORT"])), told["CACHE_USER"], told["CACHE_PASSWORD"]
+            place = Place(tier, *at, user=user, password=password)
             line = Connection(place, tls, 1.0)
             server = dict(pair.split("=", 1) for pair in line.ask("CLIENT", "INFO").split()).get("laddr", "")
         line.ask("SET", f"number:{number}", number)
@@ -231,10 +248,36 @@ HELD = (
     + """
 tier, numbers = sys.argv[1], int(sys.argv[2])
 config = json.load(open(f"/etc/nospof/{tier}/agent.json"))
-text = open(f"/etc/nospof/{tier}/server.conf").read()
+text = open(f"/etc/nospof/{tier}/users.acl").read()
 user = next(line.split() for line in text.splitlines() if line.startswith("user app "))
 line = Connection(Place(path=config["socket"], user="app", password=user[3][1:]), None, 5.0)
 print(json.dumps([number for number in range(1, numbers + 1) if line.ask("EXISTS", f"number:{number}")]))
+"""
+)
+# By name of the secret, whether it is taken where it is a password.
+TAKEN = (
+    COMMON
+    + """
+from dataclasses import replace
+from pathlib import Path
+from nospof.onhost.sentinel_monitors import read_config
+tier, product = sys.argv[1:]
+socket = json.load(open(f"/etc/nospof/{tier}/agent.json"))["socket"]
+monitors = read_config(Path(f"/etc/nospof/{product}-sentinel/monitors.json"))
+users = {f"{tier}.{who}": f"nospof_{who}" for who in ("agent", "replication", "sentinel")} | {f"{tier}.app": "app"}
+found = {}
+for name, password in json.load(sys.stdin).items():
+    try:
+        if name in users:
+            Connection(Place(path=socket, user=users[name], password=password), None, 5.0)
+        elif name == f"{product}-sentinel.watch":
+            replace(monitors, password=password).connected(monitors.host)
+        else:
+            continue
+        found[name] = True
+    except Refused:
+        found[name] = False
+print(json.dumps(found))
 """
 )
 ENTRIES = """

@@ -15,6 +15,8 @@ from nospof.topology import Topology
 
 Json = dict[str, Any]
 MOST_FAILOVERS = 5
+# A lag is told in whole seconds, and a feed that is silent for less than one is no lag.
+UNSEEN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class Database:
 
     def host(self, name: str) -> AgentView:
         return next(view for view in self.hosts if view.host == name)
+
+
+def behind(database: Database, since_s: float) -> tuple[str, ...]:
+    """Hosts that may lack something of what the primary had so many seconds ago; who does not tell may lack anything."""
+    copies = (view for view in database.hosts if view.role != "primary")
+    return tuple(view.host for view in copies if view.lag_s is None or view.lag_s + UNSEEN_S >= since_s)
 
 
 def sockets(topology: Topology, host: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ Source: https://valkey.io/topics/sentinel/, …/replication/, …/acl/, …/encr
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeVar
@@ -203,9 +204,14 @@ class Cache(c.Component[S]):
         tls = here.tls(user=product)
         folder = f"/etc/nospof/{tier}"
         names = {"tier": tier, "product": product, "folder": folder, "onhost": c.ONHOST}
-        config = here.template(texts.CONFIG, tls=tls, set=self.settings, **self._config_values(here), **names)
+        users = here.template(texts.USERS, **self._users(here))
+        values = {"set": self.settings, "rules": rules_of(users), **self._config_values()}
+        config = here.template(texts.CONFIG, tls=tls, **values, **names)
+        replication = here.template(texts.REPLICATION, password=here.secret(f"{tier}/replication"))
         files = (
             c.File(f"{folder}/server.conf", config, mode=0o400, user=product, for_units=(server,)),
+            c.File(f"{folder}/users.acl", users, mode=0o400, user=product, for_units=()),
+            c.File(f"{folder}/replication.conf", replication, mode=0o400, user=product, for_units=()),
             c.File(f"{folder}/agent.json", self._agent(here, tls), mode=0o400, user=product, for_units=(agent,)),
             c.File(f"{folder}/roles.json", role_server.config(here, self.settings.role_port, tls), for_units=(told,)),
         )
@@ -217,9 +223,11 @@ class Cache(c.Component[S]):
             c.Unit(server, text=here.template(texts.SERVER_UNIT, **names)),
             *((exporter.unit,) if exporter else ()),
         )
+        load = ("/usr/bin/python3", c.ONHOST, "cache_passwords", "--folder", folder)
         return c.Parts(
             files=(*tls.files, *files, *(exporter.files if exporter else ())),
             units=units,
+            steps=(c.Step("passwords", load, done_when=(*load, "--check")),),
             healthy_when=(c.Probe("role", self._ask("health"), timeout_s=60),),
             # A copy is made by a fork, which the kernel otherwise refuses where little memory is left. A lab's hosts share the
             # machine's kernel, which is not ours to set.
@@ -256,17 +264,19 @@ class Cache(c.Component[S]):
         members = topology.of_tier(self.id.tier)
         return 1 if len(members) > 2 and all(one.rank is not c.Rank.SPARE for one in members) else 0
 
-    def _config_values(self, here: c.Context) -> dict[str, object]:
-        tier = self.id.tier
-        applications = sorted({link.source.tier for link in here.topology.links if _leads_to(link, tier)})
+    def _config_values(self) -> dict[str, object]:
         return {
             "policy": POLICIES[self.settings.when_full],
             # Of the copies that are well the Sentinels promote one with the lowest.
             "priority": SPARE_PRIORITY if self.rank is c.Rank.SPARE else NORMAL_PRIORITY,
+        }
+
+    def _users(self, here: c.Context) -> dict[str, object]:
+        applications = sorted({link.source.tier for link in here.topology.links if _leads_to(link, self.id.tier)})
+        return {
             "applications": [(app.replace("-", "_"), self._accepted(here, app)) for app in applications],
             "accepted": {who: self._accepted(here, who) for who in ("agent", "replication", "sentinel", "figures")},
             "figures_user": texts.FIGURES_USER if here.is_called("metrics") else "",
-            "replication_password": here.secret(f"{tier}/replication"),
         }
 
     def _accepted(self, here: c.Context, who: str) -> str:
@@ -306,6 +316,11 @@ class Cache(c.Component[S]):
 
     def _ask(self, question: str) -> tuple[str, ...]:
         return role_server.question(self.id.host, self.settings.role_port, question)
+
+
+def rules_of(users: str) -> str:
+    """What stands for the rules in the text of users.acl, whatever its passwords are: with other rules the server restarts."""
+    return hashlib.sha256(users.encode()).hexdigest()[:12]
 
 
 def _leads_to(link: c.Link, tier: str) -> bool:

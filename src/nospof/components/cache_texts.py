@@ -24,24 +24,12 @@ tcp-keepalive 10
 tcp-backlog 511
 maxclients {{ set.max_connections }}
 
-# Who may do what
-user default off
-user nospof_agent on {{ accepted.agent }} resetkeys resetchannels &nospof:* -@all +info +config|get +config|set +replicaof \
-+publish +wait +ping
-user nospof_replication on {{ accepted.replication }} resetkeys resetchannels -@all +psync +replconf +ping
-user nospof_sentinel on {{ accepted.sentinel }} resetkeys allchannels -@all +multi +exec +replicaof +slaveof +ping +info \
-+role +subscribe +publish +config|rewrite +client|setname +client|kill +script|kill
-{% if figures_user %}
-user {{ figures_user }} on {{ accepted.figures }} resetkeys resetchannels -@all +info +ping +slowlog|len +slowlog|get \
-+latency|latest
-{% endif %}
-{% for name, accepted in applications %}
-user {{ name }} on {{ accepted }} ~* allchannels +@all -@admin -migrate -restore -swapdb
-{% endfor %}
+# Who may do what. Passwords are loaded anew while it runs (nospof.onhost.cache_passwords); rules are those of {{ rules }}.
+aclfile {{ folder }}/users.acl
+include {{ folder }}/replication.conf
 
 # Copies. Writes are refused from the start; the agent allows them where it knows that this server is the primary.
 masteruser nospof_replication
-masterauth {{ replication_password }}
 replica-announce-ip {{ here.host.address }}
 replica-read-only yes
 replica-serve-stale-data yes
@@ -70,6 +58,28 @@ appendfsync everysec
 shutdown-timeout 2
 logfile ""
 loglevel notice
+"""
+
+# The server wants no comments in it.
+USERS = """\
+user default off
+user nospof_agent on {{ accepted.agent }} resetkeys resetchannels &nospof:* -@all +info +config|get +config|set \
++acl|load +acl|list +replicaof +publish +wait +ping
+user nospof_replication on {{ accepted.replication }} resetkeys resetchannels -@all +psync +replconf +ping
+user nospof_sentinel on {{ accepted.sentinel }} resetkeys allchannels -@all +multi +exec +replicaof +slaveof +ping +info \
++role +subscribe +publish +config|rewrite +client|setname +client|kill +script|kill
+{% if figures_user %}
+user {{ figures_user }} on {{ accepted.figures }} resetkeys resetchannels -@all +info +ping +slowlog|len +slowlog|get \
++latency|latest
+{% endif %}
+{% for name, accepted in applications %}
+user {{ name }} on {{ accepted }} ~* allchannels +@all -@admin -migrate -restore -swapdb
+{% endfor %}
+"""
+
+REPLICATION = """\
+# Written by nospof: what this server says to the primary that it follows.
+masterauth {{ password }}
 """
 
 # Not `notify`: a copy would be ready only once it has a primary, and is to be up before.

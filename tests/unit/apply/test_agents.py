@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nospof.apply.agents import Database, database, distance
+from nospof.apply.agents import AgentView, Database, behind, database, distance
 from nospof.apply.trips import Problem
 from nospof.apply.wire import to_wire
 from nospof.component import File, OnChange, Parts, Unit
@@ -144,3 +144,16 @@ def test_unit_that_an_agent_owns_is_asked_for_when_its_own_drop_in_changes() -> 
         "/etc/systemd/system/agent.service": {"agent.service": "restart"},
         "/etc/db.cnf": {"db.service": "ask", "agent.service": "reload"},
     }
+
+
+def test_copy_has_what_was_there_before_once_it_is_behind_by_less() -> None:
+    views = [
+        AgentView("database", "db1", role="primary"),
+        AgentView("database", "db2", role="replica", lag_s=0.4),
+        AgentView("database", "w1", role="replica", lag_s=None),
+        AgentView("database", "x1"),
+    ]
+
+    assert behind(Database("database", tuple(views)), 2.4) == ("db2", "w1", "x1")
+    assert behind(Database("database", tuple(views)), 2.5) == ("w1", "x1"), "who tells nothing may lack anything"
+    assert behind(Database("database", tuple(views[:2])), 2.5) == ()

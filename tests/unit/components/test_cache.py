@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from nospof.analysis.backup import backup_findings
 from nospof.analysis.redundancy import redundancy_findings
 from nospof.analysis.structure import Goal, Kind, Part, structure
 from nospof.apply.plan import activation_order
-from nospof.components.cache_common import TIMERS
+from nospof.components.cache_common import TIMERS, rules_of
 from nospof.render.firewall import input_rules
 from nospof.render.host import Manifest, render
 from nospof.resolve import Resolved, component_of, resolve
@@ -139,18 +140,29 @@ def test_passwords_are_nobodys_to_read_but_the_daemons(product: str) -> None:
     for host in ("c1", "c3"):
         for _, found in manifest(host, made(product=product)).parts:
             for file in found.files:
-                if "\x02secret:" in file.text:
+                if re.search("\x02(secret|accepted):", file.text):
                     assert file.mode & 0o077 == 0, file.path
 
 
 def test_each_application_has_a_user_of_its_own_that_cannot_change_the_server() -> None:
-    lines = [line for line in text("server.conf", parts("sessions", "c1")).splitlines() if line.startswith("user ")]
+    lines = text("users.acl", parts("sessions", "c1")).splitlines()
     users = {line.split()[1]: line for line in lines}
 
     assert users.keys() == {"default", "nospof_agent", "nospof_replication", "nospof_sentinel", "app"}
     assert users["default"] == "user default off"
     assert "-@admin" in users["app"]
     assert all("-@all" in users[name] for name in users if name.startswith("nospof"))
+
+
+def test_server_restarts_for_other_rules_and_not_for_other_passwords() -> None:
+    found = parts("sessions", "c1")
+    notify = {file.path.rpartition("/")[2]: file.for_units for file in found.files}
+
+    assert notify["users.acl"] == notify["replication.conf"] == ()
+    assert "\x02" not in text("server.conf", found)
+    rules = text("users.acl", found)
+    assert rules_of(rules) in text("server.conf", found)
+    assert rules_of(rules.replace("+ping", "+ping +echo")) not in text("server.conf", found)
 
 
 def test_only_those_with_a_link_come_in() -> None:

@@ -126,7 +126,7 @@ def test_database_account_for_figures_is_for_the_socket_and_may_see_how_far_a_co
 
 def test_cache_account_for_figures_sees_no_entry() -> None:
     _, parts = made("cache/one")
-    config = next(file.text for file in parts.files if file.path.endswith("server.conf"))
+    config = next(file.text for file in parts.files if file.path.endswith("users.acl"))
     rights = re.search(r"(?m)^user nospof_figures on >[^\x03]+\x03 (.*)$", config)
     assert rights
     words = rights[1].split()

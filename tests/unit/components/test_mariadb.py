@@ -184,7 +184,7 @@ def test_accounts_name_the_callers_and_their_addresses_and_hold_tokens() -> None
     assert accounts["applications"] == [
         {
             "user": "shop_app",
-            "password": "<secret:database/shop-app>",
+            "accepts": "<accepted:database/shop-app| >",
             "from": ["198.18.1.2", "198.18.1.3"],
             "database": "shop_app",
         }

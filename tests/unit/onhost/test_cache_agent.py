@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 import json
-import socketserver
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pretender import ME, OTHER, Pretender, bulk, many
+from pretender import cache_config as config
 
 from nospof.onhost import cache_agent as agent
 from nospof.onhost.cache_agent import Config, Process
 from nospof.onhost.cache_roles import NO_WRITES, Watch
 from nospof.onhost.resp import Connection, Place
-from nospof.onhost.sentinel_monitors import Tier, kept_options, monitor
-
-ME, OTHER = "10.0.0.1", "10.0.0.2"
-
-
-def bulk(text: str) -> bytes:
-    return f"${len(text.encode())}\r\n{text}\r\n".encode()
-
-
-def many(*texts: str) -> bytes:
-    return f"*{len(texts)}\r\n".encode() + b"".join(bulk(text) for text in texts)
-
-
-@dataclass
-class Pretender:
-    """A server on a unix socket that answers by its first words, and remembers what it was asked."""
-
-    path: Path
-    answers: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-
-    def start(self) -> socketserver.BaseServer:
-        told = self
-
-        class Handler(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                while head := self.rfile.readline():
-                    words = []
-                    for _ in range(int(head[1:])):
-                        size = int(self.rfile.readline()[1:])
-                        words.append(self.rfile.read(size + 2)[:-2].decode())
-                    said = " ".join(words)
-                    told.asked.append(said)
-                    found = next((answer for begin, answer in told.answers.items() if said.startswith(begin)), b"+OK\r\n")
-                    self.wfile.write(found)
-
-        server = socketserver.ThreadingUnixStreamServer(str(self.path), Handler)
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        return server
+from nospof.onhost.sentinel_monitors import Config as Monitors
+from nospof.onhost.sentinel_monitors import Tier, kept_options, monitor, password_hash, wanting
 
 
 def info(role: str = "master", more: str = "") -> bytes:
@@ -76,32 +38,6 @@ def server(tmp_path: Path) -> Iterator[Pretender]:
     yield made
     running.shutdown()
     running.server_close()
-
-
-def config(folder: Path, **others: object) -> Config:
-    told: dict[str, object] = {
-        "tier": "cache",
-        "host": "c1",
-        "members": {"c1": ME, "c2": OTHER},
-        "watchers": {},
-        "port": 6379,
-        "watch_port": 26379,
-        "watch_password": "w",
-        "socket": str(folder / "server.sock"),
-        "password": "p",
-        "needs": 0,
-        "trust_s": 5.0,
-        "look_every_s": 0.2,
-        "replaced_s": 0.3,
-        "read_lag_limit_s": 10,
-        "note_file": str(folder / "note.json"),
-        "start_file": str(folder / "start.conf"),
-        "leaving_file": str(folder / "leaving"),
-        "ca": "",
-        "certificate": "",
-        "key": "",
-    }
-    return Config(**{**told, **others})  # type: ignore[arg-type]
 
 
 @dataclass
@@ -334,6 +270,42 @@ def test_what_a_sentinel_keeps_is_read_from_its_own_file() -> None:
     text = 'port 26379\nsentinel monitor cache 10.0.0.1 6379 2\nsentinel auth-pass cache "secret"\nsentinel myid abc\n'
 
     assert kept_options(text) == {("auth-pass", "cache"): "secret"}
+
+
+def monitors(folder: Path, own_file: str, accepts: str) -> Monitors:
+    (folder / "own.conf").write_text(own_file)
+    places = ("p", accepts, str(folder / "own.conf"), (), "", "", "")
+    return Monitors("c1", {"c1": ME}, 26379, *places)
+
+
+USER = "user default on sanitize-payload {} ~* &* +@all"
+
+
+@pytest.mark.parametrize(
+    ("taken", "kept", "is_told"),
+    [
+        (("old", "new"), ("new", "old"), False),
+        (("old",), ("old",), True),
+        (("old", "new"), ("old",), True),  # it would forget the other one when it starts again
+        (("old", "new", "older"), ("old", "new"), True),
+        ((), (), True),
+    ],
+)
+def test_sentinel_is_told_the_passwords_that_it_is_to_take_and_keep(
+    server: Pretender, tmp_path: Path, taken: tuple[str, ...], kept: tuple[str, ...], is_told: bool
+) -> None:
+    def user(passwords: tuple[str, ...]) -> str:
+        return USER.format(" ".join(f"#{password_hash(one)}" for one in passwords) or "nopass")
+
+    server.answers |= {"SENTINEL MASTERS": b"*0\r\n", "ACL LIST": many(user(taken))}
+    told = monitors(tmp_path, f"port 26379\n{user(kept)}\n", "old new")
+
+    with Connection(Place(path=str(server.path)), None, 2.0) as own:
+        commands = list(wanting(told, own))
+
+    setting = ("ACL", "SETUSER", "default", "resetpass", ">old", ">new")
+    assert [words for _, words in commands] == ([setting, ("SENTINEL", "FLUSHCONFIG")] if is_told else [])
+    assert "old" not in "".join(says for says, _ in commands)
 
 
 def test_sentinel_watches_whom_it_is_told_with_a_quorum_of_two() -> None:

@@ -441,6 +441,13 @@ def test_with_the_password_there_is_the_page_and_its_json(page: program.Page) ->
     assert answer(page, "/status/other", known()).status == 404
 
 
+def test_while_the_password_changes_both_are_taken(page: program.Page) -> None:
+    Path(page.config.password_file).write_text("Another456 Secret123\n")
+    page.read_password()
+    for password, status in (("Another456", 200), ("Secret123", 200), ("Another456 Secret123", 401), ("", 401)):
+        assert answer(page, "/status/", known(password)).status == status
+
+
 def test_empty_password_lets_nobody_in(tmp_path: Path) -> None:
     config = config_in(tmp_path)
     (tmp_path / "password").write_text("\n")

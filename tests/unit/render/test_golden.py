@@ -7,6 +7,8 @@ After a change that is meant: NOSPOF_REWRITE=1, look at the difference, commit i
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -25,16 +27,50 @@ EXAMPLES = {
     "active-active": ("lb1", "lb2"),
     "scaled-up": ("lb1", "web1", "x1"),
 }
-BLOBS = {"base/onhost": "0" * 64, "app/release": "1" * 64}
+BLOBS = defaultdict(lambda: "1" * 64, {"base/onhost": "0" * 64})
+KINDS = {name: kind.settings_type for name, kind in Component.kinds.items()}
 
 
 def manifest(example: str, host: str) -> Manifest:
-    kinds = {name: kind.settings_type for name, kind in Component.kinds.items()}
     own = ROOT / "tests" / "golden" / example / "stack.yaml"
-    file = own if own.exists() else ROOT / "examples" / example / "stack.yaml"
-    resolved = resolve(load(file, kinds), Allotment())
+    return manifest_of(own if own.exists() else ROOT / "examples" / example / "stack.yaml", host)
+
+
+def manifest_of(file: Path, host: str) -> Manifest:
+    resolved = resolve(load(file, KINDS), Allotment())
     choices = {name: hosts[0] for name, hosts in resolved.allotment.placed.items()}
     return render(resolved.topology, host, FACTS, choices, BLOBS)
+
+
+EVERY_PASSWORD = """\
+name: shop
+domain: shop.example.com
+hosts: {h1: {zone: a}, h2: {zone: b}, h3: {zone: c}}
+tiers:
+  lb:      {component: haproxy, hosts: [h1, h2], mode: active-passive, to: [app, status]}
+  app:     {component: gunicorn, hosts: [h1, h2], source: ./app, module: "shop:app", to: [maria, valkey, redis, memory]}
+  shop-2:  {component: gunicorn, hosts: [h3], source: ./app, module: "shop:app", to: [my, valkey]}
+  maria:   {component: mariadb, hosts: [h1, h2], witness: h3}
+  my:      {component: mysql, hosts: [h3], mode: single, port: 3316}
+  valkey:  {component: valkey, hosts: [h1, h2]}
+  redis:   {component: redis, hosts: [h1, h2], port: 6390, role_port: 8020, metrics_port: 9190}
+  memory:  {component: memcached, hosts: [h1, h2]}
+  watch:   {component: prometheus, hosts: [h3], alert: {email: ops@shop.example.com, smtp: "mail.example.com:587"}}
+  status:  {component: status-page, hosts: [h1, h2]}
+"""
+
+
+def test_every_password_that_is_used_is_one_of_which_its_server_can_take_two(tmp_path: Path) -> None:
+    """What no server says to accept is never replaced: that is for keys which sign, and for them alone."""
+    (tmp_path / "app").mkdir()
+    file = tmp_path / "stack.yaml"
+    file.write_text(EVERY_PASSWORD)
+    text = "".join(as_text(manifest_of(file, host)) for host in ("h1", "h2", "h3"))
+    used = set(re.findall(r"{secret:([^}]*)}", text))
+    accepted = {found.partition("|")[0] for found in re.findall(r"{accepted:([^}]*)}", text)}
+    assert {"maria/app", "my/shop-2", "valkey/app", "redis/agent", "redis-sentinel/watch", "maria/figures"} <= used & accepted
+    assert used - accepted == {"app/secret-key", "shop-2/secret-key"}
+    assert accepted - used == {"status/visitors"}
 
 
 def as_text(made: Manifest) -> str:
