@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from failing_database import MYSQL, FailingDatabase
+from failing_database import MYSQL, PORT, FailingDatabase
 
+from nospof.drills.workloads.http_get import Outcome
 from nospof.drills.workloads.sql_write import Kind, Load
 from nospof.lab.machine import wait_until
 
@@ -67,6 +68,23 @@ def test_nothing_acknowledged_is_lost_and_all_come_back(database: FailingDatabas
     database.healed()
     assert database.primary() != before
     verdicts = database.audit(history, table).verdicts
+    assert all(verdict.is_pass for verdict in verdicts.values()), verdicts
+
+
+def test_other_passwords_come_under_writes_and_fail_none(database: FailingDatabase) -> None:
+    old, live = database.live.passwords(), database.live
+    with database.under(Load(Kind.WRITE, "drill_passwords", clients=4, seconds=SECONDS)) as writes:
+        assert wait_until(lambda: writes.progress().good >= BEFORE, 30.0)
+        live.nospof("rotate passwords")
+        assert writes.is_good_after(time.monotonic() + 0.1, 30.0)
+        history = writes.finish()
+    new = live.passwords()
+    assert {write.outcome for write in history.writes} == {Outcome.OK}
+    assert live.database_takes("web1", PORT, old["database.app"]) == "1045"
+    assert live.database_takes("web1", PORT, new["database.app"]) == "taken"
+    database.kill_primary()
+    database.healed()
+    verdicts = database.audit(history, "drill_passwords").verdicts
     assert all(verdict.is_pass for verdict in verdicts.values()), verdicts
 
 

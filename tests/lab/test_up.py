@@ -132,7 +132,7 @@ def test_another_ca_comes_without_an_outage(site: LiveSite) -> None:
 
 
 def test_other_passwords_come_without_an_outage_and_a_run_that_was_killed_goes_on(site: LiveSite) -> None:
-    old = _passwords(site)
+    old = site.passwords()
     with site.visited() as failed, _written(site) as written:
         process = site.start("rotate", "passwords", str(site.file))
         kill_when(process, "uses the next passwords", signals=KILL, whole_group=True)
@@ -142,7 +142,7 @@ def test_other_passwords_come_without_an_outage_and_a_run_that_was_killed_goes_o
     assert failed == []
     assert [status for _, status in written if status != 201] == []
     assert all(site.has_entry(token) for token, _ in written)
-    new = _passwords(site)
+    new = site.passwords()
     assert new.keys() == old.keys() == {"database.app", "database.figures", "database.replication"}
     assert halfway["database.app"].strip() == old["database.app"], "the old one stays until no host has it any more"
     assert not set(new.values()) & set(old.values())
@@ -152,12 +152,9 @@ def test_other_passwords_come_without_an_outage_and_a_run_that_was_killed_goes_o
     for host in site.deployment().topology.hosts:
         assert site.told(host.name, ("grep", "-rlFf", "-", "/etc/nospof"), "\n".join(old.values())) == (1, "")
     assert site.told("web1", ("grep", "-rlFf", "-", "/etc/nospof"), new["database.app"]) == (0, "/etc/nospof/app.env")
-    for port in ("3306", "3307"):
-        taken = {
-            kind: site.told("web1", ("python3", "-c", CONNECT, port), one["database.app"])[1]
-            for kind, one in {"old": old, "new": new}.items()
-        }
-        assert taken == {"old": "1045", "new": "taken"}
+    for port in (3306, 3307):
+        assert site.database_takes("web1", port, old["database.app"]) == "1045"
+        assert site.database_takes("web1", port, new["database.app"]) == "taken"
 
 
 def test_database_fails_over_with_the_new_passwords(site: LiveSite) -> None:
@@ -171,12 +168,6 @@ def test_database_fails_over_with_the_new_passwords(site: LiveSite) -> None:
         _wait_until(lambda host=database: "after-the-new-passwords" in site.on(host, "mariadb", "-e", FIND))
     site.nospof("switchover", "--to", "db1")
     site.settled_status()
-
-
-def _passwords(site: LiveSite) -> dict[str, str]:
-    """By name, all but what signs the application's cookies."""
-    files = (site.folder / ".nospof/secrets").iterdir()
-    return {path.name: path.read_text().strip() for path in files if not path.name.endswith(".secret-key")}
 
 
 @contextmanager
@@ -209,16 +200,6 @@ def _wait_until(is_so: Callable[[], bool], limit_s: float = 60.0) -> None:
 
 
 FIND = "SELECT token FROM app.entries WHERE token = 'after-the-new-passwords'"
-# As the application, with the password on standard input; prints "taken" or why not.
-CONNECT = """
-import pymysql, ssl, sys
-context = ssl.create_default_context(cafile="/etc/nospof/tls/ca.pem")
-try:
-    pymysql.connect(host="database", port=int(sys.argv[1]), user="app", password=sys.stdin.read(), ssl=context)
-    print("taken")
-except pymysql.err.OperationalError as error:
-    print(error.args[0])
-"""
 
 
 def test_application_that_does_not_start_stops_at_the_first_host_and_the_old_one_serves(site: LiveSite) -> None:

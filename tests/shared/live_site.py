@@ -31,6 +31,18 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
 UP_S = 420.0
 
 
+# As the application, with the password on standard input; prints "taken" or why not.
+CONNECT = """
+import pymysql, ssl, sys
+context = ssl.create_default_context(cafile="/etc/nospof/tls/ca.pem")
+try:
+    pymysql.connect(host="database", port=int(sys.argv[1]), user="app", password=sys.stdin.read(), ssl=context)
+    print("taken")
+except pymysql.err.OperationalError as error:
+    print(error.args[0])
+"""
+
+
 class LiveSite:
     """One stack: its folder, and `nospof` run on it as a program of its own."""
 
@@ -119,6 +131,15 @@ class LiveSite:
         outcome = self.deployment().lab.run(host, argv, text.encode(), timeout_s=60)
         assert isinstance(outcome, Finished), f"{host}: {outcome}"
         return outcome.exit_code, outcome.stdout.decode().strip()
+
+    def passwords(self) -> dict[str, str]:
+        """By name, all secrets but those that sign applications' cookies."""
+        files = (self.folder / ".nospof/secrets").iterdir()
+        return {path.name: path.read_text().strip() for path in files if not path.name.endswith(".secret-key")}
+
+    def database_takes(self, host: str, port: int, password: str) -> str:
+        """What the tier `database` says to application `app` on `host` with this password: "taken", or the error's number."""
+        return self.told(host, ("python3", "-c", CONNECT, str(port)), password)[1]
 
     @property
     def url(self) -> str:
