@@ -228,7 +228,7 @@ def test_other_passwords_come_while_writes_go_on_also_after_an_interruption(site
     sys.stdout.write(f"{len(acknowledged(writes))} of {len(writes)} writes; longest pause {gap_s(writes):.1f} s\n")
     assert lost(site, writes, primary) == []
     # Nothing restarts or is cut off: not even one connection ends.
-    assert [write.error for write in writes if write.error] == []
+    assert [(write.number, write.server, write.error) for write in writes if write.error] == []
     assert {write.server for write in writes} == {writes[0].server}
     assert [site.process(host) for host in SERVERS] == before
     assert site.visit().startswith("visit ")

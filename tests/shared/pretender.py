@@ -50,6 +50,7 @@ class Pretender:
 
 
 def cache_config(folder: Path, **others: object) -> Config:
+    (folder / "passwords.json").write_text('{"server": "p", "watchers": "w"}')
     told: dict[str, object] = {
         "tier": "cache",
         "host": "c1",
@@ -57,9 +58,8 @@ def cache_config(folder: Path, **others: object) -> Config:
         "watchers": {},
         "port": 6379,
         "watch_port": 26379,
-        "watch_password": "w",
         "socket": str(folder / "server.sock"),
-        "password": "p",
+        "passwords_file": str(folder / "passwords.json"),
         "needs": 0,
         "trust_s": 5.0,
         "look_every_s": 0.2,

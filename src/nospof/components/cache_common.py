@@ -211,6 +211,7 @@ class Cache(c.Component[S]):
         files = (
             c.File(f"{folder}/server.conf", config, mode=0o400, user=product, for_units=(server,)),
             c.File(f"{folder}/users.acl", users, mode=0o400, user=product, for_units=()),
+            c.File(self._passwords_file, self._passwords(here), mode=0o400, user=product, for_units=()),
             c.File(f"{folder}/replication.conf", replication, mode=0o400, user=product, for_units=()),
             c.File(f"{folder}/agent.json", self._agent(here, tls), mode=0o400, user=product, for_units=(agent,)),
             c.File(f"{folder}/roles.json", role_server.config(here, self.settings.role_port, tls), for_units=(told,)),
@@ -297,9 +298,8 @@ class Cache(c.Component[S]):
                 "watchers": dict(sorted(watchers.items())),
                 "port": self.settings.port,
                 "watch_port": ports[0] if ports else WATCH_PORT,
-                "watch_password": here.secret(f"{self.product}-sentinel/watch"),
                 "socket": f"{run}/server.sock",
-                "password": here.secret(f"{tier}/agent"),
+                "passwords_file": self._passwords_file,
                 "needs": self._needs(here.topology),
                 "trust_s": timers.trust_s,
                 "look_every_s": timers.look_every_s,
@@ -313,6 +313,15 @@ class Cache(c.Component[S]):
                 "key": tls.key,
             }
         )
+
+    @property
+    def _passwords_file(self) -> str:
+        return f"/etc/nospof/{self.id.tier}/passwords.json"
+
+    def _passwords(self, here: c.Context) -> str:
+        """What the agent says to its server and to the Sentinels; it reads them when it connects."""
+        watch = here.secret(f"{self.product}-sentinel/watch")
+        return c.as_json({"server": here.secret(f"{self.id.tier}/agent"), "watchers": watch})
 
     def _ask(self, question: str) -> tuple[str, ...]:
         return role_server.question(self.id.host, self.settings.role_port, question)

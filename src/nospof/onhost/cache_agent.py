@@ -71,7 +71,9 @@ def main(argv: list[str]) -> int:
 # --- what it is told -----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Config:
-    """`members`, `watchers`: by host, the address. Passwords are of this file only.
+    """`members`, `watchers`: by host, the address.
+
+    Passwords are read whenever a connection is made: other ones are no reason to begin anew, and be without trust for a moment.
 
     `spares`: hosts of last resort, which pass the role on once another one can have it.
     """
@@ -82,9 +84,8 @@ class Config:
     watchers: Mapping[str, str]
     port: int
     watch_port: int
-    watch_password: str
     socket: str
-    password: str
+    passwords_file: str
     needs: int
     trust_s: float
     look_every_s: float
@@ -104,10 +105,14 @@ class Config:
 
     @property
     def server(self) -> Place:
-        return Place(path=self.socket, user="nospof_agent", password=self.password)
+        return Place(path=self.socket, user="nospof_agent", password=self._password("server"))
 
     def watcher(self, host: str) -> Place:
-        return Place(host, self.watchers[host], self.watch_port, password=self.watch_password)
+        return Place(host, self.watchers[host], self.watch_port, password=self._password("watchers"))
+
+    def _password(self, of: str) -> str:
+        """The present one. Raises OSError or ValueError where it cannot be read."""
+        return str(json.loads(Path(self.passwords_file).read_text()).get(of, ""))
 
     @property
     def rules(self) -> Rules:
@@ -131,9 +136,9 @@ def read_config(path: Path) -> Config:
 
 # --- asking --------------------------------------------------------------------------------------------------------------
 class Line:
-    """A connection that is made when it is needed, and again after an error. For one thread."""
+    """A connection that is made when it is needed, and again after an error. For one thread. `place` is asked each time."""
 
-    def __init__(self, place: Place, context: ssl.SSLContext | None, timeout_s: float = ASK_S) -> None:
+    def __init__(self, place: Callable[[], Place], context: ssl.SSLContext | None, timeout_s: float = ASK_S) -> None:
         self._place, self._context, self._timeout_s = place, context, timeout_s
         self._connection: Connection | None = None
 
@@ -141,7 +146,7 @@ class Line:
         """Ask. Raises OSError, ValueError or Refused, after which the next call connects anew."""
         try:
             if self._connection is None:
-                self._connection = Connection(self._place, self._context, self._timeout_s)
+                self._connection = Connection(self._place(), self._context, self._timeout_s)
             return question(self._connection)
         except BaseException:
             self.close()
@@ -217,7 +222,7 @@ class Watcher:
     def __init__(self, config: Config, host: str, context: ssl.SSLContext) -> None:
         self.host = host
         self.last: Watch | None = None
-        self._config, self._line = config, Line(config.watcher(host), context)
+        self._config, self._line = config, Line(lambda: config.watcher(host), context)
         self._said = ""
         self._forgets = threading.Event()
         self._forgot_s = time.monotonic()
@@ -259,7 +264,7 @@ class Followers:
         self.followed_s = roles.NEVER
         self.is_wanted = threading.Event()
         self._others = len(config.members) - 1
-        self._line = Line(config.server, None, timeout_s=2 * ASK_S)
+        self._line = Line(lambda: config.server, None, timeout_s=2 * ASK_S)
 
     def keep_asking(self) -> None:
         """Ask for ever, while it is wanted."""
@@ -283,7 +288,7 @@ class GivesBack:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._line = Line(config.server, None)
+        self._line = Line(lambda: config.server, None)
         self._followed_since_s: float | None = None
 
     def keep_asking(self) -> None:
@@ -454,7 +459,7 @@ def run(config: Config) -> NoReturn:
     gives_back = [GivesBack(config).keep_asking] if config.rules.is_spare else []
     for work in (*(watcher.keep_asking for watcher in watchers), followers.keep_asking, *gives_back):
         run_beside(work)
-    agent = Agent(config, Line(config.server, None), watchers, followers, Teller(config))
+    agent = Agent(config, Line(lambda: config.server, None), watchers, followers, Teller(config))
     while True:
         began_s = time.monotonic()
         agent.step()

@@ -158,7 +158,8 @@ def test_server_restarts_for_other_rules_and_not_for_other_passwords() -> None:
     found = parts("sessions", "c1")
     notify = {file.path.rpartition("/")[2]: file.for_units for file in found.files}
 
-    assert notify["users.acl"] == notify["replication.conf"] == ()
+    assert notify["users.acl"] == notify["replication.conf"] == notify["passwords.json"] == ()
+    assert "\x02" not in text("agent.json", found)
     assert "\x02" not in text("server.conf", found)
     rules = text("users.acl", found)
     assert rules_of(rules) in text("server.conf", found)

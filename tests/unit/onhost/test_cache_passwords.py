@@ -75,8 +75,8 @@ def test_refusal_is_told_with_the_way_out_and_no_password(
     server: Pretender, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.answers["AUTH"] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
-    told = {**config(tmp_path).__dict__, "password": "s3cret"}
-    (tmp_path / "agent.json").write_text(json.dumps(told))
+    (tmp_path / "agent.json").write_text(json.dumps(config(tmp_path).__dict__))
+    (tmp_path / "passwords.json").write_text('{"server": "s3cret"}')
 
     assert program.main(["--folder", str(tmp_path)]) == 1
     assert "restart it" in caplog.text
