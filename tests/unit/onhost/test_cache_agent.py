@@ -53,7 +53,7 @@ class SaidWatcher:
 
 def made(of: Config, *said: Watch) -> agent.Agent:
     watchers = tuple(SaidWatcher(watch) for watch in said)
-    return agent.Agent(of, agent.Line(of.server, None), watchers, agent.Followers(of), agent.Teller(of))  # type: ignore[arg-type]
+    return agent.Agent(of, agent.Line(lambda: of.server, None), watchers, agent.Followers(of), agent.Teller(of))  # type: ignore[arg-type]
 
 
 def says(address: str = ME, epoch: int = 1, **others: int) -> Watch:
