@@ -37,7 +37,7 @@ from nospof.errors import Failed, NospofError, Uncertain, WrongInput
 from nospof.explain.dns import zone_lines
 from nospof.lab.lab import Lab, LabHost, LabPlan
 from nospof.lab.places import CLIENT
-from nospof.render.host import all_packages, suite_of
+from nospof.render.host import image_packages, suite_of
 from nospof.resolve import Resolved, component_of, resolve
 from nospof.stack.load import load
 from nospof.stack.model import Stack
@@ -649,7 +649,7 @@ class Deployment:
         targets = tuple((address, port) for address in self.entrance_addresses) if port else ()
         progress.phase("hosts")
         suite = suite_of(self.topology)
-        self.lab.up(LabPlan(self.state.lab_name, hosts, all_packages(suite), targets, suite), progress.host)
+        self.lab.up(LabPlan(self.state.lab_name, hosts, image_packages(self.topology), targets, suite), progress.host)
 
     def _gathered(self, progress: Progress, older: Mapping[str, Release] | None = None) -> Gathered:
         gathering = Gathering(self.stack.file.absolute().parent, self.state.folder / "cache", progress.phase)

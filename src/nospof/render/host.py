@@ -36,17 +36,24 @@ def packages_of(topology: Topology, host: str) -> tuple[str, ...]:
     return tuple(sorted(wanted))
 
 
-def all_packages(suite: str = SUITE) -> tuple[str, ...]:
-    """The union of all components' packages: what the lab's image of this suite is made from.
-
-    Packages of another suite are not there, and those that cannot stand beside the suite's own are left out.
-    """
-    shut_out = {name for kind in Component.kinds.values() if kind.suite == suite for name in kind.conflicts}
+def all_packages() -> tuple[str, ...]:
+    """The union of all components' packages: what the lab's image is made from. Those of another suite are not there."""
     wanted = set(BASE_PACKAGES)
     for kind in Component.kinds.values():
-        if kind.suite in (SUITE, suite) and kind.name not in shut_out:
+        if kind.suite == SUITE:
             wanted.update(kind.packages, kind.packages_if_watched)
     return tuple(sorted(wanted))
+
+
+def image_packages(topology: Topology) -> tuple[str, ...]:
+    """What the image of the stack's lab is made from: all components' packages, so that one image does for every stack.
+
+    Where a component needs another suite, the stack's own packages only: such a suite loses packages from one day to the
+    next, and one that the stack does without must not keep its lab from being made.
+    """
+    if suite_of(topology) == SUITE:
+        return all_packages()
+    return tuple(sorted({name for host in topology.hosts for name in packages_of(topology, host.name)}))
 
 
 def suite_of(topology: Topology) -> str:

@@ -13,7 +13,7 @@ from nospof.components.mariadb import MariadbSettings
 from nospof.components.mysql import Mysql, MysqlSettings
 from nospof.errors import WrongInput
 from nospof.lab import image
-from nospof.render.host import all_packages, suite_of
+from nospof.render.host import all_packages, image_packages, packages_of, suite_of
 from nospof.resolve import Allotment, component_of, resolve
 from nospof.stack.model import Tier
 from nospof.topology import InstanceId, Topology
@@ -80,16 +80,21 @@ def test_no_port_but_the_servers_is_open_for_copies() -> None:
 
 
 # --- the suite -----------------------------------------------------------------------------------------------------------
-def test_stack_with_it_gets_an_image_of_its_own_without_what_excludes_it() -> None:
-    assert suite_of(topology_of(SHOP, DATABASE)) == Mysql.suite == "sid"
-    packages = set(all_packages("sid"))
-    assert {"mysql-server", "haproxy", "etcd-server"} <= packages
-    assert not {"mariadb-server", "mariadb-backup"} & packages
+def test_stack_with_it_gets_an_image_of_its_own_with_what_it_needs_and_nothing_else() -> None:
+    """Incident: the suite had lost a package of a component that the stack did without, and no lab could be made."""
+    topology = topology_of(SHOP, DATABASE)
+    assert suite_of(topology) == Mysql.suite == "sid"
+    packages = set(image_packages(topology))
+    assert {"mysql-server", "etcd-server"} <= packages
+    assert packages == {name for host in topology.hosts for name in packages_of(topology, host.name)}
+    assert not {"mariadb-server", "mariadb-backup", "varnish"} & packages
 
 
 def test_image_of_all_other_stacks_does_not_know_it() -> None:
     mariadb = Tier("database", "mariadb", ("db1", "db2"), MariadbSettings.model_validate({"witness": "w1"}))
-    assert suite_of(topology_of(SHOP, mariadb)) == c.Component.suite == image.SUITE
+    topology = topology_of(SHOP, mariadb)
+    assert suite_of(topology) == c.Component.suite == image.SUITE
+    assert image_packages(topology) == all_packages()
     assert "mysql-server" not in all_packages()
     assert "mariadb-server" in all_packages()
     # The name under which it is kept is as it was before there was a second suite.

@@ -228,11 +228,13 @@ Listen {{ here.host.address }}:{{ set.port }}
 {% endif %}
 """
 
-# SIGWINCH lets open requests end. Limits on starts are off: it must never give up.
+# SIGWINCH lets open requests end. Limits on starts are off: it must never give up. Debian's suites differ in the type; with
+# the newer one (notify) the first process, which ends when it has started the others, is taken for Apache itself.
 DROP_IN = """[Unit]
 StartLimitIntervalSec=0
 
 [Service]
+Type=forking
 User=www-data
 Group=www-data
 RuntimeDirectory=apache2
