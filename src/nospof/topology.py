@@ -153,6 +153,8 @@ class Site:
     """The same folder under the path by which the endpoint's own processes know it."""
     front: str = ""
     """Script in `folder` that answers for what is no file there; "" = nothing does."""
+    written: tuple[tuple[str, str], ...] = ()
+    """URL prefixes in the site, each with the folder on the host where its scripts put files: sent back, and never run."""
     write_path: str = ""
     """Where a drill may write: a POST there of `write_body`, in which {token} is a word of its own; "" = it may not."""
     write_body: str = ""

@@ -47,6 +47,7 @@ CODES: dict[str, Code] = {
     "F215": Code(Severity.NOTE, "Nothing backs the data up."),
     "F216": Code(Severity.NOTE, "A cut between two hosts that both live takes a goal down, or nobody knows what it does."),
     "F217": Code(Severity.NOTE, "Writes are acknowledged before any copy has them: those of the last moment can be lost."),
+    "F218": Code(Severity.WARNING, "Files that an application writes stay on the host that took them."),
     "F220": Code(Severity.WARNING, "What is left of a tier without one host does not carry the peak."),
     "F221": Code(Severity.WARNING, "What is left of a tier without one zone does not carry the peak."),
     "F222": Code(Severity.WARNING, "The stack was measured, and as a whole does not carry the peak."),

@@ -140,7 +140,14 @@ class Application(c.Component[S]):
         return f"/srv/nospof/{self.id.tier}/releases/{here.blob('release')[:12]}"
 
     # --- as others see it --------------------------------------------------------------------------------------------
-    def _site(self, static: str = "", folder: str = "", code_folder: str = "", front: str = "") -> c.Site:
+    def _site(
+        self,
+        static: str = "",
+        folder: str = "",
+        code_folder: str = "",
+        front: str = "",
+        written: tuple[tuple[str, str], ...] = (),
+    ) -> c.Site:
         """The site; `static` is a folder in `source` that a web server beside it serves under the same path."""
         settings, write = self.settings, self.settings.trial_write
         return c.Site(
@@ -157,6 +164,7 @@ class Application(c.Component[S]):
             folder=folder,
             code_folder=code_folder,
             front=front,
+            written=written,
         )
 
     def is_called_over_network(self, here: c.Context) -> bool:

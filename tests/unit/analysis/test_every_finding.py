@@ -97,6 +97,10 @@ VALKEY = "  sessions: {component: valkey, hosts: [db1, db2]}\n"
 WATCH = GOOD[GOOD.index("  monitoring:") :]
 NOBODY_WATCHES = GOOD.replace(WATCH, "")
 CACHE = "  cache: {component: test-cache, hosts: [db1, db2]}\n"
+WITH_UPLOADS = """\
+  pages: {component: apache, hosts: [web1, web2], port: 8444, to: php}
+  php: {component: php-fpm, hosts: [web1, web2], source: ./app, domain: php.example.com, writes: [uploads]}
+"""
 
 
 CAPABLE = good(
@@ -174,6 +178,11 @@ ROWS: dict[str, Row] = {
         stays="which cables and switches there are is not in the file",
     ),
     "F217": Row((GOOD + VALKEY, GOOD + VALKEY.replace("valkey", "redis")), stays="a cache is fast because it does so"),
+    "F218": Row(
+        (GOOD + WITH_UPLOADS,),
+        GOOD + WITH_UPLOADS.replace(", writes: [uploads]", ""),
+        stays="there is no component for files that all hosts see",
+    ),
     "F220": Row((CAPABLE.replace("to: app, qps_per_instance: 150", "to: app, qps_per_instance: 100"), SHARED), CAPABLE),
     "F221": Row((THREE_SERVERS,), CAPABLE),
     "F223": Row((GOOD,), CAPABLE, stays="what visitors ask for and what hosts carry is known outside of the file"),

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from nospof.component import Component, Context, Facts, Parts
+from nospof.components.php_fpm import PhpFpm
 from nospof.resolve import Allotment, Resolved, component_of, resolve
 from nospof.stack.model import Stack, StackHost, Tier
 from nospof.topology import InstanceId, Topology
@@ -190,3 +191,55 @@ def test_readers_of_the_design_are_warned_of_sessions_in_files() -> None:
 
     assert "sessions are files on one host" in component_of(graph.of_tier("app")[0]).remarks(graph)[0]
     assert component_of(alone.of_tier("app")[0]).remarks(alone) == ()
+
+
+# --- files that scripts write -------------------------------------------------------------------------------------------
+def test_folder_that_scripts_write_to_lies_beside_the_releases() -> None:
+    of = made(public="public", writes=["public/uploads", "cache"])
+
+    assert "StateDirectory=nospof-files/app/public/uploads\n" in unit(of, SERVICE)
+    assert "BindPaths=/var/lib/nospof-files/app/cache:/srv/nospof/app/running/cache\n" in unit(of, SERVICE)
+    assert "UMask=0022" in unit(of, SERVICE), "the web server reads what is written"
+    assert "UMask=0077" in unit(made(), SERVICE)
+    assert "BindPaths" not in unit(made(), SERVICE)
+
+
+def test_visitors_reach_of_these_folders_what_is_public() -> None:
+    graph = resolved(web(), app(public="public", path="/shop/", writes=["public/uploads", "cache"])).topology
+    (site,) = component_of(graph.of_tier("app")[0]).listens[0].sites
+
+    assert site.written == (("/shop/uploads/", "/var/lib/nospof-files/app/public/uploads"),)
+
+
+@pytest.mark.parametrize("folder", ["public", "web", "web/public"])
+def test_folder_of_the_scripts_themselves_cannot_be_written(folder: str) -> None:
+    (problem,) = PhpFpm.objections(app(public="web/public" if folder != "public" else "public", writes=[folder]))
+
+    assert (problem.code, problem.key) == ("S016", "writes")
+
+
+@pytest.mark.parametrize("folder", ["", "/uploads", "../uploads", "uploads/", "a b"])
+def test_only_a_folder_of_the_source_can_be_written(folder: str) -> None:
+    with pytest.raises(ValidationError):
+        app(writes=[folder])
+
+
+def test_files_on_one_of_several_hosts_are_a_gap() -> None:
+    both = resolved(web(), app(writes=["uploads"])).topology
+    alone = resolved(web(hosts=("web1",)), app(hosts=("web1",), writes=["uploads"])).topology
+
+    (gap,) = component_of(both.of_tier("app")[0]).cautions(both)
+    assert (gap.code, gap.key) == ("F218", "writes")
+    assert component_of(alone.of_tier("app")[0]).cautions(alone) == ()
+
+
+@pytest.mark.parametrize("component", ["apache", "nginx"])
+def test_web_server_sends_what_was_written_and_runs_none_of_it(component: str) -> None:
+    balancer = tier("load-balancer", "haproxy", ["x1"], ("web",))
+    graph = resolved(balancer, web(component=component), app(writes=["uploads"])).topology
+    web_server = graph.instance(InstanceId("web", "web1"))
+    caller = Context(graph, web_server, FACTS, {}, BLOBS)
+    told = "".join(file.text for file in component_of(web_server).parts(caller).files)
+
+    place = told[told.index("/var/lib/nospof-files/app/uploads") :]
+    assert place.index("\\.ph") < place.index("SetHandler" if component == "apache" else "fastcgi_pass")

@@ -146,6 +146,20 @@ Listen {{ here.host.address }}:{{ set.port }}
     Alias "{{ site.path }}" "{{ site.folder }}/"
 {% endif %}
     RewriteRule "^{{ path }}(.*/)?\\.(?!well-known/)" - [R=404,END]
+{% for prefix, written in site.written %}
+    # What scripts wrote is sent, and never run; no link in it is followed.
+    Alias "{{ prefix }}" "{{ written }}/"
+    RewriteRule "^{{ escape(prefix) }}" - [END]
+    <Directory "{{ written }}">
+        Options None
+        Require all granted
+        ExpiresActive On
+        ExpiresDefault "access plus 5 minutes"
+        <FilesMatch "\\.ph">
+            Require all denied
+        </FilesMatch>
+    </Directory>
+{% endfor %}
 {% if site.front %}
     # What is no file there: the front script is asked.
     RewriteCond "{{ site.folder }}/$1" -f

@@ -38,6 +38,19 @@ gzip_types text/css text/plain application/javascript text/javascript applicatio
             return 301 {{ site.path }};
         }
 {% endif %}
+{% for prefix, written in site.written %}
+
+        # What scripts wrote is sent, and never run; no link in it is followed.
+        location ^~ {{ prefix }} {
+            alias {{ written }}/;
+            disable_symlinks on from={{ written }};
+{{ as_file(12) }}
+
+            location ~ /\\.|\\.ph {
+                return 403;
+            }
+        }
+{% endfor %}
 
         location ^~ {{ site.path }} {
             root {{ site.folder }};

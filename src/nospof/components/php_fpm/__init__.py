@@ -36,6 +36,7 @@ def _not_ours(name: str) -> str:
     return name
 
 
+WRITTEN_PATH = r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"
 SESSIONS = (
     "PHP's own sessions are files on one host: a visitor whose next request goes to another host is not known there. "
     "Keep what must be remembered in the database, in a cache, or signed in a cookie."
@@ -61,6 +62,11 @@ class PhpFpmSettings(ApplicationSettings):
         description="Requests worked on at once, a process each. Default: 16 per CPU, 64 MiB of memory each.",
     )
     max_body_mib: int = c.Field(16, ge=1, le=102_400, description="Largest request body, and largest file sent in it.")
+    writes: tuple[Annotated[str, c.Field(pattern=WRITTEN_PATH)], ...] = c.Field(
+        (),
+        description="Folders in `source`, there and empty, that scripts may write to, e.g. [wp-content/uploads]. Each host has "
+        "its own; they outlive releases, and what visitors reach of them is sent and never run. Default: none.",
+    )
     php: dict[
         Annotated[str, c.Field(pattern=r"^[a-z0-9_.]+$"), AfterValidator(_not_ours)],
         Annotated[str, c.Field(pattern=r"^[^\x00-\x1f\"]*$")],
@@ -83,13 +89,30 @@ class PhpFpm(Application[PhpFpmSettings]):
     @property
     def listens(self) -> tuple[c.Listen, ...]:
         public = f"/{self.settings.public}" if self.settings.public else ""
-        site = self._site(folder=self.current + public, code_folder=self._code + public, front=self.settings.front)
+        site = self._site(
+            folder=self.current + public,
+            code_folder=self._code + public,
+            front=self.settings.front,
+            written=self._written,
+        )
         return (c.Listen("http", c.Protocol.FASTCGI, socket=self.socket, is_local=True, sites=(site,)),)
 
     @property
     def _code(self) -> str:
         """Where its own processes find the release."""
         return f"/srv/nospof/{self.id.tier}/running"
+
+    @property
+    def _written(self) -> tuple[tuple[str, str], ...]:
+        """What visitors reach of the folders that scripts write to: (URL prefix, folder on the host)."""
+        public = f"{self.settings.public}/" if self.settings.public else ""
+        reached = [folder for folder in self.settings.writes if folder.startswith(public)]
+        return tuple((f"{self.settings.path}{one.removeprefix(public)}/", f"/var/lib/{self._kept}/{one}") for one in reached)
+
+    @property
+    def _kept(self) -> str:
+        """Where the folders that scripts write to are, below /var/lib: beside the releases, which come and go."""
+        return f"nospof-files/{self.id.tier}"
 
     @property
     def tells_figures(self) -> tuple[str, ...]:
@@ -118,6 +141,36 @@ class PhpFpm(Application[PhpFpmSettings]):
             ),
         )
 
+    @classmethod
+    def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
+        settings = tier.settings
+        assert isinstance(settings, PhpFpmSettings)  # noqa: S101 - the loader made it from this class
+        public = f"{settings.public}/"
+        covered = [folder for folder in settings.writes if public.startswith(f"{folder}/")]
+        return super().objections(tier) + tuple(
+            c.Objection(
+                "S016",
+                "writes",
+                f"{folder} has the scripts that visitors reach",
+                "a script that can be written is run for whoever wrote it",
+                f"name a folder in it, e.g. writes: [{public}uploads]",
+            )
+            for folder in covered
+        )
+
+    def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
+        others = len(topology.of_tier(self.id.tier)) > 1 and self.settings.writes
+        what = f"what is written to {' and '.join(self.settings.writes)} stays on the host that took it"
+        why = (
+            "a visitor whose request comes to another host does not find it, nobody does while that host is away, and what its "
+            "disk loses is lost"
+        )
+        fix = (
+            "keep such files in the database, or with a service for files outside that the application sends them to, and take "
+            "writes: out; nospof has no component for files yet"
+        )
+        return super().cautions(topology) + ((c.Objection("F218", "writes", what, why, fix),) if others else ())
+
     def remarks(self, topology: c.Topology) -> tuple[str, ...]:
         if len(topology.of_tier(self.id.tier)) < 2 or "session.save_handler" in self.settings.php:
             return ()
@@ -129,7 +182,7 @@ class PhpFpm(Application[PhpFpmSettings]):
         beside = here.alive_files_beside()
         is_guarded = bool(beside or here.names_needed())
         values = {"tier": tier, "user": self.user, "set": self.settings, "socket": self.socket, "beside": beside}
-        values |= {"status_socket": self._status_socket, "status_folder": self._status_folder}
+        values |= {"kept": self._kept, "status_socket": self._status_socket, "status_folder": self._status_folder}
         pool = here.template(
             texts.POOL, processes=self._processes(here.facts), open_files=min(here.facts.max_open_files, 65536), **values
         )

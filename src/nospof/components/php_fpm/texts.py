@@ -15,6 +15,11 @@ Group={{ user }}
 # The release under a path that is the same for all: which one it is changes with this unit only.
 BindReadOnlyPaths={{ release }}/app:{{ code }}
 WorkingDirectory={{ code }}
+{% for folder in set.writes %}
+# Beside the releases, which come and go; the web server sends what is there.
+StateDirectory={{ kept }}/{{ folder }}
+BindPaths=/var/lib/{{ kept }}/{{ folder }}:{{ code }}/{{ folder }}
+{% endfor %}
 CacheDirectory=nospof/{{ tier }}
 CacheDirectoryMode=0700
 RuntimeDirectory={{ status_folder }}
@@ -39,7 +44,7 @@ OOMPolicy=continue
 LimitNOFILE={{ open_files }}
 
 {{ hardening }}
-UMask=0077
+UMask={{ "0022" if set.writes else "0077" }}
 
 [Install]
 WantedBy=multi-user.target
