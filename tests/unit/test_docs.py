@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from nospof.analysis.findings import findings
+from nospof.component import Component
 from nospof.drills.result import Agreement, Check, DrillResult, GoalSeen, Taken
 from nospof.drills.words import sentences
+from nospof.resolve import Allotment, resolve
+from nospof.stack.load import load
 
 ROOT = Path(__file__).parents[2]
 WRITTEN = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -32,6 +36,23 @@ def test_every_code_that_can_be_said_is_explained() -> None:
 def test_stack_file_of_the_readme_is_the_example() -> None:
     example = (ROOT / "examples/distributed/stack.yaml").read_text().partition("\n")[2]
     assert example in (ROOT / "README.md").read_text()
+
+
+def test_wordpress_has_one_gap_that_the_example_does_not_have(tmp_path: Path) -> None:
+    page = (ROOT / "docs/how-to/run-wordpress.md").read_text()
+    (stack,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "wordpress").mkdir()
+    (tmp_path / "stack.yaml").write_text(stack)
+
+    codes = [said_by_check(file) for file in (tmp_path / "stack.yaml", ROOT / "examples/lamp/stack.yaml")]
+    assert codes[0] - codes[1] == {"F218"}
+
+
+def said_by_check(file: Path) -> set[str]:
+    stack = load(file, {name: kind.settings_type for name, kind in Component.kinds.items()})
+    resolved = resolve(stack, Allotment())
+    assert resolved.problems == ()
+    return {problem.code for problem in (*stack.warnings, *findings(stack, resolved.topology))}
 
 
 def test_what_moves_between_load_balancers_has_one_name() -> None:
