@@ -35,7 +35,7 @@ def markdown(whole: Stack) -> str:
     return to_markdown(document(made, findings(whole, made)))
 
 
-@pytest.mark.parametrize("name", ["distributed", "lamp", "scaled-up"])
+@pytest.mark.parametrize("name", ["distributed", "lamp", "scaled-up", "full"])
 def test_document_of_the_example_is_as_it_was(name: str) -> None:
     path = GOLDEN / name / "design.md"
     whole = replace(example(name), file=REPOSITORY / "stack.yaml")

@@ -26,6 +26,7 @@ EXAMPLES = {
     "lamp": ("web1",),
     "active-active": ("lb1", "lb2"),
     "scaled-up": ("lb1", "web1", "x1"),
+    "full": ("lb2", "app1"),
 }
 BLOBS = defaultdict(lambda: "1" * 64, {"base/onhost": "0" * 64})
 KINDS = {name: kind.settings_type for name, kind in Component.kinds.items()}

@@ -1,0 +1,5 @@
+"""The notice board. PyMySQL stands in for mysqlclient, which would have to be compiled for the hosts."""
+
+import pymysql
+
+pymysql.install_as_MySQLdb()

@@ -1,0 +1,8 @@
+"""The entry point: gunicorn loads `board.wsgi:application`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "board.settings")
+application = get_wsgi_application()
