@@ -293,6 +293,7 @@ class Connect:
     """A call that a component makes. `checks`: it also asks where the target's health is told.
 
     `spreads`: it shares its calls among all of a tier, and the one beside it is called over the network as the others are.
+    `besides`: tiers under the user's `to:` that are not meant. Of two calls of one endpoint for one purpose the first counts.
     """
 
     to: Who | ProviderOf
@@ -301,6 +302,7 @@ class Connect:
     is_required: bool = True
     checks: bool = False
     spreads: bool = False
+    besides: tuple[str, ...] = ()
 
 
 # --- what people are told ------------------------------------------------------------------------------------------------

@@ -461,7 +461,8 @@ class _Graph:
     def _targets(self, instance: Instance, connect: Connect) -> Iterator[Endpoint]:
         if connect.to is Who.NAMED:
             for tier in instance.to:
-                yield from self._named(instance, tier, connect)
+                if tier not in connect.besides:
+                    yield from self._named(instance, tier, connect)
         elif connect.to is Who.ENTRANCE:
             yield from self._entrances(connect)
         elif connect.to is Who.DEMANDED:

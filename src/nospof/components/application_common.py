@@ -43,6 +43,9 @@ class ApplicationSettings(c.Settings):
     needs_cache: c.Switch = c.Field(
         False, description="on: it shows no page without its caches, as with sessions in them; off: it does without them."
     )
+    optional_caches: list[str] = c.Field(
+        [], description="Caches among those under `to:` that pages do without, though needs_cache is on."
+    )
     timeout_s: int = c.Field(30, ge=1, le=3600, description="A process that does not react for so long is replaced.")
     migrate: str = c.Field(
         "",
@@ -79,20 +82,25 @@ class Application(c.Component[S]):
     def connects(self) -> tuple[c.Connect, ...]:
         return (
             c.Connect(c.Who.NAMED, c.Protocol.MYSQL, "database"),
-            c.Connect(c.Who.NAMED, c.Protocol.REDIS, "cache", is_required=self.settings.needs_cache),
-            c.Connect(c.Who.NAMED, c.Protocol.MEMCACHED, "cache", is_required=self.settings.needs_cache),
+            *self._needed_caches,
+            c.Connect(c.Who.NAMED, c.Protocol.REDIS, "cache", is_required=False),
+            c.Connect(c.Who.NAMED, c.Protocol.MEMCACHED, "cache", is_required=False),
+        )
+
+    @property
+    def _needed_caches(self) -> tuple[c.Connect, ...]:
+        if not self.settings.needs_cache:
+            return ()
+        besides = tuple(self.settings.optional_caches)
+        return tuple(
+            c.Connect(c.Who.NAMED, speaks, "cache", besides=besides) for speaks in (c.Protocol.REDIS, c.Protocol.MEMCACHED)
         )
 
     @classmethod
     def objections(cls, tier: c.Tier) -> tuple[c.Objection, ...]:
         settings = tier.settings
         assert isinstance(settings, ApplicationSettings)  # noqa: S101 - the loader made it from this class
-        if bool(settings.migrate) == bool(settings.migrated):
-            return ()
-        key, other = ("migrate", "migrated") if settings.migrate else ("migrated", "migrate")
-        what = f"{key} is given, {other} is not"
-        why = "what is run once must know when it was: each `up` asks, and each host"
-        return (c.Objection("S011", key, what, why, f"add {other}: the command that belongs to it"),)
+        return (*_about_migration(settings), *_about_caches(tier, settings))
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         if self.settings.health != self.settings.ready:
@@ -249,6 +257,28 @@ class Application(c.Component[S]):
             if reached:
                 values |= _variables(here, reached[0], purpose.upper())
         return values
+
+
+def _about_migration(settings: ApplicationSettings) -> Iterator[c.Objection]:
+    if bool(settings.migrate) != bool(settings.migrated):
+        key, other = ("migrate", "migrated") if settings.migrate else ("migrated", "migrate")
+        what = f"{key} is given, {other} is not"
+        why = "what is run once must know when it was: each `up` asks, and each host"
+        yield c.Objection("S011", key, what, why, f"add {other}: the command that belongs to it")
+
+
+def _about_caches(tier: c.Tier, settings: ApplicationSettings) -> Iterator[c.Objection]:
+    unknown = [name for name in settings.optional_caches if name not in tier.to]
+    if unknown:
+        what = f"optional_caches: {', '.join(unknown)} is not among the tiers that it calls"
+        why = "it says which of the caches under `to:` pages do without; another name, misspelt perhaps, says nothing"
+        yield c.Objection(
+            "S015", "optional_caches", what, why, f"one or more of {', '.join(tier.to)}" if tier.to else "add it to to:"
+        )
+    elif settings.optional_caches and not settings.needs_cache:
+        what = "optional_caches is given, needs_cache is not on"
+        why = "without needs_cache pages do without every cache"
+        yield c.Objection("S011", "optional_caches", what, why, "add needs_cache: on, or remove optional_caches")
 
 
 @dataclass(frozen=True)

@@ -72,3 +72,58 @@ def test_a_folder_of_files_needs_nothing_running() -> None:
     assert not [*made.units, *made.files, *made.healthy_when]
     assert made.trees[0].path == "/srv/nospof/app/releases/bbbbbbbbbbbb"
     assert made.symlinks[0].for_units == (), "web servers look it up at each request"
+
+
+# --- caches of two kinds ------------------------------------------------------------------------------------------------
+def with_caches(component: str, to: tuple[str, ...] = ("sessions", "pages"), **settings: object) -> Resolved:
+    values = Component.kinds[component].settings_type.model_validate({"source": "app", **OF[component], **settings})
+    hosts = tuple(StackHost(name, name[-1]) for name in ("web-a", "web-b", "db-a", "db-b", "w-c"))
+    tiers = (
+        Tier("web", "nginx", ("web-a", "web-b"), Component.kinds["nginx"].settings_type(), ("app",)),
+        Tier("app", component, ("web-a", "web-b"), values, to),
+        Tier("sessions", "valkey", ("db-a", "db-b", "w-c"), Component.kinds["valkey"].settings_type()),
+        Tier("pages", "memcached", ("db-a", "db-b"), Component.kinds["memcached"].settings_type()),
+    )
+    return resolve(Stack("shop", "shop.example.com", hosts, tiers, Path("stack.yaml")), Allotment())
+
+
+@applications
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({}, set()),
+        ({"needs_cache": "on"}, {"database-router", "memcached-proxy"}),
+        ({"needs_cache": "on", "optional_caches": ["pages"]}, {"database-router"}),
+        ({"needs_cache": "on", "optional_caches": ["sessions"]}, {"memcached-proxy"}),
+    ],
+)
+def test_pages_need_the_caches_that_they_do_not_do_without(
+    component: str, settings: dict[str, object], needed: set[str]
+) -> None:
+    made = with_caches(component, **settings)
+    links = made.topology.links_from(InstanceId("app", "web-a"), "cache")
+
+    assert made.problems == ()
+    assert {link.target.owner.tier for link in links} == {"database-router", "memcached-proxy"}, "all are called"
+    assert {link.target.owner.tier for link in links if link.is_required} == needed
+    assert len({link.target for link in links}) == len(links)
+
+
+@applications
+def test_lost_cache_that_pages_do_without_takes_no_host_out(component: str) -> None:
+    graph = with_caches(component, needs_cache="on", optional_caches=["pages"]).topology
+    here = Context(graph, graph.instance(InstanceId("app", "web-a")), FACTS, {}, BLOBS)
+
+    assert here.names_needed() == ("sessions",)
+    assert not any("memcached" in path for path in here.alive_files_beside())
+
+
+@applications
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [({"needs_cache": "on", "optional_caches": ["page"]}, "S015"), ({"optional_caches": ["pages"]}, "S011")],
+)
+def test_caches_to_do_without_are_among_those_that_are_needed(component: str, settings: dict[str, object], code: str) -> None:
+    (problem,) = with_caches(component, **settings).problems
+
+    assert (problem.code, problem.path) == (code, "tiers.app.optional_caches")
