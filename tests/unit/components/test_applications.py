@@ -75,12 +75,12 @@ def test_a_folder_of_files_needs_nothing_running() -> None:
 
 
 # --- caches of two kinds ------------------------------------------------------------------------------------------------
-def with_caches(component: str, to: tuple[str, ...] = ("sessions", "pages"), **settings: object) -> Resolved:
+def with_caches(component: str, **settings: object) -> Resolved:
     values = Component.kinds[component].settings_type.model_validate({"source": "app", **OF[component], **settings})
     hosts = tuple(StackHost(name, name[-1]) for name in ("web-a", "web-b", "db-a", "db-b", "w-c"))
     tiers = (
         Tier("web", "nginx", ("web-a", "web-b"), Component.kinds["nginx"].settings_type(), ("app",)),
-        Tier("app", component, ("web-a", "web-b"), values, to),
+        Tier("app", component, ("web-a", "web-b"), values, ("sessions", "pages")),
         Tier("sessions", "valkey", ("db-a", "db-b", "w-c"), Component.kinds["valkey"].settings_type()),
         Tier("pages", "memcached", ("db-a", "db-b"), Component.kinds["memcached"].settings_type()),
     )
