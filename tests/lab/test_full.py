@@ -29,7 +29,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
     live = LiveSite(tmp_path_factory.mktemp("full"), example=FULL)
     try:
         live.nospof("up")
-        live.settled_status(limit_s=180)
+        assert wait_until(lambda: {live.ask("/ready")[0], live.ask("/board/ready")[0]} == {200}, 60)
         yield live
     finally:
         live.down()
