@@ -6,6 +6,7 @@ A client on the application's host writes all the time through the local port, a
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
