@@ -6,7 +6,8 @@
       - {fault: host-off, target: primary, at_s: 3}
     hold_s: 13
 
-A target may be a role, "primary", "replica" or "holder": who has it when the drill begins.
+A target may be a role, "primary", "replica" or "holder", or "database/primary" where an instance is meant: who has it when the
+drill begins.
 """
 
 from __future__ import annotations

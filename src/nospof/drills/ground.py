@@ -15,6 +15,7 @@ from nospof.errors import Uncertain, WrongInput
 from nospof.lab.lab import Lab
 from nospof.topology import InstanceId, Topology
 
+ROLES = ("primary", "replica", "holder")
 RECEIPT = "/var/lib/nospof/receipt.json"
 # A host under a fault may need longer than one that is well.
 ON_HOST_S = 20.0
@@ -90,9 +91,12 @@ class Ground:
     def resolve(self, target: str) -> str:
         """The name of the host that "primary", "replica" or "holder" means now; anything else is a name already.
 
-        "primary of TIER" where there are several tiers. Raises WrongInput where the stack has no such role, Uncertain where
-        nobody or more than one has it.
+        "primary of TIER" where there are several tiers; "TIER/primary" is that host's instance. Raises WrongInput where the
+        stack has no such role, Uncertain where nobody or more than one has it.
         """
+        of_tier, _, word = target.rpartition("/")
+        if of_tier and word in ROLES:
+            return f"{of_tier}/{self.resolve(f'{word} of {of_tier}')}"
         role, _, tier = target.partition(" of ")
         if role in ("primary", "replica"):
             return self._database_host(role, self.deployment.database_tier(tier))

@@ -53,6 +53,18 @@ def test_fault_is_the_same_after_a_way_through_json(name: str) -> None:
         assert again.mark == fault.mark
 
 
+def test_role_is_who_has_it_now_alone_or_as_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
+    led = {"primary": "db2", "replica": "db1"}
+    monkeypatch.setattr(Ground, "_database_host", lambda _, role, tier: led[role] if tier == "database" else "")
+    monkeypatch.setattr(Ground, "_holder", lambda _, name: f"lb2 holds {name}" if name else "lb2")
+    assert [GROUND.resolve(word) for word in ("primary", "replica of database", "holder")] == ["db2", "db1", "lb2"]
+    assert GROUND.resolve("database/primary") == "database/db2"
+    assert GROUND.resolve("load-balancer/holder") == "load-balancer/lb2 holds load-balancer"
+    assert [GROUND.resolve(name) for name in ("db1", "web/web1", "cpu/primaries")] == ["db1", "web/web1", "cpu/primaries"]
+    with pytest.raises(WrongInput):
+        GROUND.resolve("web/primary")
+
+
 def test_faults_that_differ_in_anything_have_marks_of_their_own() -> None:
     all_of_them = [made(name) for name in Fault.kinds] + [made(name, **more) for name, more in OTHERS.items()]
     assert len({fault.mark for fault in all_of_them}) == len(all_of_them)
