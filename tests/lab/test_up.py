@@ -255,8 +255,15 @@ def test_application_whose_health_fails_is_not_rolled_out(site: LiveSite) -> Non
     site.nospof("up")
 
 
-@pytest.mark.parametrize("whole_group", [True, False], ids=["with-its-children", "alone"])
-@pytest.mark.parametrize("phase", ["asking the hosts", "checking everything", "  app", "  web", "  load-balancer", "closing"])
+def _kills() -> Iterator[object]:
+    """In each phase the run alone and with its children; by turns one of the two is among the long ones."""
+    for number, phase in enumerate(("asking the hosts", "checking everything", "  app", "  web", "  load-balancer", "closing")):
+        for whole_group in (True, False):
+            marks = pytest.mark.long if whole_group == bool(number % 2) else ()
+            yield pytest.param(phase, whole_group, id=f"{phase}-{'all' if whole_group else 'alone'}", marks=marks)
+
+
+@pytest.mark.parametrize(("phase", "whole_group"), list(_kills()))
 def test_up_killed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_along(
     site: LiveSite, phase: str, whole_group: bool
 ) -> None:
