@@ -447,9 +447,10 @@ class _Cuts:
     def _joined(self, causes: list[frozenset[CutSet]], needed: int) -> frozenset[CutSet]:
         found: set[CutSet] = set()
         for chosen in combinations(causes, needed):
-            together: frozenset[CutSet] = frozenset({frozenset()})
-            for one in chosen:
-                together = _minimal({a | b for a in together for b in one if len(a | b) <= self.most})
+            # Causes' sets are minimal by themselves.
+            together = chosen[0] if chosen else frozenset({frozenset()})
+            for one in chosen[1:]:
+                together = _minimal({both for a in together for b in one if len(both := a | b) <= self.most})
             found |= together
         return _minimal(found)
 
