@@ -739,6 +739,8 @@ class Component(Generic[S]):
     """Names of choices of one host of the tier that must never change later; the first host is taken."""
     dump: ClassVar[tuple[str, ...]] = ()
     """A command that prints all that an instance stores, a row a line, and the same for equal copies; (): it stores nothing."""
+    mends_saying: ClassVar[tuple[str, ...]] = ()
+    """Regular expressions: its log's lines after a power cut when it drops the last it had, which it never promised to keep."""
     kinds: ClassVar[dict[str, type[Component[Any]]]] = {}
     settings_type: ClassVar[type[Settings]] = Settings
 

@@ -44,6 +44,12 @@ class Prometheus(c.Component[PrometheusSettings]):
     why = "A stack that outlives every failure hides them: somebody must hear of the first before the second."
     when_lost = "The others measure the same and send the same alerts. Its figures are away until its host is back."
     packages = ("prometheus", "curl")
+    # Figures are not synced one by one: what a power cut leaves half written is cut off at the next start.
+    mends_saying = (
+        r'component=tsdb.* msg="Encountered W[AB]L read error, attempting repair"',
+        r'component=tsdb.* msg="Starting corruption repair"',
+        r'component=tsdb.* msg="(Deleting all segments newer than|Rewrite) corrupted segment"',
+    )
     connects = (
         c.Connect(c.Who.ALL, c.Protocol.METRICS, "scrape", is_required=False),
         c.Connect(c.ProviderOf(c.AlertDelivery), c.Protocol.CONTROL, "alert", is_required=False),
