@@ -46,7 +46,8 @@ def is_served(site: LiveSite) -> bool:
 
 
 def test_both_load_balancers_work_and_the_spare_does_nothing(site: LiveSite) -> None:
-    assert holders(site) == AT_HOME
+    # The load balancer that came up first has both at the beginning.
+    assert wait_until(lambda: holders(site) == AT_HOME, LIMIT_S, step_s=1.0), holders(site)
     assert is_served(site)
 
 
