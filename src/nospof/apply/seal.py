@@ -71,14 +71,17 @@ class Vault:
 
     def secret(self, name: str) -> str:
         """The secret called `name`, e.g. "database/app": 32 characters of [A-Za-z0-9]."""
-        kept = self._kept(secret_file(name), _new_secret).strip()
+        kept = self._kept_secret(name)
         return self._password_change.used(name, kept) if self._password_change else kept
 
     def _accepted(self, told: str) -> str:
         name, _, between = told.partition("|")
         self.accepted_names.add(name)
-        kept = self._kept(secret_file(name), _new_secret).strip()
+        kept = self._kept_secret(name)
         return between.join(self._password_change.accepted(name, kept) if self._password_change else (kept,))
+
+    def _kept_secret(self, name: str) -> str:
+        return self._kept(secret_file(name), _new_secret).strip()
 
     @cached_property
     def _password_change(self) -> PasswordChange | None:

@@ -13,7 +13,7 @@ import tarfile
 import time
 import zipfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -84,11 +84,7 @@ class OneAtATime:
 
 def send(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem]:
     """Make all `trips` at once; the answer or the problem of each host."""
-    if not trips:
-        return {}
-    with ThreadPoolExecutor(min(PARALLEL, len(trips))) as pool:
-        answers = pool.map(lambda trip: _send(transport, trip), trips)
-        return {trip.host: answer for trip, answer in zip(trips, answers, strict=True)}
+    return _at_once(trips, lambda trip: _send(transport, trip))
 
 
 def ask(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem]:
@@ -106,14 +102,19 @@ def ask(transport: Transport, trips: Sequence[Trip]) -> dict[str, Json | Problem
             shares.append((time.monotonic() - begin) / trip.timeout_s)
         return answer
 
-    if not trips:
-        return {}
-    with ThreadPoolExecutor(min(PARALLEL, len(trips))) as pool:
-        answers = {trip.host: answer for trip, answer in zip(trips, pool.map(timed, trips), strict=True)}
+    answers = _at_once(trips, timed)
     late = [trip for trip in trips if _is_late(answers[trip.host])]
     if max(shares, default=1.0) < SLOW_SHARE:
         return answers
     return answers | send(transport, [replace(trip, timeout_s=PATIENCE_FACTOR * trip.timeout_s) for trip in late])
+
+
+def _at_once(trips: Sequence[Trip], make: Callable[[Trip], Json | Problem]) -> dict[str, Json | Problem]:
+    """By host, what `make` says of each trip."""
+    if not trips:
+        return {}
+    with ThreadPoolExecutor(min(PARALLEL, len(trips))) as pool:
+        return {trip.host: answer for trip, answer in zip(trips, pool.map(make, trips), strict=True)}
 
 
 def _is_late(answer: Json | Problem) -> bool:

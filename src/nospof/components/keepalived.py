@@ -14,7 +14,7 @@ homes in docs/decisions/0023-active-active.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -107,7 +107,7 @@ class Keepalived(c.Component[KeepalivedSettings]):
         for need in self.needs(c.VipNeed):
             for vip in topology.vips_of(need.name):
                 yield _not_one_holder(topology, vip)
-                spares = {host for host in vip.hosts if _is_spare(topology, c.InstanceId(self.id.tier, host), need)}
+                spares = self._spares(topology, need, vip.hosts)
                 if takers := [host for host in vip.hosts if _takes_back(vip, host, spares)]:
                     yield _away(vip, takers, self.settings.home_after_s)
 
@@ -151,9 +151,12 @@ class Keepalived(c.Component[KeepalivedSettings]):
     def _service(self, here: c.Context, need: c.VipNeed) -> Service:
         me, vips = self.id.host, here.vips(need.name)
         others = sorted({host for vip in vips for host in vip.hosts} - {me})
-        spares = {host for host in (me, *others) if _is_spare(here.topology, c.InstanceId(self.id.tier, host), need)}
+        spares = self._spares(here.topology, need, (me, *others))
         addresses = tuple(Address(vip, _priority(vip, me, spares), _takes_back(vip, me, spares)) for vip in vips)
         return Service(need, addresses, tuple(here.address(host) for host in others))
+
+    def _spares(self, topology: c.Topology, need: c.Need, hosts: Iterable[str]) -> set[str]:
+        return {host for host in hosts if _is_spare(topology, c.InstanceId(self.id.tier, host), need)}
 
 
 def _priority(vip: c.Vip, host: str, spares: Collection[str]) -> int:
