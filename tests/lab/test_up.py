@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from live_site import INTERRUPT, KILL, LiveSite, kill_when
+
+from nospof.lab.machine import wait_until
 
 CHANGES = itertools.count(1)
 
@@ -166,7 +168,8 @@ def test_database_fails_over_with_the_new_passwords(site: LiveSite) -> None:
     assert after != primary
     assert site.post_entry("after-the-new-passwords") == 201
     for database in ("db1", "db2", "w1"):
-        _wait_until(lambda host=database: "after-the-new-passwords" in site.on(host, "mariadb", "-e", FIND))
+        has_it = lambda host=database: "after-the-new-passwords" in site.on(host, "mariadb", "-e", FIND)  # noqa: E731
+        assert wait_until(has_it, 60, step_s=0.5), database
     site.nospof("switchover", "--to", "db1")
     site.settled_status()
 
@@ -195,13 +198,6 @@ def _written(site: LiveSite) -> Iterator[list[tuple[str, int]]]:
         is_over.set()
         thread.join()
     assert written
-
-
-def _wait_until(is_so: Callable[[], bool], limit_s: float = 60.0) -> None:
-    end_s = time.monotonic() + limit_s
-    while not is_so():
-        assert time.monotonic() < end_s
-        time.sleep(0.5)
 
 
 FIND = "SELECT token FROM app.entries WHERE token = 'after-the-new-passwords'"

@@ -11,14 +11,12 @@ Source: https://valkey.io/topics/acl/ (ACL LOAD: all users or none), https://val
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from nospof.onhost.cache_agent import Config, read_config
-from nospof.onhost.resp import Connection, Refused, pairs
+from nospof.onhost.resp import Connection, Refused, listed, pairs, password_hashes
 
 ASK_S = 2.0
 
@@ -49,8 +47,7 @@ def bring(config: Config, folder: Path, *, may_change: bool) -> int:
     except (FileNotFoundError, ConnectionRefusedError):
         return 0
     with server:
-        told = server.ask("ACL", "LIST")
-        if hashes(map(str, told if isinstance(told, list) else [])) != hashes(users.splitlines()):
+        if password_hashes(listed(server.ask("ACL", "LIST"))) != password_hashes(users.splitlines()):
             if not may_change:
                 return 1
             server.ask("ACL", "LOAD")
@@ -62,19 +59,6 @@ def bring(config: Config, folder: Path, *, may_change: bool) -> int:
             server.ask("CONFIG", "SET", "masterauth", used)
             log.info("says another password when it follows a primary")
     return 0
-
-
-def hashes(lines: Iterable[str]) -> dict[str, frozenset[str]]:
-    """By user, the hashes of its passwords, from rules as a file has them or as the server tells them. Pure."""
-    return {words[1]: frozenset(_hashes(words[2:])) for words in map(str.split, lines) if words[:1] == ["user"]}
-
-
-def _hashes(rules: list[str]) -> Iterable[str]:
-    for rule in rules:
-        if rule.startswith(">"):
-            yield hashlib.sha256(rule[1:].encode()).hexdigest()
-        elif rule.startswith("#"):
-            yield rule[1:]
 
 
 def replication_password(text: str) -> str:

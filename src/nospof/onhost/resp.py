@@ -6,9 +6,11 @@ Source: https://valkey.io/topics/protocol/ (RESP2, which a connection speaks unt
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -167,3 +169,26 @@ def pairs(answer: Answer) -> dict[str, str]:
     if not isinstance(answer, list):
         return {}
     return {str(name): str(value) for name, value in zip(answer[::2], answer[1::2], strict=False)}
+
+
+def password_hashes(lines: Iterable[str]) -> dict[str, frozenset[str]]:
+    """By user, the hashes of its passwords, from rules as a file has them or as the server tells them. Pure."""
+    return {words[1]: frozenset(_hashes(words[2:])) for words in map(str.split, lines) if words[:1] == ["user"]}
+
+
+def _hashes(rules: list[str]) -> Iterator[str]:
+    for rule in rules:
+        if rule.startswith(">"):
+            yield password_hash(rule[1:])
+        elif rule.startswith("#"):
+            yield rule[1:]
+
+
+def password_hash(password: str) -> str:
+    """As ACL rules have it. Pure."""
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def listed(answer: Answer) -> list[str]:
+    """The texts of an answer that is a list; [] if it is something else. Pure."""
+    return list(map(str, answer)) if isinstance(answer, list) else []

@@ -12,16 +12,24 @@ Source: https://valkey.io/topics/sentinel/ ("Reconfiguring Sentinel at runtime")
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nospof.onhost.resp import Connection, Place, Refused, client_context, pairs
+from nospof.onhost.resp import (
+    Connection,
+    Place,
+    Refused,
+    client_context,
+    listed,
+    pairs,
+    password_hash,
+    password_hashes,
+)
 
 ASK_S, START_S = 2.0, 5.0
 QUORUM = 2
@@ -145,8 +153,7 @@ def wanting(config: Config, own: Connection) -> Iterator[Command]:
     known = {fields.get("name", ""): fields for fields in map(pairs, told if isinstance(told, list) else [])}
     own_file = Path(config.state_file).read_text()
     kept, wanted = kept_options(own_file), {password_hash(password) for password in config.accepts.split()}
-    users = own.ask("ACL", "LIST")
-    if taken("\n".join(map(str, users if isinstance(users, list) else []))) != wanted or taken(own_file) != wanted:
+    if taken(listed(own.ask("ACL", "LIST"))) != wanted or taken(own_file.splitlines()) != wanted:
         # What its own file says of its users wins over `requirepass` when it starts.
         rules = ("resetpass", *(f">{password}" for password in config.accepts.split()))
         yield "take the present passwords", ("ACL", "SETUSER", "default", *rules)
@@ -166,14 +173,9 @@ def monitor(tier: Tier, address: str) -> tuple[str | int, ...]:
     return ("SENTINEL", "MONITOR", tier.name, address, tier.port, QUORUM)
 
 
-def taken(text: str) -> set[str]:
+def taken(lines: Iterable[str]) -> frozenset[str]:
     """The hashes of the passwords that the one user of a Sentinel may have, from lines as its own file has them. Pure."""
-    lines = [line.split() for line in text.splitlines()]
-    return {word[1:] for words in lines if words[:2] == ["user", "default"] for word in words if word.startswith("#")}
-
-
-def password_hash(password: str) -> str:
-    return hashlib.sha256(password.encode()).hexdigest()
+    return password_hashes(lines).get("default", frozenset())
 
 
 def kept_options(text: str) -> dict[tuple[str, str], str]:

@@ -15,9 +15,9 @@ from pretender import cache_config as config
 from nospof.onhost import cache_agent as agent
 from nospof.onhost.cache_agent import Config, Process
 from nospof.onhost.cache_roles import NO_WRITES, Watch
-from nospof.onhost.resp import Connection, Place
+from nospof.onhost.resp import Connection, Place, password_hash
 from nospof.onhost.sentinel_monitors import Config as Monitors
-from nospof.onhost.sentinel_monitors import Tier, kept_options, monitor, password_hash, wanting
+from nospof.onhost.sentinel_monitors import Tier, kept_options, monitor, wanting
 
 
 def info(role: str = "master", more: str = "") -> bytes:

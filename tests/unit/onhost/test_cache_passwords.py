@@ -12,7 +12,8 @@ from pretender import Pretender, many
 from pretender import cache_config as config
 
 from nospof.onhost import cache_passwords as program
-from nospof.onhost.cache_passwords import bring, hashes, replication_password
+from nospof.onhost.cache_passwords import bring, replication_password
+from nospof.onhost.resp import password_hashes
 
 RULES = "user default off\nuser app on >new >old ~* +@all\n"
 
@@ -60,8 +61,8 @@ def test_only_what_differs_is_loaded(
 
 
 def test_user_that_is_new_or_gone_is_seen() -> None:
-    assert hashes(RULES.splitlines()) == hashes([kept("old", "new"), "user default off -@all"])
-    assert hashes([*RULES.splitlines(), "user shop on >x"]) != hashes(RULES.splitlines())
+    assert password_hashes(RULES.splitlines()) == password_hashes([kept("old", "new"), "user default off -@all"])
+    assert password_hashes([*RULES.splitlines(), "user shop on >x"]) != password_hashes(RULES.splitlines())
 
 
 def test_server_that_does_not_run_has_nothing_to_load(tmp_path: Path) -> None:
