@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_args, get_origin
 from jinja2 import Environment, StrictUndefined, Template
 from pydantic import BaseModel, ConfigDict, Field
 
-from nospof.stack.marks import AmongSeveral, Folder, PlacesOn, Rank, Secret, Switch
+from nospof.stack.marks import AmongSeveral, FileIn, Folder, PlacesOn, Rank, Secret, Switch
 from nospof.stack.model import Tier
 from nospof.topology import (
     ADMIN,
@@ -60,6 +60,7 @@ __all__ = [
     "Facts",
     "Field",
     "File",
+    "FileIn",
     "Folder",
     "Host",
     "HostMetrics",

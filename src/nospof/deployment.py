@@ -46,6 +46,8 @@ from nospof.stack.problems import Severity, StackProblems
 from nospof.topology import OUTSIDE, Endpoint, Instance, Topology
 
 STATUS_S, LOGS_S = 2.0, 20.0
+# Of the time in which a host is to say how it is, what its parts may take to answer it.
+ASKED_SHARE = 0.75
 # What an agent may take for a request (nospof.onhost.agent.control), and what the way there and back takes at most.
 SWITCHOVER_S, PROMOTE_S, PAUSE_S, LEAVE_S, WAY_S = 14.0, 20.0, 9.0, 9.0, 2.0
 FIRST_ANSWER_S = 15.0
@@ -227,7 +229,8 @@ class Deployment:
 
     def status(self, patience_s: float = STATUS_S) -> Status:
         """How everything is now; a host that says nothing for `patience_s` is unknown, but see `trips.ask`."""
-        requests = [Trip(host.name, self._status_request(host.name), {}, patience_s) for host in self.topology.hosts]
+        limit_s = ASKED_SHARE * patience_s
+        requests = [Trip(host.name, self._status_request(host.name, limit_s), {}, patience_s) for host in self.topology.hosts]
         answers = trips.ask(self.hosts, requests)
         seen = {host: answer["addresses"] for host, answer in answers.items() if not isinstance(answer, Problem)}
         holders = {
@@ -242,9 +245,9 @@ class Deployment:
         problems = tuple(answer for answer in answers.values() if isinstance(answer, Problem))
         return Status(instances, holders, problems, databases)
 
-    def _status_request(self, host: str) -> dict[str, Any]:
+    def _status_request(self, host: str, limit_s: float) -> dict[str, Any]:
         leads = leading_commands(self.topology, host)
-        return {"phase": "status", "leads": leads, "agents": agents.sockets(self.topology, host)}
+        return {"phase": "status", "leads": leads, "limit_s": limit_s, "agents": agents.sockets(self.topology, host)}
 
     def _instance_state(self, instance: Instance, answer: dict[str, Any] | Problem) -> InstanceState:
         common = (instance.id.tier, instance.id.host, instance.component)

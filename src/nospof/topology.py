@@ -160,6 +160,8 @@ class Site:
     write_body: str = ""
     read_path: str = ""
     """Where what was written with {token} is found; another status than 200 to 399 says that it is not there."""
+    page: str = ""
+    """What is asked for to see whether the site is there; "" = its `path`."""
     is_promised: bool = True
     """Whether it is for visitors. False: for those who look after the stack; goals, drills and capacity leave it out."""
 

@@ -104,6 +104,8 @@ ExecStartPre=/usr/bin/python3 {{ onhost }} cache_agent --config {{ folder }}/age
 ExecStart=/usr/bin/{{ product }}-server {{ folder }}/server.conf --daemonize no
 # Stopped on purpose, a primary hands over first.
 ExecStop=-/usr/bin/python3 {{ onhost }} cache_agent --config {{ folder }}/agent.json leave
+# It ended by itself with an error: the next start looks whether it could not read what it has.
+ExecStopPost=/bin/sh -c '[ "$$SERVICE_RESULT" != exit-code ] || touch /run/nospof/{{ tier }}/refused'
 Restart=always
 RestartSec=100ms
 TimeoutStartSec=90

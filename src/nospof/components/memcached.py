@@ -102,6 +102,8 @@ ExecStart=/usr/bin/memcached --listen={{ here.host.address }} --port={{ set.port
   --memory-limit={{ set.memory_mib }} --max-item-size={{ set.item_kib }}k --conn-limit={{ set.max_connections }} \\
   --threads={{ set.threads }} --enable-ssl -o ssl_chain_cert={{ tls.certificate }},ssl_key={{ tls.key }} \\
   -o ssl_ca_cert={{ tls.ca }},ssl_verify_mode=2,ssl_min_version=2
+# It says so after each connection that it took: there is no further one.
+LogFilterPatterns=~accept4\\(\\): Resource temporarily unavailable
 Restart=always
 RestartSec=100ms
 TimeoutStopSec=3

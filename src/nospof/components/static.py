@@ -12,11 +12,16 @@ from typing import Annotated
 from nospof import component as c
 from nospof.components.application_common import SITE_PATH
 
+FILE_PATH = r"^[A-Za-z0-9_~-][A-Za-z0-9_.~-]*(/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)*$"
+
 
 class StaticSettings(c.Settings):
     source: Annotated[str, c.Folder()] = c.Field(description="Folder of the files, beside the stack file.")
     domain: str = c.Field("", pattern=r"^[a-z0-9.-]*$", description="Domain under which it is visited. Default: the stack's.")
     path: str = c.Field("/", pattern=SITE_PATH, description="Path under which it is visited, with / at both ends.")
+    page: Annotated[str, c.FileIn("source")] = c.Field(
+        "index.html", pattern=FILE_PATH, description="File in it that drills and Nagios ask for, to see whether the site is there."
+    )
     health: str = c.Field(
         "/health", pattern=r"^/[A-Za-z0-9_./~-]+$", description="Path in it that the web server answers for the load balancers."
     )
@@ -37,7 +42,10 @@ class Static(c.Component[StaticSettings]):
     def _site(self) -> c.Site:
         settings, tier = self.settings, self.id.tier
         health = settings.path + settings.health.removeprefix("/")
-        return c.Site(tier, settings.domain, settings.path, health=health, folder=f"/srv/nospof/{tier}/current/app")
+        # The front page has a name of its own too, which nobody else asks for.
+        page = settings.path + settings.page.removesuffix("index.html")
+        folder = f"/srv/nospof/{tier}/current/app"
+        return c.Site(tier, settings.domain, settings.path, health=health, folder=folder, page=page)
 
     @property
     def sources(self) -> tuple[c.Source, ...]:

@@ -35,6 +35,8 @@ from nospof.drills.workloads import sql_write
 from nospof.errors import NospofError, NotHealed
 
 STEADY_S, SETTLE_S = 3.0, 1.0
+# A machine that has to wake up for the visitors first gets so long for it.
+WARM_S = 15.0
 # Whether a goal is met is judged from ten seconds after the fault on: so long, and long enough to see it.
 HOLD_S = 13.0
 INJECTED_WITHIN_S = 5.0
@@ -149,6 +151,7 @@ class _Run:
         with load(self.ground, self._folder(), tokens, self._longest_s(), self.stage.rates, self._spared()) as running:
             with shown(running, self.stage.show):
                 time.sleep(STEADY_S)
+                self._await_answers(running)
                 self._break_and_heal(running)
             seen, writes, cached = self._finished(running)
         if not self.not_healed:
@@ -179,11 +182,17 @@ class _Run:
             self.invalid = self.invalid or f"what visitors saw is not known: {error}"
             return (), None, None
 
+    def _await_answers(self, running: Load) -> None:
+        """A busy machine may answer its first visitors badly: what is broken meanwhile says nothing."""
+        end = time.monotonic() + WARM_S
+        while (bad := _unanswered(running)) and time.monotonic() < end:
+            self._note("", "note", f"visitors are not yet answered well: {'; '.join(bad[:3])}")
+            time.sleep(STEADY_S)
+
     def _break_and_heal(self, running: Load) -> None:
         """From here on whatever happens ends in healing."""
-        steady = wellness.latest(running.visitors)
-        before = wellness.answering(steady)
-        if bad := wellness.unanswered(steady, before):
+        before = wellness.answering(wellness.latest(running.visitors))
+        if bad := _unanswered(running):
             self.invalid = f"the site did not answer well before the fault: {'; '.join(bad[:3])}"
             return
         with self._healing():
@@ -193,6 +202,7 @@ class _Run:
                 self.invalid = str(error)
         if self.not_healed:
             return
+        running.calm()
         visited = running.visitors
         left = wellness.wait_until_well(
             self.ground, WELL_AFTER_S, lambda: wellness.unanswered(wellness.latest(visited), before)
@@ -339,6 +349,10 @@ class NotWell(NospofError):
     """The stack lacks something before anything was broken."""
 
     exit_code = 3
+
+
+def _unanswered(running: Load) -> list[str]:
+    return wellness.unanswered(wellness.latest(running.visitors), {})
 
 
 def _checks(record: Record) -> Iterator[Check]:

@@ -35,7 +35,7 @@ SHOWN_EVERY_S = 0.5
 
 @dataclass(frozen=True)
 class Rates:
-    """Requests a second of each site."""
+    """Requests a second, of all sites together."""
 
     reads: float = 50.0
     writes: float = 20.0
@@ -76,6 +76,12 @@ class Load:
         """A regular expression for every token that is written."""
         beside = f"|{self.writes.token_prefix}[0-9]+-[0-9]+" if self.writes else ""
         return f"{self.tokens}[0-9]+{beside}"
+
+    def calm(self) -> None:
+        """Leave the machine to what comes back: the clients that write as fast as they can do so no more."""
+        for running in (self.writes, self.cached):
+            if running is not None:
+                running.calm()
 
     def finish(self) -> tuple[tuple[Visits, ...], sql_write.History | None, sql_write.History | None]:
         """End it and return what was seen. The clients' histories, of a database and of a cache, are None where they were lost.
@@ -198,13 +204,21 @@ def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterato
     sites = sorted({site for entry in entries for site in ground.topology.promised_sites(entry)}, key=lambda site: site.tier)
     port = deployment.entrance.listen.port or http_get.Load.port
     ca_file = deployment.ca_file if port == http_get.Load.port else None
-    for site in sites:
+    for goal, site, asked in visits(sites, rates):
         name = site.domain or ground.topology.domain
-        asked = http_get.Load(deployment.entrance_addresses, name, ca_file, port, seconds=seconds, path=site.path)
-        yield Goal.SERVE, site, replace(asked, rate=rates.reads)
-        if site.write_path:
-            written = replace(asked, path=site.write_path, rate=rates.writes, body=site.write_body, read_back=site.read_path)
-            yield Goal.WRITE, site, replace(written, tokens=tokens, reads_back_each=READS_BACK_EACH)
+        whom = replace(asked, addresses=deployment.entrance_addresses, name=name, ca_file=ca_file, port=port, seconds=seconds)
+        yield goal, site, replace(whom, tokens=tokens) if goal is Goal.WRITE else whom
+
+
+def visits(sites: Sequence[Site], rates: Rates) -> Iterator[tuple[Goal, Site, http_get.Load]]:
+    """What is asked for and written on each site, and how often: they share the rates. Nobody is named yet. Pure."""
+    nobody = http_get.Load((), "", None)
+    for site in sites:
+        yield Goal.SERVE, site, replace(nobody, path=site.page or site.path, rate=rates.reads / len(sites))
+    written = [site for site in sites if site.write_path]
+    for site in written:
+        told = replace(nobody, path=site.write_path, body=site.write_body, read_back=site.read_path)
+        yield Goal.WRITE, site, replace(told, rate=rates.writes / len(written), reads_back_each=READS_BACK_EACH)
 
 
 def _tail(path: Path, size: int) -> str:

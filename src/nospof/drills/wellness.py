@@ -68,8 +68,9 @@ def wait_until_well(ground: Ground, limit_s: float, answers: Callable[[], list[s
     """
     end = time.monotonic() + limit_s
     while True:
-        ill = answers()
+        ill, began = answers(), time.monotonic()
         found = ill or complaints(ground)
         if not found or time.monotonic() > end:
             return found
-        time.sleep(LOOKS_EVERY_S if ill else ASKS_EVERY_S)
+        # Where everybody is slow to answer, being asked all the time is a part of it.
+        time.sleep(LOOKS_EVERY_S if ill else max(ASKS_EVERY_S, 2 * (time.monotonic() - began)))

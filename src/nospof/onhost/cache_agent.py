@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from nospof.onhost import cache_log
 from nospof.onhost import cache_roles as roles
 from nospof.onhost.cache_roles import Beginning, Concluded, Remembered, Rules, Seen, ServerSeen, Watch
 from nospof.onhost.resp import Connection, Place, Refused, client_context, pairs
@@ -75,7 +76,8 @@ class Config:
 
     Passwords are read whenever a connection is made: other ones are no reason to begin anew, and be without trust for a moment.
 
-    `spares`: hosts of last resort, which pass the role on once another one can have it.
+    `spares`: hosts of last resort, which pass the role on once another one can have it. `refused_file`: is there when the server
+    ended by itself with an error, as it does where it cannot read `data_folder`; `log_checker` then says where.
     """
 
     tier: str
@@ -98,6 +100,9 @@ class Config:
     certificate: str
     key: str
     spares: Sequence[str] = ()
+    data_folder: str = ""
+    log_checker: str = ""
+    refused_file: str = ""
 
     @property
     def address(self) -> str:
@@ -482,6 +487,7 @@ def start(config: Config) -> int:
         )
         if how is not Beginning.WAIT:
             log.info("begins as %s", f"replica of {whom}" if whom else "primary")
+            _mend_log(config, is_copy=whom != "")
             replace_file(Path(config.start_file), f"replicaof {whom} {config.port}\n" if whom else "# primary\n")
             return 0
         says = "waits to be replaced" if watches else "waits for a majority of the watchers"
@@ -491,6 +497,16 @@ def start(config: Config) -> int:
         time.sleep(PAUSE_S)
     log.error("no majority of the watchers says who is primary")
     return 1
+
+
+def _mend_log(config: Config, *, is_copy: bool) -> None:
+    """Only after a start that failed: to look through the log each time would make every start slow."""
+    refused = Path(config.refused_file)
+    if not config.refused_file or not refused.exists():
+        return
+    if done := cache_log.mend(Path(config.data_folder), config.log_checker, is_copy=is_copy):
+        log.warning("%s", done)
+    refused.unlink()
 
 
 def _ask_once(config: Config, host: str, context: ssl.SSLContext) -> tuple[Watch, int] | None:

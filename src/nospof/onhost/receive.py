@@ -151,7 +151,7 @@ def _compare(request: Request) -> Answer:
 def _status(request: Request) -> Answer:
     with ThreadPoolExecutor(8) as pool:
         agents = {name: pool.submit(status.agent, path) for name, path in request["agents"].items()}
-        found = status.look(receipt.read_receipt(), request["leads"])
+        found = status.look(receipt.read_receipt(), request["leads"], request["limit_s"])
         return {
             "instances": {name: asdict(state) for name, state in found.items()},
             "addresses": status.addresses(),

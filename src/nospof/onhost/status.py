@@ -14,7 +14,7 @@ from nospof.onhost import facts, units
 from nospof.onhost.agent.ask import ask, read_note
 from nospof.onhost.receipt import Receipt
 
-ASKS_S, AGENT_S = 1.5, 1.0
+AGENT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class InstanceStatus:
     leads: bool | None
 
 
-def look(receipt: Receipt, leads: Mapping[str, list[str]]) -> dict[str, InstanceStatus]:
-    """The status of every instance in the receipt. `leads`: commands by instance; all are asked at once."""
+def look(receipt: Receipt, leads: Mapping[str, list[str]], limit_s: float) -> dict[str, InstanceStatus]:
+    """The status of every instance in the receipt. `leads`: commands by instance; all are asked at once, `limit_s` at most."""
     states = units.states(unit for entry in receipt.instances.values() for unit in entry["units"])
     with ThreadPoolExecutor(16) as pool:
-        asked = {name: [pool.submit(_exits_0, argv) for argv in entry["probes"]] for name, entry in receipt.instances.items()}
-        leading = {name: pool.submit(_exits_0, argv) for name, argv in leads.items() if name in receipt.instances}
+        asked = {name: [pool.submit(_exits_0, argv, limit_s) for argv in entry["probes"]] for name, entry in receipt.instances.items()}
+        leading = {name: pool.submit(_exits_0, argv, limit_s) for name, argv in leads.items() if name in receipt.instances}
         found = {}
         for name, entry in receipt.instances.items():
             down = [u for u in entry["units"] if not states[u].is_running and not states[u].is_skipped]
@@ -53,8 +53,8 @@ def addresses() -> list[str]:
     return sorted(entry["local"] for link in facts.addresses() for entry in link["addr_info"])
 
 
-def _exits_0(argv: list[str]) -> bool:
+def _exits_0(argv: list[str], limit_s: float) -> bool:
     try:
-        return subprocess.run(argv, capture_output=True, timeout=ASKS_S, check=False).returncode == 0
+        return subprocess.run(argv, capture_output=True, timeout=limit_s, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False

@@ -16,7 +16,7 @@ from typing import TypeVar, get_args
 from pydantic import BaseModel
 
 from nospof.stack.keys import keys_of
-from nospof.stack.marks import Folder, PlacesOn
+from nospof.stack.marks import FileIn, Folder, PlacesOn
 from nospof.stack.problems import Problems, Reference, Severity, references
 from nospof.stack.schema import NAME_PATTERN
 from nospof.stack.words import closest, correction, quoted
@@ -156,6 +156,18 @@ def check_folders(settings: type[BaseModel], keys: Mapping[str, object], path: s
             _check_folder(reference, beside, problems)
 
 
+def check_files(settings: type[BaseModel], keys: Mapping[str, object], path: str, beside: Path, problems: Problems) -> None:
+    """Warn of files that settings name, or mean where nothing is said, and that are not in their folders."""
+    for key, mark in marked_keys(settings, FileIn):
+        name = keys.get(key, settings.model_fields[key].default)
+        for folder in references(keys.get(mark.folder), f"{path}.{mark.folder}"):
+            if isinstance(name, str) and (beside / folder.name).is_dir() and not (beside / folder.name / name).is_file():
+                what = f"{quoted(folder.name)} has no file {quoted(name)}"
+                why = "what looks whether the site is there would ask for it, and be told that it is not"
+                fix = f"{key}: with a file that is in the folder, e.g. {key}: {_a_file(beside / folder.name)}"
+                problems.add("S047", f"{path}.{key}", what, why=why, fix=fix, severity=Severity.WARNING)
+
+
 def check_component(tier: Draft, kinds: Mapping[str, type[BaseModel]], problems: Problems) -> None:
     """Check that the component of a tier is known."""
     if tier.component is not None and tier.component not in kinds:
@@ -182,6 +194,10 @@ _WHY_NAME = {
 
 def _twice(reference: Reference, kind: str, problems: Problems) -> None:
     problems.add("S034", reference.path, f"the {kind} {reference.name} stands twice in this list", fix="remove one of the two")
+
+
+def _a_file(folder: Path) -> str:
+    return min((file.name for file in folder.iterdir() if file.is_file() and file.name[0] != "."), default="start.html")
 
 
 def _check_folder(reference: Reference, beside: Path, problems: Problems) -> None:

@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "S044": "A VIP is not of the form a.b.c.d/nn, or cannot be used.",
     "S045": "A network is not of the form a.b.c.d/nn.",
     "S046": "SSH is configured for a host that has no address (a warning).",
+    "S047": "A file that a tier names is not in its folder (a warning).",
 }
 """What each code means, in one sentence."""
 

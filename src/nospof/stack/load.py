@@ -120,6 +120,7 @@ def _check_together(document: Document, drafts: Mapping[str, Draft], kinds: Kind
     checks.check_calls(drafts, problems)
     for path, settings, keys in _with_settings(drafts, _mapping(document, "options"), kinds):
         checks.check_folders(settings, keys, path, beside, problems)
+        checks.check_files(settings, keys, path, beside, problems)
     _check_addresses(top, hosts, problems)
     checks.check_unused(hosts, drafts, problems)
 

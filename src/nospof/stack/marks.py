@@ -38,6 +38,13 @@ class Folder:
 
 
 @dataclass(frozen=True)
+class FileIn:
+    """Marks a setting that names a file in the folder which another setting names; there is a warning where it is missing."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
 class Secret:
     """Marks a setting whose value is nobody's business: documents say that it is set, and for keys with values which keys."""
 

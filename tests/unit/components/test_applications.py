@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nospof.component import Component, Context, Facts, Parts
+from nospof.drills.visitors import Rates, visits
 from nospof.resolve import Allotment, Resolved, component_of, resolve
 from nospof.stack.model import Stack, StackHost, Tier
 from nospof.topology import InstanceId
@@ -72,6 +73,19 @@ def test_a_folder_of_files_needs_nothing_running() -> None:
     assert not [*made.units, *made.files, *made.healthy_when]
     assert made.trees[0].path == "/srv/nospof/app/releases/bbbbbbbbbbbb"
     assert made.symlinks[0].for_units == (), "web servers look it up at each request"
+
+
+@pytest.mark.parametrize(("settings", "asked"), [({}, "/docs/"), ({"page": "a/b.css"}, "/docs/a/b.css")])
+def test_a_folder_of_files_is_asked_for_a_page_that_is_in_it(settings: dict[str, str], asked: str) -> None:
+    values = Component.kinds["static"].settings_type.model_validate({"source": "docs", "path": "/docs/", **settings})
+    tiers = (
+        Tier("web", "nginx", ("web-a",), Component.kinds["nginx"].settings_type(), ("docs",)),
+        Tier("docs", "static", ("web-a",), values),
+    )
+    topology = resolve(Stack("s", "s.example.com", (StackHost("web-a", "a"),), tiers, Path("stack.yaml")), Allotment()).topology
+
+    (site,) = topology.endpoints_of(InstanceId("docs", "web-a"))[0].listen.sites
+    assert [load.path for _, _, load in visits([site], Rates())] == [asked]
 
 
 # --- caches of two kinds ------------------------------------------------------------------------------------------------

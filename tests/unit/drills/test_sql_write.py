@@ -98,10 +98,14 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeServe
 
 def until(run: Running, server: FakeServer, writes: int = 0, connections: int = 0) -> History:
     """Let it run until the server has seen so many, and return the history."""
+    until_seen(server, writes, connections)
+    return run.finish()
+
+
+def until_seen(server: FakeServer, writes: int = 0, connections: int = 0) -> None:
     end = time.monotonic() + 10
     while (server.seen < writes or server.connections < connections) and time.monotonic() < end:
         time.sleep(0.01)
-    return run.finish()
 
 
 def sabotaged(number: int, does: Does) -> Callable[[int], Does]:
@@ -115,6 +119,19 @@ def test_what_is_acknowledged_is_what_the_server_holds(load: Callable[..., Load]
     assert {one.server_id for one in history.writes} == {7}
     assert history.clients == (0, 1)
     assert not history.bad
+
+
+def test_clients_that_are_calmed_write_ten_times_a_second_and_lose_nothing(load: Callable[..., Load]) -> None:
+    with fake_server() as server, running(load(server), here) as run:
+        until_seen(server, 50)
+        run.calm()
+        time.sleep(0.5)
+        before, since = server.seen, time.monotonic()
+        time.sleep(1.0)
+        written, took_s = server.seen - before, time.monotonic() - since
+        history = run.finish()
+    assert 1 <= written <= 2 * (10 * took_s + 1)
+    assert len(history.acknowledged) == server.seen
 
 
 def test_each_client_keeps_its_connection(load: Callable[..., Load]) -> None:

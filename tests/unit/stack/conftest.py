@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from nospof.stack.marks import Folder, PlacesOn, Rank, Switch
+from nospof.stack.marks import FileIn, Folder, PlacesOn, Rank, Switch
 
 
 class Settings(BaseModel):
@@ -46,6 +46,11 @@ class Gunicorn(Settings):
         {}, description="Further variables for the application."
     )
     sites: list[Site] = Field([], description="Applications seen from outside.")
+
+
+class Static(Settings):
+    source: Annotated[str, Folder()] = Field(description="Folder of the files.")
+    page: Annotated[str, FileIn("source")] = Field("index.html", description="File in it that is asked for.")
 
 
 class Mariadb(Settings):
@@ -87,6 +92,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "gunicorn": Gunicorn,
     "mariadb": Mariadb,
     "etcd": Etcd,
+    "static": Static,
 }
 
 

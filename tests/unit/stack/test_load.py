@@ -125,6 +125,19 @@ def test_hosts_that_no_tier_uses_are_warned_of(example: str, loaded: Load) -> No
     ]
 
 
+def test_page_that_is_not_in_its_folder_is_warned_of(folder: Path, loaded: Load) -> None:
+    (folder / "docs").mkdir()
+    (folder / "docs" / "manual.pdf").write_text("")
+    text = "name: a\ndomain: a.example\nhosts: {h1: {zone: a}}\ntiers:\n  t: {component: static, hosts: h1, source: docs%s}\n"
+
+    (warning,) = loaded(text % "").warnings
+    assert (warning.code, warning.severity, warning.path, warning.line) == ("S047", Severity.WARNING, "tiers.t.page", 5)
+    assert warning.what == '"docs" has no file "index.html"'
+    assert "page: manual.pdf" in warning.fix
+    assert not loaded(text % ", page: manual.pdf").warnings
+    assert [one.code for one in loaded(text % ", page: manual.txt").warnings] == ["S047"]
+
+
 def test_witness_uses_its_host(example: str, loaded: Load) -> None:
     stack = loaded(example.replace(", witness: w1", ""))
 

@@ -5,7 +5,7 @@ the same route: name, port, TLS verified with the stack's CA. Secrets are in no 
 
 One client writes one entry after the other over a connection that it keeps, and notes who acknowledged it. What became of each
 goes to standard output at the end, as JSON lines: see `sql_write.py`. Beside that, the folder has `progress`; the load ends
-once `stop` is there. Entries end by themselves after some minutes.
+once `stop` is there, and takes breath between two writes once `calm` is. Entries end by themselves after some minutes.
 Source: https://valkey.io/topics/protocol/ (RESP2).
 """
 
@@ -27,7 +27,7 @@ OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 # Errors of the server after which nothing was written: it takes no writes, is full, or is still loading.
 REFUSED = ("NOREPLICAS", "READONLY", "OOM", "LOADING", "MASTERDOWN")
 ENTRY_S = 600
-PROGRESS_EVERY_S, ANSWER_S = 0.1, 1.0
+PROGRESS_EVERY_S, ANSWER_S, CALM_S = 0.1, 1.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def main() -> None:
             new = folder / "progress.new"
             new.write_text(json.dumps({"good": good, "last_good": last_good}))
             new.replace(folder / "progress")
-        began_s = time.monotonic()
-        time.sleep(told.pause_ms / 1000)
-        late_s = max(late_s, time.monotonic() - began_s - told.pause_ms / 1000)
+        began_s, pause_s = time.monotonic(), CALM_S if (folder / "calm").exists() else told.pause_ms / 1000
+        time.sleep(pause_s)
+        late_s = max(late_s, time.monotonic() - began_s - pause_s)
     lines = [asdict(attempt) for attempt in attempts]
     end = {"count": len(lines), "at": time.monotonic(), "most_late_s": late_s}
     sys.stdout.write("".join(json.dumps(line) + "\n" for line in [*lines, end]))

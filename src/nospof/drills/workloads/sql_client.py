@@ -8,7 +8,8 @@ application has them, and uses the same route: name, port, TLS verified with the
     read     the same over the route for reads
 
 What became of each attempt stays in memory until the end, and then goes to standard output as JSON lines: see `sql_write.py`.
-Beside that, the folder has `progress` (JSON, replaced ten times a second); the load ends once `stop` is there.
+Beside that, the folder has `progress` (JSON, replaced ten times a second); the load ends once `stop` is there, and
+its clients take breath between two writes once `calm` is.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 # Errors of the server after which nothing was written: read-only (1290, 1836), lock wait and deadlock (1205, 1213), no such
 # table (1146), no right (1142, 1044). After any other, as that of a shutdown or a killed session, it may have been.
 REFUSED = {1290, 1836, 1205, 1213, 1146, 1142, 1044}
-PROGRESS_EVERY_S, SLEEPER_S = 0.1, 0.005
+PROGRESS_EVERY_S, SLEEPER_S, CALM_S = 0.1, 0.005, 0.1
 # Attempts of an open loop that hang at once; what finds no place is written down as not sent.
 MOST_AT_ONCE = 200
 TABLE_WITHIN_S = 20.0
@@ -77,6 +78,8 @@ class Seen:
     good: int = 0
     last_good: float = 0.0
     most_late_s: float = 0.0
+    pause_s: float = 0.0
+    """Between a good write and the next one."""
     crashes: list[str] = field(default_factory=list)
     """Of the load itself: what it saw then is not to be believed."""
 
@@ -184,8 +187,7 @@ class Writer:
             attempt = self.write(f"{self.options.folder.name}-{self.number}-{count}")
             seen.add(attempt)
             count += 1
-            if attempt.outcome != OK:
-                stop.wait(self.options.pause_ms / 1000)
+            stop.wait(seen.pause_s if attempt.outcome == OK else self.options.pause_ms / 1000)
         self.close()
 
 
@@ -287,6 +289,8 @@ def watch(options: Options, seen: Seen, stop: threading.Event) -> None:
         tell(options.folder, seen)
         if time.monotonic() > until or (options.folder / "stop").exists():
             stop.set()
+        if (options.folder / "calm").exists():
+            seen.pause_s = CALM_S
     tell(options.folder, seen)
 
 

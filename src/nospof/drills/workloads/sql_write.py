@@ -236,6 +236,10 @@ class Running:
             raise ValueError(f"the load did not come to its end: {self.ended}")
         return parse_history(self.ended.stdout.decode())
 
+    def calm(self) -> None:
+        """Have each client write ten times a second at most from now on."""
+        self.on_host(["touch", f"{self.folder}/calm"], b"", 5.0)
+
     def stop(self) -> None:
         """Have it end, and wait for that."""
         if self.thread.is_alive():
