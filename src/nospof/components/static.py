@@ -20,7 +20,9 @@ class StaticSettings(c.Settings):
     domain: str = c.Field("", pattern=r"^[a-z0-9.-]*$", description="Domain under which it is visited. Default: the stack's.")
     path: str = c.Field("/", pattern=SITE_PATH, description="Path under which it is visited, with / at both ends.")
     page: Annotated[str, c.FileIn("source")] = c.Field(
-        "index.html", pattern=FILE_PATH, description="File in it that drills and Nagios ask for, to see whether the site is there."
+        "index.html",
+        pattern=FILE_PATH,
+        description="File in it that drills and Nagios ask for, to see whether the site is there.",
     )
     health: str = c.Field(
         "/health", pattern=r"^/[A-Za-z0-9_./~-]+$", description="Path in it that the web server answers for the load balancers."

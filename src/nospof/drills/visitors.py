@@ -39,6 +39,8 @@ class Rates:
 
     reads: float = 50.0
     writes: float = 20.0
+    connections: int = 0
+    """That are kept open for each of the two on each site, as browsers do; 0: each request has a new one."""
 
 
 @dataclass
@@ -212,9 +214,11 @@ def _loads(ground: Ground, tokens: str, seconds: float, rates: Rates) -> Iterato
 
 def visits(sites: Sequence[Site], rates: Rates) -> Iterator[tuple[Goal, Site, http_get.Load]]:
     """What is asked for and written on each site, and how often: they share the rates. Nobody is named yet. Pure."""
-    nobody = http_get.Load((), "", None)
+    nobody = http_get.Load((), "", None, connections=rates.connections)
     for site in sites:
-        yield Goal.SERVE, site, replace(nobody, path=site.page or site.path, rate=rates.reads / len(sites))
+        # A browser asks again where a kept connection ended; nobody writes again unasked.
+        asked = replace(nobody, path=site.page or site.path, rate=rates.reads / len(sites))
+        yield Goal.SERVE, site, replace(asked, sends_again=rates.connections > 0)
     written = [site for site in sites if site.write_path]
     for site in written:
         told = replace(nobody, path=site.write_path, body=site.write_body, read_back=site.read_path)

@@ -240,9 +240,11 @@ def _logs(instance: Instance) -> str:
 def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, units.UnitState], succeeded: list[str]) -> bool:
     """Restore the last good files; units that ran before run again, the others stop. False: that did not work either.
 
-    What an agent owns is restarted by it, and only where it was asked to before.
+    What an agent owns is restarted by it, and only where it was asked to before. What was not touched and runs is left alone: in
+    the queue of a socket wait those whom the last good version is to answer.
     """
     changed = [d.name for d in todo if d.kind in ("file", "symlink")]
+    touched = {d.name for d in todo if d.kind == "unit"}
     asked = {d.name for d in todo if d.kind == "unit" and d.change == "ask"}
     seeds = {file.path for file in instance.files if file.ownership == "seed"}
     try:
@@ -255,10 +257,11 @@ def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, u
         units.reload_systemd()
         for name in succeeded:
             units.change("start", name)
+        now = units.states(unit.name for unit in instance.units)
         for unit in sorted(instance.units, key=lambda unit: bool(unit.ask)):
             if unit.name in asked:
                 _ask(unit)
-            elif before[unit.name].is_running and not unit.ask:
+            elif before[unit.name].is_running and not unit.ask and (unit.name in touched or not now[unit.name].is_running):
                 units.run(["systemctl", "reset-failed", unit.name], timeout_s=10)
                 units.change("restart", unit.name)
     except (units.UnitFailure, subprocess.TimeoutExpired, OSError):

@@ -68,7 +68,9 @@ def mend(data: Path, checker: str, *, is_copy: bool) -> str:
         folder.rename(aside)
         return f"its log cannot be read and is put aside as {aside}: all comes from the primary"
     where = f"{found.file} from byte {found.good} of {found.size} on" if found else told.strip()[-300:]
-    raise ValueError(f"the log in {folder} is damaged, not only at its end: {where}; keep a copy, then {checker} --fix {MANIFEST}")
+    raise ValueError(
+        f"the log in {folder} is damaged, not only at its end: {where}; keep a copy, then {checker} --fix {MANIFEST}"
+    )
 
 
 def _cut(file: Path, good: int, kept: Path) -> str:

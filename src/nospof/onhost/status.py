@@ -30,7 +30,10 @@ def look(receipt: Receipt, leads: Mapping[str, list[str]], limit_s: float) -> di
     """The status of every instance in the receipt. `leads`: commands by instance; all are asked at once, `limit_s` at most."""
     states = units.states(unit for entry in receipt.instances.values() for unit in entry["units"])
     with ThreadPoolExecutor(16) as pool:
-        asked = {name: [pool.submit(_exits_0, argv, limit_s) for argv in entry["probes"]] for name, entry in receipt.instances.items()}
+        asked = {
+            name: [pool.submit(_exits_0, argv, limit_s) for argv in entry["probes"]]
+            for name, entry in receipt.instances.items()
+        }
         leading = {name: pool.submit(_exits_0, argv, limit_s) for name, argv in leads.items() if name in receipt.instances}
         found = {}
         for name, entry in receipt.instances.items():

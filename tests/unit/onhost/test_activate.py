@@ -314,13 +314,15 @@ def test_block_leaves_the_rest_of_the_file_alone(machine: Machine) -> None:
 
 
 def test_symlink_moves_and_comes_back_when_the_new_release_fails(machine: Machine) -> None:
+    """Incident: the socket was restarted too, and who waited in its queue for the application got a 502."""
     link = machine.path("srv/current")
 
     def release(target: str, probe: str) -> Manifest:
         symlink = {"path": link, "target": target, "notify": {"app.service": "restart"}}
         health = {"name": "health", "argv": [probe], "timeout_s": 0.2}
-        return wanted(instance("app/h1", symlinks=[symlink], units=[unit("app.service")], healthy_when=[health]))
+        return wanted(instance("app/h1", symlinks=[symlink], units=units, healthy_when=[health]))
 
+    units = [unit("app.socket"), unit("app.service")]
     up(release("/one", "true"))
     machine.calls()
     [result] = up(release("/two", "false"))
