@@ -106,12 +106,8 @@ def seen(site: LiveSite, change: Callable[[], object]) -> tuple[str, int]:
         at_s = request.intended - began
         print(f"  bad: {request.outcome.value} {request.why} of {request.token or 'a page'}, {at_s:.2f} s in", file=sys.stderr)
     if bad:
-        said = site.nospof("logs", "load-balancer", "--lines=2000", "--since=2m").splitlines()
-        print(
-            "\n".join([line for line in said if re.search(" 50[0-9] [0-9]+ ", line) or "haproxy" not in line][-30:]),
-            file=sys.stderr,
-        )
-        print(site.nospof("logs", "app", "--lines=60", "--since=2m"), file=sys.stderr)
+        said = site.nospof("logs", "load-balancer", "--lines=20000", "--since=2m").splitlines()
+        print(*[line for line in said if re.search(" 50[0-9] [0-9]+ ", line)][-20:], sep="\n", file=sys.stderr)
     good = [request.latency_s for request in requests if request.is_good]
     cuts = quantiles(good, n=100)
     figures = f"{1000 * cuts[49]:.0f} / {1000 * cuts[98]:.0f} / {1000 * max(good):.0f} ms"

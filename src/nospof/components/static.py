@@ -22,7 +22,7 @@ class StaticSettings(c.Settings):
     page: Annotated[str, c.FileIn("source")] = c.Field(
         "index.html",
         pattern=FILE_PATH,
-        description="File in it that drills and Nagios ask for, to see whether the site is there.",
+        description="File in it that drills and Nagios ask for to see whether the site is there.",
     )
     health: str = c.Field(
         "/health", pattern=r"^/[A-Za-z0-9_./~-]+$", description="Path in it that the web server answers for the load balancers."

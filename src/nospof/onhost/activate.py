@@ -240,8 +240,8 @@ def _logs(instance: Instance) -> str:
 def _put_back(instance: Instance, todo: list[Difference], before: Mapping[str, units.UnitState], succeeded: list[str]) -> bool:
     """Restore the last good files; units that ran before run again, the others stop. False: that did not work either.
 
-    What an agent owns is restarted by it, and only where it was asked to before. What was not touched and runs is left alone: in
-    the queue of a socket wait those whom the last good version is to answer.
+    What an agent owns is restarted by it, and only where it was asked to before. What was not touched and runs is left alone:
+    in the queue of a socket wait those whom the last good version is to answer.
     """
     changed = [d.name for d in todo if d.kind in ("file", "symlink")]
     touched = {d.name for d in todo if d.kind == "unit"}

@@ -76,8 +76,8 @@ class Config:
 
     Passwords are read whenever a connection is made: other ones are no reason to begin anew, and be without trust for a moment.
 
-    `spares`: hosts of last resort, which pass the role on once another one can have it. `refused_file`: is there when the server
-    ended by itself with an error, as it does where it cannot read `data_folder`; `log_checker` then says where.
+    `spares`: hosts of last resort, which pass the role on once another one can have it. `refused_file`: is there when the
+    server ended by itself with an error, as it does where it cannot read `data_folder`; `log_checker` then says where.
     """
 
     tier: str

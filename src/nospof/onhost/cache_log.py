@@ -53,7 +53,7 @@ def mend(data: Path, checker: str, *, is_copy: bool) -> str:
     if not (folder / MANIFEST).exists():
         return ""
     # It asks before it changes anything, and is not told yes.
-    asked = subprocess.run(  # noqa: S603 - the product's own program
+    asked = subprocess.run(
         [checker, MANIFEST], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=CHECK_S, check=False
     )
     if asked.returncode == 0:
