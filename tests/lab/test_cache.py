@@ -267,8 +267,9 @@ def test_third_server_joins_and_leaves_while_writes_go_on(site: CacheSite) -> No
     assert not site.up()
 
 
-def test_redis_is_driven_in_the_same_way(tmp_path: Path) -> None:
-    site = CacheSite(tmp_path, "redis")
+def test_redis_is_driven_in_the_same_way_and_its_disk_may_be_torn_by_a_power_cut(tmp_path: Path) -> None:
+    """Incident: a server whose log ended in zeros, as after a power cut, started again and again, and never ran."""
+    site = CacheSite(tmp_path, "redis", more=", keeps: disk")
     try:
         site.up()
         primary = site.wait_well(*SERVERS)
@@ -281,6 +282,18 @@ def test_redis_is_driven_in_the_same_way(tmp_path: Path) -> None:
 
         assert by(writes, site, other(primary))
         assert two_primaries(history(writes)).result is Result.PASS
+
+        site.deployment.lab.power_on(primary)
+        assert site.wait_well(*SERVERS) == other(primary)
+        site.tear((primary,))
+        assert site.wait_well(*SERVERS) == other(primary)
+        assert site.mended(primary) == 1
+        # All at once, so that nobody has the entries but on a disk that is torn.
+        held, before = site.held(primary, len(writes)), {host: site.mended(host) for host in SERVERS}
+        site.tear(SERVERS)
+        primary = site.wait_well(*SERVERS)
+        assert {host: site.mended(host) for host in SERVERS} == {host: times + 1 for host, times in before.items()}
+        assert held == site.held(primary, len(writes)) != set()
     finally:
         site.down()
 

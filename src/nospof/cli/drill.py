@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nospof.analysis.structure import structure
@@ -22,7 +23,7 @@ from nospof.drills.result import Conclusion, DrillResult, exit_code
 from nospof.drills.undo import folder, heal_all
 from nospof.drills.visitors import Rates
 from nospof.drills.words import campaign_sentences, line, sentences
-from nospof.errors import WrongInput
+from nospof.errors import Uncertain, WrongInput
 
 USAGE = "nospof drill [STACK] FAULT TARGET, or nospof drill [STACK] FILE.yaml; nospof drill --list shows the faults"
 
@@ -78,11 +79,11 @@ def run_random(words: Sequence[str], wishes: Wishes, wanted: Campaign) -> int:
     results: list[DrillResult] = []
     with Lines() as lines, site.state.locked("drill"), guarded(ground):
         heal_all(ground, lines.note)
-        kinds = [kind for _, kind in sorted(Fault.kinds.items()) if not _unavailable(ground, kind)]
+        kinds = [kind for _, kind in sorted(Fault.kinds.items()) if targets(kind, site.topology)]
         stage = _stage(ground, wishes, lines.now, lines.now)
         last = wanted.first + wanted.count - 1
         lines.phase(f"drills {wanted.first} to {last} of seed {wanted.seed}; results go to {stage.folder}")
-        drills = campaign.drills(site.topology, kinds, wanted.seed, wanted.first, wanted.count)
+        drills = campaign.drills(site.topology, kinds, wanted.seed, wanted.first, wanted.count, partial(_can, ground))
         for number, drill in enumerate(drills, wanted.first):
             if time.monotonic() > end:
                 break
@@ -112,10 +113,12 @@ def _fails_often(stage: Stage, drill: Drill) -> bool:
     return failed == 3
 
 
-def _unavailable(ground: Ground, kind: type[Fault]) -> bool:
-    """Whether this machine cannot make such a fault at all."""
-    known = targets(kind, ground.topology)
-    return not known or bool(kind(target=known[0]).unavailable(ground))
+def _can(ground: Ground, fault: Fault) -> bool:
+    """Whether it can be made; of a host that does not answer the drill itself will say so."""
+    try:
+        return not fault.unavailable(ground)
+    except Uncertain:
+        return True
 
 
 def heal(words: Sequence[str]) -> int:

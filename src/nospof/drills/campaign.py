@@ -17,32 +17,48 @@ from nospof.topology import Topology
 # Of three drills two have one fault; the others two or three, so soon after each other that the first is not over.
 ONE, TWO = 0.67, 0.9
 APART_S = (0.0, 8.0)
+# Where next to nothing can be made, the last one says why.
+MOST_DRAWS = 100
 
 
-def drills(topology: Topology, kinds: Sequence[type[Fault]], seed: int, first: int, count: int) -> Iterator[Drill]:
+Can = Callable[[Fault], bool]
+"""Whether a fault can be made on this ground."""
+
+
+def drills(
+    topology: Topology, kinds: Sequence[type[Fault]], seed: int, first: int, count: int, can: Can = lambda _: True
+) -> Iterator[Drill]:
     """`count` drills of these kinds of faults with their usual parameters; none breaks the same target twice.
 
-    Each depends on its number alone, from 1, so that a long campaign can be run in pieces, and one of it again.
+    Each depends on its number alone, from 1, so that a long campaign can be run in pieces, and one of it again. What cannot be
+    made is drawn anew.
     """
     for number in range(first, first + count):
         chance = random.Random(f"{seed}/{number}")  # noqa: S311 - to be repeated, not to be secret
-        yield Drill(f"seed {seed}, drill {number}", tuple(_injections(topology, kinds, chance)), HOLD_S)
+        yield Drill(f"seed {seed}, drill {number}", tuple(_injections(topology, kinds, chance, can)), HOLD_S)
 
 
-def _injections(topology: Topology, kinds: Sequence[type[Fault]], chance: random.Random) -> Iterator[Injection]:
+def _injections(topology: Topology, kinds: Sequence[type[Fault]], chance: random.Random, can: Can) -> Iterator[Injection]:
     drawn = chance.random()
     count = 1 if drawn < ONE else 2 if drawn < TWO else 3
     at_s, broken = 0.0, set[str]()
     for _ in range(count):
-        kind = chance.choice(kinds)
-        target = chance.choice(targets(kind, topology))
-        fault = kind(target=target)
+        fault = _drawn(topology, kinds, chance, can)
         hosts = set(fault.hosts(topology))
         # A second fault on a host that is off already cannot be seen to be in force.
         if not hosts & broken:
             yield Injection(fault, round(at_s, 2))
         broken |= hosts
         at_s += chance.uniform(*APART_S)
+
+
+def _drawn(topology: Topology, kinds: Sequence[type[Fault]], chance: random.Random, can: Can) -> Fault:
+    for _ in range(MOST_DRAWS):
+        kind = chance.choice(kinds)
+        fault = kind(target=chance.choice(targets(kind, topology)))
+        if can(fault):
+            break
+    return fault
 
 
 def minimised(drill: Drill, fails: Callable[[Drill], bool]) -> Drill:

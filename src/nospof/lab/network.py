@@ -39,21 +39,22 @@ class Cable:
 class Cut:
     """What is dropped, silently: from `sources` to `targets`, None for everybody.
 
-    `ports`: only TCP from or to one of these. `percent`: so many of a hundred packets, by chance.
+    `ports`: only TCP from or to one of these. `percent`: so many of a hundred packets, by chance. `is_all`: not only IP.
     """
 
     sources: tuple[Cable, ...] | None
     targets: tuple[Cable, ...] | None
     ports: tuple[int, ...] = ()
     percent: int = _ALWAYS
+    is_all: bool = False
 
     def rules(self) -> list[str]:
         """The rules in nft's words.
 
-        By the sender's card and the receiver's cable, so that addresses that move and multicast are meant too. Only IP: the
-        cables stay in, and ARP is answered, else the peers would soon be told that there is no way.
+        By the sender's card and the receiver's cable, so that addresses that move and multicast are meant too. Only IP, unless
+        `is_all`: the cables stay in, and ARP is answered, else the peers would soon be told that there is no way.
         """
-        pair = "meta protocol ip"
+        pair = "" if self.is_all else "meta protocol ip"
         if self.sources is not None:
             pair += f" ether saddr {_set(mac_address(cable.address) for cable in self.sources)}"
         if self.targets is not None:

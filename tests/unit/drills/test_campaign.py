@@ -26,6 +26,21 @@ def test_same_seed_gives_the_same_drills_and_no_host_is_broken_twice(seed: int) 
         assert drill.injections[0].at_s == 0
 
 
+@given(st.integers(0, 10**9))
+def test_what_cannot_be_made_is_drawn_anew(seed: int) -> None:
+    made = [
+        fault
+        for drill in drills(TOPOLOGY, KINDS, seed, 1, 20, lambda fault: fault.name != "host-off")
+        for fault in drill.faults
+    ]
+    assert made
+    assert all(fault.name != "host-off" for fault in made)
+
+
+def test_campaign_ends_where_nothing_can_be_made() -> None:
+    assert list(drills(TOPOLOGY, KINDS, 1, 1, 2, lambda _: False))
+
+
 def test_other_seed_gives_other_drills() -> None:
     assert list(drills(TOPOLOGY, KINDS, 1, 1, 20)) != list(drills(TOPOLOGY, KINDS, 2, 1, 20))
 

@@ -80,6 +80,7 @@ def test_cut_is_by_card_and_cable_so_that_addresses_that_move_are_meant() -> Non
         f"{pair} tcp sport {{ 3306, 8008 }} counter drop",
         f"{pair} tcp dport {{ 3306, 8008 }} counter drop",
     ]
+    assert network.Cut((one,), (two,), is_all=True).rules() == [f"{pair.removeprefix('meta protocol ip')} counter drop"]
     assert network.Cut(None, (two,), percent=20).rules() == [
         'meta protocol ip oifname { "p-db2" } numgen random mod 100 < 20 counter drop'
     ]
