@@ -7,18 +7,12 @@ years and a pair's never end in the same week; one is made anew when its names c
 from __future__ import annotations
 
 import datetime
-import ipaddress
 import re
 import secrets
 import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nospof.apply import password_change
 from nospof.apply.password_change import PasswordChange, secret_file
@@ -155,99 +149,35 @@ class Vault:
         return certificate_request(self.topology, InstanceId(tier, host))
 
     def _is_due(self, pem: str, request: CertificateRequest) -> bool:
-        known = x509.load_pem_x509_certificate(pem.encode())
-        names = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if set(names) != set(_alternative_names(request)):
-            return True
-        issuer = x509.load_pem_x509_certificate(self.ca().encode())
-        if known.issuer != issuer.subject:
-            return True
-        life = known.not_valid_after_utc - known.not_valid_before_utc
-        return known.not_valid_after_utc - self.clock() < life / 3
+        from nospof.apply import certificates
+
+        return certificates.is_due(pem, request, self.ca(), self.clock())
 
     def _new_ca(self) -> str:
         return self._ca_of(self._read(CA_KEY))
 
-    def _ca_of(self, key_pem: str, more: str = "") -> str:
+    def _ca_of(self, key: str, more: str = "") -> str:
         """`more`: what tells it from the one before, since an issuer is known by its name."""
-        key = _key(key_pem)
+        from nospof.apply.certificates import Life, new_authority
+
         # 64 characters at most; stack names have up to 40.
-        name = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, "nospof"),
-                x509.NameAttribute(NameOID.COMMON_NAME, f"CA of {self.topology.stack} {self.state.stack_id[:6]}"[:48] + more),
-            ]
-        )
-        builder = self._builder(name, name, key.public_key(), CA_DAYS)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        usage = _key_usage(signs_certificates=True)
-        return _signed(builder.add_extension(usage, critical=True), key)
+        name = f"CA of {self.topology.stack} {self.state.stack_id[:6]}"[:48] + more
+        return new_authority(name, key, Life(self.clock(), CA_DAYS))
 
     def _issue(self, instance: str, request: CertificateRequest) -> str:
-        issuer = x509.load_pem_x509_certificate(self.ca().encode())
-        ca_key = _key(self._read(CA_KEY))
+        from nospof.apply.certificates import Authority, Life, issued
+
         number = self.topology.host(request.instance.host).number
         days = (PUBLIC_DAYS if request.is_public else INTERNAL_DAYS) - DAYS_APART * (number % HOSTS_APART)
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, instance[:64])])
-        builder = self._builder(subject, issuer.subject, _key(self.key(instance)).public_key(), days)
-        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_key_usage(signs_certificates=False), critical=True)
-        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        builder = builder.add_extension(x509.SubjectAlternativeName(_alternative_names(request)), critical=False)
-        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-        return _signed(builder.add_extension(authority, critical=False), ca_key)
-
-    def _builder(
-        self, subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, days: int
-    ) -> x509.CertificateBuilder:
-        now = self.clock()
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public)
-        builder = builder.serial_number(x509.random_serial_number())
-        # Clocks of hosts and browsers may lag behind this machine's by some minutes.
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=days))
-        return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        authority = Authority(self.ca(), self._read(CA_KEY))
+        return issued(instance[:64], request, self.key(instance), authority, Life(self.clock(), days))
 
 
 def _new_key() -> str:
-    return _pem(ec.generate_private_key(ec.SECP256R1()))
+    from nospof.apply.certificates import new_key
+
+    return new_key()
 
 
 def _new_secret() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH)) + "\n"
-
-
-def _alternative_names(request: CertificateRequest) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in request.names]
-    return names + [x509.IPAddress(ipaddress.ip_address(address)) for address in request.addresses]
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _signed(builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey) -> str:
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _pem(key: ec.EllipticCurvePrivateKey) -> str:
-    encoding, format_ = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return key.private_bytes(encoding, format_, serialization.NoEncryption()).decode()
-
-
-def _key(pem: str) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(pem.encode(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise TypeError("not a key of ours: another kind than elliptic curve")
-    return key

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nospof.errors import Failed
-from nospof.lab import forward, machine
+from nospof.lab import machine
 from nospof.lab.cgroup import FORWARDER, Group, tree
 from nospof.lab.host import PATH
 from nospof.lab.places import NAMESPACES, Places
+
+# Not imported: asyncio takes longer to load than most commands take to work.
+PROGRAM = Path(__file__).with_name("forward.py")
 
 FIRST_PORT = 8443
 _PORTS = 100
@@ -49,7 +52,7 @@ def start(places: Places, targets: Targets, listening: socket.socket, lock_fd: i
     """Start the forwarder on an already listening socket, so that a port in use is noticed before."""
     fd = listening.fileno()
     namespace = str(NAMESPACES / places.namespace)
-    program = [sys.executable, "-I", "-S", forward.__file__, str(fd), namespace, *_targets(targets)]
+    program = [sys.executable, "-I", "-S", str(PROGRAM), str(fd), namespace, *_targets(targets)]
     argv = tree().detaching(places.lab, FORWARDER, program)
     machine.launch(argv, places.forwarder_log, lock_fd, {"PATH": PATH}, keep_fds=(fd,))
 

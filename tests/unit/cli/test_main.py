@@ -68,6 +68,12 @@ def test_help_loads_nothing_that_is_heavy() -> None:
     assert done.stdout.endswith("set()\n")
 
 
+def test_check_loads_nothing_that_only_other_commands_need() -> None:
+    heavy = {"cryptography", "asyncio", "nospof.drills"}
+    done = nospof("check", "--json", before=f"import atexit, sys\natexit.register(lambda: print({heavy!r} & set(sys.modules)))")
+    assert done.stdout.endswith("set()\n")
+
+
 def test_user_who_is_not_root_is_told_what_to_type_before_anything_is_begun(tmp_path: Path) -> None:
     # Incident: `nospof up` without root made .nospof/, then ended in a defect about a lock file.
     shutil.copytree(EXAMPLE, tmp_path / "shop", ignore=shutil.ignore_patterns(".nospof"))
