@@ -7,6 +7,7 @@ Source: https://nginx.org/en/docs/http/ngx_http_core_module.html#root (looked up
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from nospof import component as c
@@ -44,8 +45,8 @@ class Static(c.Component[StaticSettings]):
     def _site(self) -> c.Site:
         settings, tier = self.settings, self.id.tier
         health = settings.path + settings.health.removeprefix("/")
-        # The front page has a name of its own too, which nobody else asks for.
-        page = settings.path + settings.page.removesuffix("index.html")
+        # Visitors ask for a folder, not for its front page by name.
+        page = settings.path + re.sub(r"(^|/)index\.html$", r"\1", settings.page)
         folder = f"/srv/nospof/{tier}/current/app"
         return c.Site(tier, settings.domain, settings.path, health=health, folder=folder, page=page)
 

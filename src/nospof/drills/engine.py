@@ -185,14 +185,15 @@ class _Run:
     def _await_answers(self, running: Load) -> None:
         """A busy machine may answer its first visitors badly: what is broken meanwhile says nothing."""
         end = time.monotonic() + WARM_S
-        while (bad := _unanswered(running)) and time.monotonic() < end:
+        while (bad := wellness.unanswered(wellness.latest(running.visitors), {})) and time.monotonic() < end:
             self._note("", "note", f"visitors are not yet answered well: {'; '.join(bad[:3])}")
             time.sleep(STEADY_S)
 
     def _break_and_heal(self, running: Load) -> None:
         """From here on whatever happens ends in healing."""
-        before = wellness.answering(wellness.latest(running.visitors))
-        if bad := _unanswered(running):
+        steady = wellness.latest(running.visitors)
+        before = wellness.answering(steady)
+        if bad := wellness.unanswered(steady, before):
             self.invalid = f"the site did not answer well before the fault: {'; '.join(bad[:3])}"
             return
         with self._healing():
@@ -349,10 +350,6 @@ class NotWell(NospofError):
     """The stack lacks something before anything was broken."""
 
     exit_code = 3
-
-
-def _unanswered(running: Load) -> list[str]:
-    return wellness.unanswered(wellness.latest(running.visitors), {})
 
 
 def _checks(record: Record) -> Iterator[Check]:

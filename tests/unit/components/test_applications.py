@@ -75,7 +75,15 @@ def test_a_folder_of_files_needs_nothing_running() -> None:
     assert made.symlinks[0].for_units == (), "web servers look it up at each request"
 
 
-@pytest.mark.parametrize(("settings", "asked"), [({}, "/docs/"), ({"page": "a/b.css"}, "/docs/a/b.css")])
+ASKED = [
+    ({}, "/docs/"),
+    ({"page": "a/b.css"}, "/docs/a/b.css"),
+    ({"page": "a/index.html"}, "/docs/a/"),
+    ({"page": "my-index.html"}, "/docs/my-index.html"),
+]
+
+
+@pytest.mark.parametrize(("settings", "asked"), ASKED)
 def test_a_folder_of_files_is_asked_for_a_page_that_is_in_it(settings: dict[str, str], asked: str) -> None:
     values = Component.kinds["static"].settings_type.model_validate({"source": "docs", "path": "/docs/", **settings})
     tiers = (
