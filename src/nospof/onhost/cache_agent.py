@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import NoReturn, TypeVar
 
 from nospof.onhost import cache_log
@@ -500,12 +501,18 @@ def start(config: Config) -> int:
 
 
 def _mend_log(config: Config, *, is_copy: bool) -> None:
-    """Only after a start that failed: to look through the log each time would make every start slow."""
+    """Only after a start that failed: to look through the log each time would make every start slow.
+
+    Where it cannot be mended the server says itself why it does not start.
+    """
     refused = Path(config.refused_file)
     if not config.refused_file or not refused.exists():
         return
-    if done := cache_log.mend(Path(config.data_folder), config.log_checker, is_copy=is_copy):
-        log.warning("%s", done)
+    try:
+        if done := cache_log.mend(Path(config.data_folder), config.log_checker, is_copy=is_copy):
+            log.warning("%s", done)
+    except (OSError, SubprocessError, ValueError) as error:
+        log.error("%s", error)
     refused.unlink()
 
 

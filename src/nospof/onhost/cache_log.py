@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 CHECK_S = 80.0
 # Written within a second or two; more than this at the end may have been there for longer.
@@ -47,7 +49,7 @@ def mend(data: Path, checker: str, *, is_copy: bool) -> str:
     """Have the server able to read its log; returns what was done, "" where nothing was to be.
 
     A copy gets everything from its primary, so that a log which cannot be shortened is put aside; of a primary it may be all
-    there is. Raises OSError or ValueError, with what to do, where nothing was changed.
+    there is. Raises OSError, SubprocessError or ValueError, the last with what to do, where nothing was changed.
     """
     folder = data / FILES
     if not (folder / MANIFEST).exists():
@@ -64,7 +66,7 @@ def mend(data: Path, checker: str, *, is_copy: bool) -> str:
         return _cut(folder / found.file, found.good, data / "appendonly.cut-off")
     if is_copy:
         aside = data / f"{FILES}.damaged"
-        _remove(aside)
+        shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
         return f"its log cannot be read and is put aside as {aside}: all comes from the primary"
     where = f"{found.file} from byte {found.good} of {found.size} on" if found else told.strip()[-300:]
@@ -76,18 +78,18 @@ def mend(data: Path, checker: str, *, is_copy: bool) -> str:
 def _cut(file: Path, good: int, kept: Path) -> str:
     with file.open("r+b") as stream:
         stream.seek(good)
-        rest = stream.read()
-        with kept.open("wb") as copy:
-            copy.write(rest)
+        with kept.open("w+b") as copy:
+            shutil.copyfileobj(stream, copy)
+            length, is_zeros = copy.tell(), _is_zeros(copy)
             os.fsync(copy.fileno())
         stream.truncate(good)
         os.fsync(stream.fileno())
-    what = "zeros" if not rest.strip(b"\0") else f"bytes, kept in {kept}"
-    return f"{file.name} ends in {len(rest)} {what} that no server can read: cut off"
+    if is_zeros:
+        kept.unlink()
+    what = "zeros" if is_zeros else f"bytes, kept in {kept}"
+    return f"{file.name} ends in {length} {what} that no server can read: cut off"
 
 
-def _remove(folder: Path) -> None:
-    for file in folder.iterdir() if folder.is_dir() else ():
-        file.unlink()
-    if folder.is_dir():
-        folder.rmdir()
+def _is_zeros(stream: BinaryIO) -> bool:
+    stream.seek(0)
+    return not any(chunk.strip(b"\0") for chunk in iter(lambda: stream.read(1 << 20), b""))

@@ -52,6 +52,7 @@ def test_zeros_at_the_end_are_cut_off(tmp_path: Path, data: Path, is_copy: bool)
         f"{LAST} ends in 1960 zeros that no server can read: cut off"
     )
     assert file.read_bytes() == GOOD
+    assert not (data / "appendonly.cut-off").exists()
 
 
 def test_what_is_cut_off_is_kept(tmp_path: Path, data: Path) -> None:
@@ -119,4 +120,17 @@ def test_start_looks_through_the_log_only_where_the_last_one_failed(
     refused.touch()
     assert agent.start(told) == 0
     assert file.read_bytes() == GOOD
+    assert not refused.exists()
+
+
+def test_server_is_started_although_its_log_cannot_be_looked_through(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent.Config, "context", None)
+    refused = tmp_path / "refused"
+    refused.touch()
+    told = config(
+        tmp_path, members={"c1": ME}, data_folder=str(data), log_checker="/nowhere/check-aof", refused_file=str(refused)
+    )
+    assert agent.start(told) == 0
     assert not refused.exists()
