@@ -6,13 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 from live_site import LiveSite, with_the_shop
 from plain_servers import USER, WORD, PlainServers, plain_servers
 
+from nospof.apply.transport import Finished
 from nospof.lab.machine import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
@@ -289,10 +292,79 @@ def test_lost_connection_loses_nothing(servers: PlainServers, site: LiveSite) ->
     assert "77" in servers.sh("one", "cat /etc/haproxy/haproxy.cfg")
 
 
+PHASES = ("asking the hosts", "checking everything", "  app", "  load-balancer", "closing")
+
+
+def _attacks() -> Iterator[object]:
+    """Each kind in each phase; one of each kind is among the short ones."""
+    short = {("killed", "checking everything"), ("booted", "  app"), ("cut off", "closing")}
+    for phase in PHASES:
+        for kind in ("killed", "cut off", "booted"):
+            marks = () if (kind, phase) in short else pytest.mark.long
+            yield pytest.param(kind, phase, id=f"{kind}-{phase.strip()}", marks=marks)
+
+
+@pytest.mark.parametrize(("kind", "phase"), list(_attacks()))
+def test_up_that_is_disturbed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_along(
+    servers: PlainServers, site: LiveSite, kind: str, phase: str
+) -> None:
+    number = next(NUMBERS)
+    site.set_options("load-balancer", max_connections_per_server=100 + number)
+    site.set_options("app", timeout_s=50 + number)
+    with visited(servers) as failed:
+        process = site.start("up", str(site.file))
+        assert process.stdout is not None
+        assert any(phase in line for line in process.stdout)
+        if kind == "killed":
+            os.killpg(process.pid, signal.SIGKILL)
+        elif kind == "booted":
+            servers.lab.power_off("two")
+            servers.lab.power_on("two")
+        with cut_off(servers, is_so=kind == "cut off"):
+            out, err = process.communicate(timeout=180)
+        assert "Traceback" not in out + err
+        site.up_when_free(tries=10)
+        site.settled_status(120)
+    assert "nothing to change" in site.nospof("plan")
+    for host in ("one", "two"):
+        assert f"maxconn {100 + number}\n" in servers.sh(host, "cat /etc/haproxy/haproxy.cfg")
+    # A server without power has what it had in its hands: a visit, and the one that waits for the VIP.
+    assert len(failed) <= (2 if kind == "booted" else 0), failed
+
+
+NUMBERS = count(1)
+VISITS = """
+rm -f /run/no-more-visits
+while [ ! -e /run/no-more-visits ]; do
+    curl -sk -m 35 -o /dev/null -w '%{http_code} %{errormsg}\\n' --resolve small.example.com:443:198.18.0.1 \\
+        https://small.example.com/ || true
+    sleep 0.1
+done
+"""
+
+
 @contextmanager
-def cut_off(servers: PlainServers) -> Iterator[None]:
-    """Nothing passes between the client, through whose network ssh goes, and the servers."""
-    servers.lab.cut(["client"], None, name="lost")
+def visited(servers: PlainServers) -> Iterator[list[str]]:
+    """The site is visited all the time, from a server that is never disturbed; the list gets what failed, at the end."""
+    failed: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(servers.lab.run, "three", ("sh", "-euc", VISITS), b"", 600.0)
+        try:
+            yield failed
+        finally:
+            servers.sh("three", "touch /run/no-more-visits")
+        outcome = asking.result()
+    assert isinstance(outcome, Finished), outcome
+    said = outcome.stdout.decode().splitlines()
+    assert said
+    failed += [line for line in said if not line.startswith("200 ")]
+
+
+@contextmanager
+def cut_off(servers: PlainServers, *, is_so: bool = True) -> Iterator[None]:
+    """Nothing passes between the client, through whose network ssh goes, and the servers; `is_so` false: all goes on."""
+    if is_so:
+        servers.lab.cut(["client"], None, name="lost")
     try:
         yield
     finally:
