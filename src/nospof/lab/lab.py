@@ -189,18 +189,17 @@ class Lab:
         one_way: bool = False,
         ports: Iterable[int] = (),
         percent: int = 100,
-        is_all: bool = False,
         name: str = "",
     ) -> None:
         """Drop silently what goes between the hosts `a` and the hosts `b`; `one_way`: only what goes from `a` to `b`.
 
-        None: everybody. `ports`: only TCP from or to these. `percent`: so many of a hundred packets. `is_all`: ARP as well, as
-        where a cable is broken. `run` works all the same. Cuts of one name add up until `mend` of that name.
+        None: everybody. `ports`: only TCP from or to these. `percent`: so many of a hundred packets. `run` works all the
+        same. Cuts of one name add up until `mend` of that name.
         """
         ports, sources, targets = tuple(ports), self._cables(a), self._cables(b)
-        network.add_cut(self.places, network.Cut(sources, targets, ports, percent, is_all), name)
+        network.add_cut(self.places, network.Cut(sources, targets, ports, percent), name)
         if not one_way:
-            network.add_cut(self.places, network.Cut(targets, sources, ports, percent, is_all), name)
+            network.add_cut(self.places, network.Cut(targets, sources, ports, percent), name)
 
     def mend(self, name: str = "") -> None:
         """End what `cut` began under that name; nothing if there is nothing."""

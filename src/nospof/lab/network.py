@@ -39,22 +39,22 @@ class Cable:
 class Cut:
     """What is dropped, silently: from `sources` to `targets`, None for everybody.
 
-    `ports`: only TCP from or to one of these. `percent`: so many of a hundred packets, by chance. `is_all`: not only IP.
+    `ports`: only TCP from or to one of these. `percent`: so many of a hundred packets, by chance.
     """
 
     sources: tuple[Cable, ...] | None
     targets: tuple[Cable, ...] | None
     ports: tuple[int, ...] = ()
     percent: int = _ALWAYS
-    is_all: bool = False
 
     def rules(self) -> list[str]:
         """The rules in nft's words.
 
-        By the sender's card and the receiver's cable, so that addresses that move and multicast are meant too. Only IP, unless
-        `is_all`: the cables stay in, and ARP is answered, else the peers would soon be told that there is no way.
+        By the sender's card and the receiver's cable, so that addresses that move and multicast are meant too. Only IP: the
+        cables stay in, and ARP is answered, else the peers would soon be told that there is no way. But for the hosts' own
+        addresses only: a load balancer that is not heard must not go on claiming the VIP.
         """
-        pair = "" if self.is_all else "meta protocol ip"
+        pair = ""
         if self.sources is not None:
             pair += f" ether saddr {_set(mac_address(cable.address) for cable in self.sources)}"
         if self.targets is not None:
@@ -62,7 +62,11 @@ class Cut:
             pair += f" oifname {_set(cables)}"
         chance = "" if self.percent == _ALWAYS else f" numgen random mod {_ALWAYS} < {self.percent}"
         ends = [f" tcp {end} {_set(map(str, self.ports))}" for end in ("sport", "dport")] if self.ports else [""]
-        return [f"{pair}{end}{chance} counter drop" for end in ends]
+        rules = [f"meta protocol ip{pair}{end}{chance} counter drop" for end in ends]
+        if self.sources is not None and not self.ports and self.percent == _ALWAYS:
+            own = _set(cable.address for cable in self.sources)
+            rules.append(f"{pair.lstrip()} arp saddr ip != {own} drop")
+        return rules
 
 
 def make_switches(places: Places, zones: Iterable[str]) -> None:

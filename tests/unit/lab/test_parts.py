@@ -74,13 +74,15 @@ def test_memory_is_limited_where_the_machine_lets_a_group(tmp_path: Path) -> Non
 
 def test_cut_is_by_card_and_cable_so_that_addresses_that_move_are_meant() -> None:
     one, two = (network.Cable(Places("shop").host(f"db{number}"), "a", f"198.18.1.{number}") for number in (1, 2))
-    pair = 'meta protocol ip ether saddr { 02:00:c6:12:01:01 } oifname { "p-db2" }'
-    assert network.Cut((one,), (two,)).rules() == [f"{pair} counter drop"]
-    assert network.Cut((one,), (two,), (3306, 8008)).rules() == [
-        f"{pair} tcp sport {{ 3306, 8008 }} counter drop",
-        f"{pair} tcp dport {{ 3306, 8008 }} counter drop",
+    pair = 'ether saddr { 02:00:c6:12:01:01 } oifname { "p-db2" }'
+    assert network.Cut((one,), (two,)).rules() == [
+        f"meta protocol ip {pair} counter drop",
+        f"{pair} arp saddr ip != {{ 198.18.1.1 }} drop",
     ]
-    assert network.Cut((one,), (two,), is_all=True).rules() == [f"{pair.removeprefix('meta protocol ip')} counter drop"]
+    assert network.Cut((one,), (two,), (3306, 8008)).rules() == [
+        f"meta protocol ip {pair} tcp sport {{ 3306, 8008 }} counter drop",
+        f"meta protocol ip {pair} tcp dport {{ 3306, 8008 }} counter drop",
+    ]
     assert network.Cut(None, (two,), percent=20).rules() == [
         'meta protocol ip oifname { "p-db2" } numgen random mod 100 < 20 counter drop'
     ]

@@ -15,8 +15,7 @@ class OneWay(CutFault):
 
     def inject(self, ground: Ground) -> None:
         way = ([self.target], None) if self.drops == "out" else (None, [self.target])
-        # A fibre takes ARP with it. Were it heard on, a load balancer would keep on telling everybody that the VIP is here.
-        ground.lab.cut(*way, one_way=True, is_all=True, name=self.mark)
+        ground.lab.cut(*way, one_way=True, name=self.mark)
 
     def injected(self, ground: Ground) -> Evidence:
         return self.silence(ground, (self.target,), self.others(ground))
