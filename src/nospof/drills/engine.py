@@ -171,9 +171,14 @@ class _Run:
             copies(self.ground, running.token_pattern),
             cached,
             running.cached is not None,
+            self._excused(),
             {name: (before[name], checker().look(self.ground)) for name, checker in Checker.kinds.items()},
         )
         return self._result(record)
+
+    def _excused(self) -> tuple[tuple[str, str], ...]:
+        topology = self.ground.topology
+        return tuple((host, say) for fault in self.drill.faults for say in fault.makes_say for host in fault.hosts(topology))
 
     def _finished(self, running: Load) -> tuple[tuple[Visits, ...], sql_write.History | None, sql_write.History | None]:
         try:

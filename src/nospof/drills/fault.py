@@ -62,6 +62,8 @@ class Fault(BaseModel):
     """Within so long after healing the target itself is as before; what others need then is another matter."""
     is_inside: ClassVar[bool] = False
     """Whether it is made by commands on the host itself, so that any host can have it; else only a lab's."""
+    makes_say: ClassVar[tuple[str, ...]] = ()
+    """Regular expressions of what sounds like damage and is nothing but what it has its target say."""
     is_loss: ClassVar[bool] = False
     """Whether it is the way in which proofs lose such a target, cleanly and for as long as they want."""
 

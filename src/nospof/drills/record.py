@@ -48,6 +48,8 @@ class Record:
     """Of the client that wrote into a cache; None where there was none, or it was lost."""
     had_cache_writer: bool = True
     """As `had_writer`, for a cache."""
+    excused: tuple[tuple[str, str], ...] = ()
+    """Host and a regular expression: what is said there only because a fault has it said."""
     collected: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     """By checker, what it looked up before the fault and after healing."""
 

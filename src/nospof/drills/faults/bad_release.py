@@ -10,6 +10,8 @@ class BadRelease(Fault):
     name = "bad-release"
     about = "The application's release on this host is empty, and the application was restarted from it."
     breaks = Target.INSTANCE
+    # What Python says of a module that is not there, each time it is started.
+    makes_say = (r"Traceback \(most recent call last\)",)
 
     @property
     def _current(self) -> str:

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from tests.unit.stacks import NOTHING_ALLOTTED, example
 
+from nospof.drills import faults as _all_faults  # noqa: F401
 from nospof.drills import host_lines
 from nospof.drills.checkers.log_patterns import LogPatterns
+from nospof.drills.fault import Fault
+from nospof.drills.record import Record
+from nospof.drills.verdict import Result
 from nospof.resolve import resolve
 
 TSDB = "lb1 prometheus[53]: ts=2026-11-29T22:45:54.051Z caller=db.go:960 level=warn component=tsdb msg="
@@ -37,3 +41,24 @@ def test_what_prometheus_cuts_off_after_a_power_cut_is_no_damage(monkeypatch: py
 
 def test_where_nobody_is_known_to_mend_itself_all_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen(monkeypatch, "monitoring")["lb1"] == [*MENDED, *DAMAGE]
+
+
+@pytest.mark.parametrize(
+    ("line", "result"),
+    [
+        ("web1: 2.0 web1 gunicorn[7]: Traceback (most recent call last):", Result.PASS),
+        ("web1: 2.0 web1 gunicorn[7]: segfault", Result.FAIL),
+        ("db1: 2.0 db1 gunicorn[7]: Traceback (most recent call last):", Result.FAIL),
+    ],
+)
+def test_what_a_fault_has_its_target_say_is_no_damage_there(line: str, result: Result) -> None:
+    """Incident: a random drill failed because the application said, of a release without it, that it was not there."""
+    host, _, said = line.partition(": ")
+    fault = Fault.kinds["bad-release"](target="app/web1")
+    excused = tuple((fault.instance.host, say) for say in fault.makes_say)
+    collected: dict[str, tuple[Any, Any]] = {LogPatterns.name: ({"web1": [], "db1": []}, {"web1": [], "db1": [], host: [said]})}
+    record = Record((), 1.0, 2.0, 3.0, 3.0, None, excused=excused, collected=collected)
+
+    verdict = LogPatterns().judge(record)
+    assert verdict is not None
+    assert verdict.result is result
