@@ -161,9 +161,14 @@ class Site:
     read_path: str = ""
     """Where what was written with {token} is found; another status than 200 to 399 says that it is not there."""
     page: str = ""
-    """What is asked for to see whether the site is there; "" = its `path`."""
+    """Path of a page that is there; "" = `path` itself is."""
     is_promised: bool = True
     """Whether it is for visitors. False: for those who look after the stack; goals, drills and capacity leave it out."""
+
+    @property
+    def asked(self) -> str:
+        """What is asked for to see whether the site is there."""
+        return self.page or self.path
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -320,7 +320,7 @@ def test_up_that_is_disturbed_in_any_phase_is_finished_by_the_next_and_the_site_
         elif kind == "booted":
             servers.lab.power_off("two")
             servers.lab.power_on("two")
-        with cut_off(servers, is_so=kind == "cut off"):
+        with cut_off(servers) if kind == "cut off" else nullcontext():
             out, err = process.communicate(timeout=180)
         assert "Traceback" not in out + err
         site.up_when_free(tries=10)
@@ -361,10 +361,9 @@ def visited(servers: PlainServers) -> Iterator[list[str]]:
 
 
 @contextmanager
-def cut_off(servers: PlainServers, *, is_so: bool = True) -> Iterator[None]:
-    """Nothing passes between the client, through whose network ssh goes, and the servers; `is_so` false: all goes on."""
-    if is_so:
-        servers.lab.cut(["client"], None, name="lost")
+def cut_off(servers: PlainServers) -> Iterator[None]:
+    """Nothing passes between the client, through whose network ssh goes, and the servers."""
+    servers.lab.cut(["client"], None, name="lost")
     try:
         yield
     finally:

@@ -217,7 +217,7 @@ def visits(sites: Sequence[Site], rates: Rates) -> Iterator[tuple[Goal, Site, ht
     nobody = http_get.Load((), "", None, connections=rates.connections)
     for site in sites:
         # A browser asks again where a kept connection ended; nobody writes again unasked.
-        asked = replace(nobody, path=site.page or site.path, rate=rates.reads / len(sites))
+        asked = replace(nobody, path=site.asked, rate=rates.reads / len(sites))
         yield Goal.SERVE, site, replace(asked, sends_again=rates.connections > 0)
     written = [site for site in sites if site.write_path]
     for site in written:

@@ -54,18 +54,18 @@ class Cut:
         cables stay in, and ARP is answered, else the peers would soon be told that there is no way. But for the hosts' own
         addresses only: a load balancer that is not heard must not go on claiming the VIP.
         """
-        pair = ""
+        pair = []
         if self.sources is not None:
-            pair += f" ether saddr {_set(mac_address(cable.address) for cable in self.sources)}"
+            pair.append(f"ether saddr {_set(mac_address(cable.address) for cable in self.sources)}")
         if self.targets is not None:
             cables = [f'"{cable.host.port}"' for cable in self.targets]
-            pair += f" oifname {_set(cables)}"
+            pair.append(f"oifname {_set(cables)}")
         chance = "" if self.percent == _ALWAYS else f" numgen random mod {_ALWAYS} < {self.percent}"
         ends = [f" tcp {end} {_set(map(str, self.ports))}" for end in ("sport", "dport")] if self.ports else [""]
-        rules = [f"meta protocol ip{pair}{end}{chance} counter drop" for end in ends]
+        rules = [f"{' '.join(['meta protocol ip', *pair])}{end}{chance} counter drop" for end in ends]
         if self.sources is not None and not self.ports and self.percent == _ALWAYS:
             own = _set(cable.address for cable in self.sources)
-            rules.append(f"{pair.lstrip()} arp saddr ip != {own} drop")
+            rules.append(f"{' '.join(pair)} arp saddr ip != {own} drop")
         return rules
 
 

@@ -67,4 +67,4 @@ def _over(topology: Topology, link: Link) -> Way:
 
 def _path(topology: Topology, endpoint: Endpoint) -> str:
     sites = topology.promised_sites(endpoint)
-    return sites[0].page or sites[0].path if sites else "/"
+    return sites[0].asked if sites else "/"

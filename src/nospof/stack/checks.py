@@ -7,7 +7,7 @@ not text is passed over here, because it was reported before.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -159,13 +159,15 @@ def check_folders(settings: type[BaseModel], keys: Mapping[str, object], path: s
 def check_files(settings: type[BaseModel], keys: Mapping[str, object], path: str, beside: Path, problems: Problems) -> None:
     """Warn of files that settings name, or mean where nothing is said, and that are not in their folders."""
     for key, mark in marked_keys(settings, FileIn):
-        name = keys.get(key, settings.model_fields[key].default)
-        for folder in references(keys.get(mark.folder), f"{path}.{mark.folder}"):
-            if isinstance(name, str) and (beside / folder.name).is_dir() and not (beside / folder.name / name).is_file():
-                what = f"{quoted(folder.name)} has no file {quoted(name)}"
-                why = "what looks whether the site is there would ask for it, and be told that it is not"
-                fix = f"{key}: with a file that is in the folder, e.g. {key}: {_a_file(beside / folder.name)}"
-                problems.add("S047", f"{path}.{key}", what, why=why, fix=fix, severity=Severity.WARNING)
+        name, folder = keys.get(key, settings.model_fields[key].default), keys.get(mark.folder)
+        if not isinstance(name, str) or not isinstance(folder, str):
+            continue
+        if _lacks_file(beside / folder, name):
+            what = f"{quoted(folder)} has no file {quoted(name)}"
+            why = "what looks whether the site is there would ask for it, and be told that it is not"
+            known = [file for file in _names_in(beside / folder, Path.is_file) if not file.startswith(".")]
+            fix = f"{key}: with a file that is in the folder, e.g. {key}: {known[0] if known else 'start.html'}"
+            problems.add("S047", f"{path}.{key}", what, why=why, fix=fix, severity=Severity.WARNING)
 
 
 def check_component(tier: Draft, kinds: Mapping[str, type[BaseModel]], problems: Problems) -> None:
@@ -196,8 +198,12 @@ def _twice(reference: Reference, kind: str, problems: Problems) -> None:
     problems.add("S034", reference.path, f"the {kind} {reference.name} stands twice in this list", fix="remove one of the two")
 
 
-def _a_file(folder: Path) -> str:
-    return min((file.name for file in folder.iterdir() if file.is_file() and file.name[0] != "."), default="start.html")
+def _lacks_file(folder: Path, name: str) -> bool:
+    """Of a folder that cannot be looked at, S039 tells."""
+    try:
+        return folder.is_dir() and not (folder / name).is_file()
+    except OSError:
+        return False
 
 
 def _check_folder(reference: Reference, beside: Path, problems: Problems) -> None:
@@ -213,15 +219,15 @@ def _check_folder(reference: Reference, beside: Path, problems: Problems) -> Non
     if is_file:
         problems.add("S039", reference.path, f"{name} is a file, not a folder", fix="name the folder that it is in")
         return
-    close = closest(reference.name.removeprefix("./"), _folders_in(beside))
+    close = closest(reference.name.removeprefix("./"), _names_in(beside, Path.is_dir))
     meant = f"did you mean ./{close}? if not, " if close else ""
     fix = f"{meant}create it or correct the path, which starts at the folder of the stack file"
     problems.add("S039", reference.path, f"there is no folder {name}", fix=fix)
 
 
-def _folders_in(beside: Path) -> list[str]:
+def _names_in(folder: Path, is_meant: Callable[[Path], bool]) -> list[str]:
     try:
-        return sorted(entry.name for entry in beside.iterdir() if entry.is_dir())
+        return sorted(entry.name for entry in folder.iterdir() if is_meant(entry))
     except OSError:
         return []
 

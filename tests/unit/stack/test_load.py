@@ -138,6 +138,14 @@ def test_page_that_is_not_in_its_folder_is_warned_of(folder: Path, loaded: Load)
     assert [one.code for one in loaded(text % ", page: manual.txt").warnings] == ["S047"]
 
 
+def test_folder_that_cannot_be_looked_at_is_told_of_once(loaded: Load) -> None:
+    text = "name: a\ndomain: a.example\nhosts: {h1: {zone: a}}\ntiers:\n  t: {component: static, hosts: h1, source: %s}\n"
+
+    with pytest.raises(StackProblems) as raised:
+        loaded(text % ("x" * 300))
+    assert [one.code for one in raised.value.problems] == ["S039"]
+
+
 def test_witness_uses_its_host(example: str, loaded: Load) -> None:
     stack = loaded(example.replace(", witness: w1", ""))
 

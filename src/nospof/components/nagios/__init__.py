@@ -204,7 +204,7 @@ def entrances(here: c.Context) -> list[Entrance]:
                 domain = site.domain or here.topology.domain
                 name = f"site {domain}{site.path} at {address}"
                 ca = CA if endpoint.listen.tls is not c.Tls.NONE else ""
-                found[name] = Entrance(name, address, endpoint.listen.port or HTTPS, domain, site.page or site.path, ca)
+                found[name] = Entrance(name, address, endpoint.listen.port or HTTPS, domain, site.asked, ca)
     return [found[name] for name in sorted(found)]
 
 
