@@ -265,13 +265,15 @@ class Page:
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wait_s = REQUEST_S
         while True:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), wait_s)
+            async with asyncio.timeout(wait_s):
+                head = await reader.readuntil(b"\r\n\r\n")
             request = parse_request(head)
             answer = self.answer(request)
             if answer.status == 401:
                 await asyncio.sleep(REFUSED_S)
             writer.write(response(answer, request))
-            await asyncio.wait_for(writer.drain(), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                await writer.drain()
             if request.is_last:
                 return
             wait_s = IDLE_S
@@ -318,7 +320,8 @@ class Page:
 
 
 async def _figures(url: str) -> Figures:
-    return parse(await asyncio.wait_for(fetch(url), ASK_S))
+    async with asyncio.timeout(ASK_S):  # wait_for() may lose a cancellation before Python 3.12.
+        return parse(await fetch(url))
 
 
 def now() -> Now:

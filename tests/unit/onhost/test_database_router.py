@@ -244,7 +244,7 @@ class Host(threading.Thread):
             try:
                 plain, _ = self.listener.accept()
                 with self.context.wrap_socket(plain, server_side=True) as caller:
-                    while caller.recv(4096):
+                    while self.listener.fileno() >= 0 and caller.recv(4096):
                         self.asked += 1
                         caller.sendall(self.said)
             except OSError:

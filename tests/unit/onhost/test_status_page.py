@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import html.parser
 import json
 import time
@@ -531,6 +532,31 @@ def test_host_that_hangs_delays_neither_the_others_nor_the_page(tmp_path: Path) 
         assert (seen["web2"].why, seen["web2"].answered) == ("no answer within 2 s", None)
         assert seen["w1"].why == "its figures' port is closed"
 
+    asyncio.run(tried())
+
+
+def test_looking_ends_when_it_is_told_to_just_as_an_answer_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Incident: with Python 3.11 the end was lost in wait_for() in this moment, and looking went on for ever."""
+
+    async def at_once(url: str) -> str:
+        await asyncio.sleep(0)
+        return ""
+
+    async def tried() -> None:
+        for steps in range(2, 12):
+            asking = asyncio.create_task(forever())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.wait({asking}, timeout=5)
+            assert asking.cancelled(), f"after {steps} steps"
+
+    async def forever() -> None:
+        for _ in range(10_000):
+            with contextlib.suppress(ValueError):
+                await program._figures("http://127.0.0.1:1/metrics")
+
+    monkeypatch.setattr(program, "fetch", at_once)
     asyncio.run(tried())
 
 
