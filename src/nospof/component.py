@@ -769,6 +769,11 @@ class Component(Generic[S]):
         return ()
 
     @property
+    def takes_in_s(self) -> float:
+        """Seconds that a target which was ill is well until it is sent requests again; `up` waits as long between two hosts."""
+        return 0.0
+
+    @property
     def wants(self) -> tuple[Wants, ...]:
         """What it needs others to provide."""
         return ()

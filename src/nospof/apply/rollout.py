@@ -206,7 +206,7 @@ class Rollout:
         for tier in self._tiers(plan):
             self.progress.phase(tier)
             for host in self._order(tier, plan):
-                self._activate_hosts(tier, [host])
+                self._activate_hosts(tier, [host], steady_s=self._steady_s(tier))
 
     def _activate_first_time(self, plan: Plan) -> None:
         """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts.
@@ -239,8 +239,22 @@ class Rollout:
         order = activation_order(self.topology)
         return [tier for tier in order if tier != FIREWALL_TIER and plan.hosts_of_tier(tier)]
 
+    def _steady_s(self, tier: str) -> float:
+        """Seconds an instance of `tier` that noticed its change must be well before the next one's turn.
+
+        So long it may be until all that balance send it requests again: with the next one down too, nobody would be left.
+        """
+        if tier not in self.topology.on_visitors_way() or self.topology.keeps_data(tier):
+            return 0.0
+        return max(component_of(instance).takes_in_s for instance in self.topology.instances)
+
     def _activate_hosts(
-        self, tier: str, hosts: Sequence[str], overrides: Mapping[str, Mapping[str, str]] | None = None
+        self,
+        tier: str,
+        hosts: Sequence[str],
+        overrides: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        steady_s: float = 0.0,
     ) -> None:
         requests = {
             host: {
@@ -248,6 +262,7 @@ class Rollout:
                 "instances": [f"{tier}/{host}"],
                 "overrides": dict((overrides or {}).get(host, {})),
                 "guard_s": GUARD_S if tier == FIREWALL_TIER else 0,
+                "steady_s": steady_s,
                 "digest": self.hosts[host].digest,
             }
             for host in hosts

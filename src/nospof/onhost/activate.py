@@ -44,13 +44,21 @@ class Activated:
 
 
 def activate(
-    manifest: Manifest, names: list[str], overrides: Mapping[str, str], receipt: Receipt, journal: Journal
+    manifest: Manifest,
+    names: list[str],
+    overrides: Mapping[str, str],
+    receipt: Receipt,
+    journal: Journal,
+    steady_s: float = 0.0,
 ) -> list[Activated]:
-    """Activate the instances `names` in order; stop at the first that fails. `overrides`: path → text to write instead."""
+    """Activate the instances `names` in order; stop at the first that fails. `overrides`: path → text to write instead.
+
+    What changed is healthy when it is so twice, `steady_s` apart.
+    """
     results: list[Activated] = []
     for name in names:
         instance = _overridden(manifest.instance(name), overrides)
-        result, journal = _activate(manifest, instance, receipt, journal)
+        result, journal = _activate(manifest, instance, receipt, journal, steady_s)
         results.append(result)
         if result.failure:
             break
@@ -74,7 +82,9 @@ def _succeeded(manifest: Manifest, instance: Instance, receipt: Receipt) -> list
     return [name for name in names if states[name].is_running]
 
 
-def _activate(manifest: Manifest, instance: Instance, receipt: Receipt, journal: Journal) -> tuple[Activated, Journal]:
+def _activate(
+    manifest: Manifest, instance: Instance, receipt: Receipt, journal: Journal, steady_s: float
+) -> tuple[Activated, Journal]:
     succeeded = _succeeded(manifest, instance, receipt)
     states = units.states(unit.name for unit in instance.units)
     todo = of_instance(instance, states, journal)
@@ -88,7 +98,11 @@ def _activate(manifest: Manifest, instance: Instance, receipt: Receipt, journal:
             units.run(["systemctl", "stop", name], timeout_s=units.START_LIMIT_S)
         _change_units(instance, todo)
         _run_steps(instance)
-        _wait_healthy(instance, {state.name: state.restarts for state in states.values() if state.active == "active"})
+        restarts = {state.name: state.restarts for state in states.values() if state.active == "active"}
+        _wait_healthy(instance, restarts)
+        if steady_s:
+            time.sleep(steady_s)
+            _wait_healthy(instance, restarts)
     except (units.UnitFailure, Unhealthy, OSError, KeyError) as error:
         is_restored = _put_back(instance, todo, states, succeeded)
         detail = error.log if isinstance(error, units.UnitFailure) else getattr(error, "detail", "")

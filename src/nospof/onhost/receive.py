@@ -207,7 +207,9 @@ def _activate(request: Request) -> Answer:
     staged, known = _staged(request), receipt.read_receipt()
     if request["guard_s"]:
         firewall_guard.arm(request["guard_s"])
-    results = activate.activate(staged, request["instances"], request["overrides"], known, receipt.read_journal())
+    results = activate.activate(
+        staged, request["instances"], request["overrides"], known, receipt.read_journal(), request["steady_s"]
+    )
     if request["guard_s"]:
         firewall_guard.mark_unconfirmed()
     return {"activated": [asdict(result) for result in results]}

@@ -134,6 +134,18 @@ def test_bad_release_never_reaches_the_second_host(site: Site) -> None:
     assert site.activated() == [("app", "web1")]
 
 
+def test_next_hosts_turn_comes_when_the_load_balancer_sends_the_last_one_requests_again(site: Site) -> None:
+    site.up()
+    assert set(site.hosts.steady_s.values()) == {0}  # nobody was served
+    site.release = "ef" * 32
+    site.hosts.hosts["db1"].running.clear()
+    site.hosts.steady_s.clear()
+    site.up()
+    assert site.hosts.steady_s["app/web1"] == site.hosts.steady_s["app/web2"] == pytest.approx(1.35)
+    # Who takes the writes follows from no health check.
+    assert site.hosts.steady_s["database/db1"] == 0
+
+
 def test_serving_stack_is_changed_one_host_at_a_time_and_the_holder_last(site: Site) -> None:
     site.up()
     site.hosts.done.clear()

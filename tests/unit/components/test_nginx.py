@@ -57,13 +57,23 @@ def test_applications_elsewhere_are_reached_with_certificates_on_both_sides() ->
         assert f"server {graph.host(host).address}:8000 max_fails=1 fail_timeout=1s;" in upstream
     assert "keepalive 32;" in upstream
     location = block(text, "location / {")
-    assert "proxy_pass https://app;" in location
+    assert "proxy_pass https://$to_app;" in location
     # The tier is a name in each of its certificates.
     assert "proxy_ssl_name app;" in location
     assert "proxy_connect_timeout 500ms;" in location
     assert {"proxy_ssl_verify on;", "proxy_ssl_certificate /etc/nospof/tls/web.crt;"} <= {
         line.strip() for line in text.splitlines()
     }
+
+
+def test_what_must_not_be_sent_twice_goes_over_connections_of_its_own() -> None:
+    """Incident: a POST met a kept connection that the application was just closing, and its visitor got a 502."""
+    text = config(topology(balancer(), web("my-app"), app("my-app", hosts=("x1", "x2"))))
+
+    once = block(text, "upstream my-app.once")
+    assert "keepalive" not in once
+    assert re.findall("server .*", once) == re.findall("server .*", block(text, "upstream my-app {"))
+    assert "~^(POST|PATCH|LOCK)$ my-app.once;" in block(text, "map $request_method $to_my_app")
 
 
 def test_a_single_server_is_never_set_aside() -> None:

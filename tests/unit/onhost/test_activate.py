@@ -198,6 +198,18 @@ def test_unit_that_dies_again_and_again_is_not_waited_for(machine: Machine) -> N
     assert result.failure == "web.service ended 5 times"
 
 
+def test_what_is_well_only_once_is_not_healthy(machine: Machine) -> None:
+    """A release that dies a moment after its start passes any check that is made in that moment."""
+    once = Path(machine.path("once"))
+    health = {"name": "health", "argv": ["sh", "-c", f"mkdir {once}"], "timeout_s": 0.2}
+    manifest = wanted(instance("web/h1", units=[unit("web.service")], healthy_when=[health]))
+    once.parent.mkdir(parents=True, exist_ok=True)
+    [result] = activate(manifest, ["web/h1"], {}, read_receipt(), read_journal(), steady_s=0.1)
+    assert "health did not become healthy" in result.failure
+    once.rmdir()
+    assert not activate_all(manifest)[0].failure
+
+
 def test_restarts_of_an_earlier_day_are_no_sign_of_a_unit_that_dies(machine: Machine) -> None:
     """Incident: an agent that was killed twice in its life made the next change of its server's settings fail."""
     units = {"web.service": {"active": "active", "enabled": "enabled", "condition": "yes", "restarts": 5}}

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from nospof import component as c
-from nospof.components.balancing_common import Backend, backends, server_options
+from nospof.components.balancing_common import Backend, backends, checked, server_options, takes_in_s
 from nospof.components.haproxy import alerts, panels, texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -126,6 +126,10 @@ class Haproxy(c.Component[HaproxySettings]):
         return (*listens, peers) if self.settings.sticky == "source" else listens
 
     @property
+    def takes_in_s(self) -> float:
+        return takes_in_s(self.settings.check_every_ms)
+
+    @property
     def wants(self) -> tuple[c.Wants, ...]:
         is_shared = self.settings.mode == ACTIVE_ACTIVE
         return (c.Wants(c.VipNeed(self.id.tier, self._alive_file, self._alive_check, is_shared)),)
@@ -194,6 +198,7 @@ class Haproxy(c.Component[HaproxySettings]):
             texts.CONFIG,
             settings=self.settings,
             backends=backends(here),
+            checked=checked(self.settings.check_every_ms),
             tls=here.tls() if self._has_tls(here) else None,
             balance=self._balance,
             stays=None if self.settings.sticky == "off" else self._stays,

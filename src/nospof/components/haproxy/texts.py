@@ -163,7 +163,7 @@ backend {{ backend.name }}
     option httpchk
     http-check send meth GET uri {{ backend.site.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent nospof-health
     http-check expect status 200
-    default-server inter {{ settings.check_every_ms }}ms fastinter {{ [settings.check_every_ms, 100] | min }}ms fall 2 rise 2
+    default-server {{ checked }}
     # Visitors notice first: after two of them could not connect, one failed check is enough.
     default-server observe layer4 error-limit 2 on-error sudden-death
     default-server pool-purge-delay 5s maxconn {{ settings.max_connections_per_server }}

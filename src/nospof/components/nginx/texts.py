@@ -5,10 +5,22 @@
 # a connection of its own: it costs microseconds, and no request is sent to a process that is about to end.
 # Connecting includes the TLS handshake, which waits while the application restarts: another server is asked at once if
 # there is one.
-CONFIG = """{% macro hand_on(upstream) %}
-            proxy_pass {{ upstream.scheme }}://{{ upstream.name }};
+CONFIG = """{% macro choice(upstream) %}$to_{{ upstream.name | replace("-", "_") }}{% endmacro %}
+{% macro hand_on(upstream) %}
+            proxy_pass {{ upstream.scheme }}://{{ upstream.name if upstream.is_socket else choice(upstream) }};
             proxy_ssl_name {{ upstream.name }};
             proxy_connect_timeout {{ "500ms" if upstream.endpoints | length > 1 else "5s" }};
+{%- endmacro %}
+{% macro servers(upstream) %}
+{% for endpoint in upstream.endpoints %}
+{% if upstream.is_socket %}
+        server unix:{{ endpoint.listen.socket }} max_fails=0;
+{% else %}
+        server {{ here.address(endpoint.owner.host) }}:{{ endpoint.listen.port }}
+{%- if upstream.endpoints | length == 1 %} max_fails=0{% else %} max_fails=1 fail_timeout=1s{% endif %}
+{%- if endpoint.rank.value == "spare" %} backup{% endif %};
+{% endif %}
+{% endfor %}
 {%- endmacro %}
 {% macro as_file(indent) %}
 {% filter indent(indent, first=True) -%}
@@ -191,21 +203,24 @@ http {
 {% endif %}
 {% for upstream in upstreams if upstream.endpoints[0].listen.socket or upstream.endpoints[0].listen.port %}
 
+{% set keeps = not upstream.is_socket and upstream.speaks.value == "http" %}
     upstream {{ upstream.name }} {
-{% for endpoint in upstream.endpoints %}
-{% if upstream.is_socket %}
-        server unix:{{ endpoint.listen.socket }} max_fails=0;
-{% else %}
-        server {{ here.address(endpoint.owner.host) }}:{{ endpoint.listen.port }}
-{%- if upstream.endpoints | length == 1 %} max_fails=0{% else %} max_fails=1 fail_timeout=1s{% endif %}
-{%- if endpoint.rank.value == "spare" %} backup{% endif %};
-{% endif %}
-{% endfor %}
-{% if not upstream.is_socket %}
+{{ servers(upstream) }}
+{%- if keeps %}
         keepalive 32;
         keepalive_timeout 60s;
 {% endif %}
     }
+{% if keeps %}
+
+    # What must not be sent twice goes over connections of its own: a kept one may be ending just then.
+    upstream {{ upstream.name }}.once {
+{{ servers(upstream) }}    }
+    map $request_method {{ choice(upstream) }} {
+        default {{ upstream.name }};
+        ~^(POST|PATCH|LOCK)$ {{ upstream.name }}.once;
+    }
+{% endif %}
 {% endfor %}
 {% if status_at %}
 

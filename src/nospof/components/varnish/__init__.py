@@ -17,7 +17,7 @@ import re
 from typing import Annotated
 
 from nospof import component as c
-from nospof.components.balancing_common import backends, server_options
+from nospof.components.balancing_common import backends, checked, server_options, takes_in_s
 from nospof.components.varnish import texts
 
 UNIT, LINKS, EXPORTER = "varnish.service", "nospof-varnish-links.service", "prometheus-varnish-exporter.service"
@@ -87,6 +87,10 @@ class Varnish(c.Component[VarnishSettings]):
         )
 
     @property
+    def takes_in_s(self) -> float:
+        return takes_in_s(self.settings.check_every_ms)
+
+    @property
     def most_at_once_per_target(self) -> int:
         return self.settings.max_connections_per_server
 
@@ -144,6 +148,7 @@ class Varnish(c.Component[VarnishSettings]):
         values = {
             "set": self.settings,
             "backends": found,
+            "checked": checked(self.settings.check_every_ms),
             "peers": [(peer.owner.host, peer.listen.port) for peer in here.targets("peers")],
             "user": USER,
             "vcl_file": VCL_FILE,
