@@ -769,8 +769,8 @@ class Component(Generic[S]):
         return ()
 
     @property
-    def takes_in_s(self) -> float:
-        """Seconds that a target which was ill is well until it is sent requests again; `up` waits as long between two hosts."""
+    def notices_s(self) -> float:
+        """Seconds until a target that says it is ill gets no requests any more, or those of one that is well again it does."""
         return 0.0
 
     @property

@@ -246,7 +246,7 @@ class Rollout:
         """
         if tier not in self.topology.on_visitors_way() or self.topology.keeps_data(tier):
             return 0.0
-        return max(component_of(instance).takes_in_s for instance in self.topology.instances)
+        return max(component_of(instance).notices_s for instance in self.topology.instances)
 
     def _activate_hosts(
         self,

@@ -5,30 +5,24 @@ Source: https://docs.haproxy.org/3.0/configuration.html; the reason for each num
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from nospof import component as c
 
 FAST_MS = 100
-STEADY_MS = 1000
-"""What dies again and again is well for a moment in each round, some 300 ms of an application: it is to get nobody."""
+COUNTS = 2
+"""So many answers in a row count. More of them until a server is taken in again would keep out what dies again and again, but
+where a whole machine is overloaded, so that good servers are late, it would keep those out for longer, too: see 0004."""
 
 
 def checked(every_ms: int) -> str:
     """How often servers are asked for their health, and how many answers count."""
-    fast_ms = min(every_ms, FAST_MS)
-    return f"inter {every_ms}ms fastinter {fast_ms}ms fall 2 rise {_rise(fast_ms)}"
+    return f"inter {every_ms}ms fastinter {min(every_ms, FAST_MS)}ms fall {COUNTS} rise {COUNTS}"
 
 
-def takes_in_s(every_ms: int) -> float:
-    """Seconds from when a server is well to when it is sent requests, at most."""
-    fast_ms = min(every_ms, FAST_MS)
-    return (every_ms + _rise(fast_ms) * fast_ms) / 1000
-
-
-def _rise(fast_ms: int) -> int:
-    return math.ceil(STEADY_MS / fast_ms) + 1
+def notices_s(every_ms: int) -> float:
+    """Seconds until a server that says it is ill, or well again, is known to be, at most, while it answers at once."""
+    return (every_ms + COUNTS * min(every_ms, FAST_MS)) / 1000
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def test_next_hosts_turn_comes_when_the_load_balancer_sends_the_last_one_request
     site.hosts.hosts["db1"].running.clear()
     site.hosts.steady_s.clear()
     site.up()
-    assert site.hosts.steady_s["app/web1"] == site.hosts.steady_s["app/web2"] == pytest.approx(1.35)
+    assert site.hosts.steady_s["app/web1"] == site.hosts.steady_s["app/web2"] == pytest.approx(0.45)
     # Who takes the writes follows from no health check.
     assert site.hosts.steady_s["database/db1"] == 0
 

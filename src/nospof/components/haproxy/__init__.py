@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from nospof import component as c
-from nospof.components.balancing_common import Backend, backends, checked, server_options, takes_in_s
+from nospof.components.balancing_common import Backend, backends, checked, notices_s, server_options
 from nospof.components.haproxy import alerts, panels, texts
 
 CONFIG = "/etc/haproxy/haproxy.cfg"
@@ -126,8 +126,8 @@ class Haproxy(c.Component[HaproxySettings]):
         return (*listens, peers) if self.settings.sticky == "source" else listens
 
     @property
-    def takes_in_s(self) -> float:
-        return takes_in_s(self.settings.check_every_ms)
+    def notices_s(self) -> float:
+        return notices_s(self.settings.check_every_ms)
 
     @property
     def wants(self) -> tuple[c.Wants, ...]:

@@ -17,7 +17,7 @@ import re
 from typing import Annotated
 
 from nospof import component as c
-from nospof.components.balancing_common import backends, checked, server_options, takes_in_s
+from nospof.components.balancing_common import backends, checked, notices_s, server_options
 from nospof.components.varnish import texts
 
 UNIT, LINKS, EXPORTER = "varnish.service", "nospof-varnish-links.service", "prometheus-varnish-exporter.service"
@@ -87,8 +87,8 @@ class Varnish(c.Component[VarnishSettings]):
         )
 
     @property
-    def takes_in_s(self) -> float:
-        return takes_in_s(self.settings.check_every_ms)
+    def notices_s(self) -> float:
+        return notices_s(self.settings.check_every_ms)
 
     @property
     def most_at_once_per_target(self) -> int:
