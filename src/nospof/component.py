@@ -404,6 +404,8 @@ class Ownership(Enum):
 
 
 ALL_UNITS = ("*",)
+DRAINING = "/run/nospof-draining"
+"""Where a folder with a tier's name says that this host's instance is about to change."""
 ONHOST = "/usr/lib/nospof/onhost"
 """Where nospof's own programs lie on a host; run as `/usr/bin/python3 /usr/lib/nospof/onhost PROGRAM`."""
 
@@ -734,6 +736,8 @@ class Component(Generic[S]):
     """How many instances one host can carry; 0 = any number."""
     missed_s: ClassVar[float | None] = None
     """Seconds without a good answer after the host of one of several instances went dark, measured; None: never measured."""
+    is_drained: ClassVar[bool] = False
+    """Whether web servers beside it say that it is ill while `DRAINING` has a folder of its tier's name."""
     saved_by: ClassVar[str] = ""
     """Command of a host that writes all its data as text, to be kept elsewhere; "" = it keeps none, or has no such way."""
     chooses_once: ClassVar[tuple[str, ...]] = ()

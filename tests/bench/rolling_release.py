@@ -24,7 +24,7 @@ from nospof.drills.ground import Ground
 from nospof.drills.visitors import Rates, load
 
 RATES = Rates(reads=100.0, writes=20.0, connections=20)
-BUSY_MS = 1500
+BUSY_MS, BUSY_ANSWER_MS = 1500, 3000
 BEFORE_S, AFTER_S, LONGEST_S = 3.0, 3.0, 300.0
 
 
@@ -64,8 +64,8 @@ CHANGES: tuple[tuple[str, Callable[[LiveSite, int], object]], ...] = (
 def brought_up() -> Iterator[LiveSite]:
     with tempfile.TemporaryDirectory(prefix="nospof-rolling-") as folder:
         site = LiveSite(Path(folder) / "stack", f"fail-{secrets.token_hex(3)}")
-        # Eight hosts share one machine's processors with those who ask: a handshake may take longer than on servers.
-        site.set_options("load-balancer", connect_ms=BUSY_MS)
+        # Eight hosts share one machine's processors with those who ask: handshakes and checks may take longer than on servers.
+        site.set_options("load-balancer", connect_ms=BUSY_MS, check_answer_ms=BUSY_ANSWER_MS)
         try:
             site.nospof("up")
             yield site

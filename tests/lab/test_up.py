@@ -22,6 +22,7 @@ from live_site import INTERRUPT, KILL, LiveSite, kill_when
 from nospof.lab.machine import wait_until
 
 CHANGES = itertools.count(1)
+DRAINING = "/run/nospof-draining/app"
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
@@ -203,6 +204,18 @@ def _written(site: LiveSite) -> Iterator[list[tuple[str, int]]]:
 FIND = "SELECT token FROM app.entries WHERE token = 'after-the-new-passwords'"
 
 
+def test_host_that_is_about_to_change_gets_nobody(site: LiveSite) -> None:
+    def servers() -> set[str]:
+        return {site.answer("/")[1]["X-App-Server"] for _ in range(12)}
+
+    site.on("web1", "mkdir", "-p", DRAINING)
+    try:
+        assert wait_until(lambda: servers() == {"web2"}, 20)
+    finally:
+        site.on("web1", "rmdir", DRAINING)
+    assert wait_until(lambda: servers() == {"web1", "web2"}, 20)
+
+
 def test_application_that_does_not_start_stops_at_the_first_host_and_the_old_one_serves(site: LiveSite) -> None:
     before = site.on("web2", "readlink", "/srv/nospof/app/current"), site.on("web1", "readlink", "/srv/nospof/app/current")
     site.edit('"""', 'raise RuntimeError("planted by the test")\n"""', "app/shop.py")
@@ -214,6 +227,9 @@ def test_application_that_does_not_start_stops_at_the_first_host_and_the_old_one
     after = site.on("web2", "readlink", "/srv/nospof/app/current"), site.on("web1", "readlink", "/srv/nospof/app/current")
     assert after == before
     assert failed == []
+    # Nobody was to wait for it, and now it may be asked again.
+    assert "Started nospof-draining-app.service" in site.on("web1", "journalctl", "--unit=nospof-draining-app", "--output=cat")
+    assert site.on("web1", "sh", "-c", f"ls {Path(DRAINING).parent} | wc -l").strip() == "0"
     assert {entry["health"] for entry in site.settled_status()["tiers"]["app"]} == {"ok"}
 
 

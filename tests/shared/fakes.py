@@ -59,7 +59,7 @@ class FakeHosts:
         self.misdeeds: dict[tuple[str, str], Misdeed] = {}
         self.done: list[tuple[str, str, tuple[str, ...]]] = []
         self.seen: list[bytes] = []
-        self.steady_s: dict[str, float] = {}
+        self.care: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
 
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
@@ -112,7 +112,7 @@ class FakeHosts:
         assert host.staged is not None
         assert digest(host.staged) == request["digest"]
         if phase == "activate":
-            self.steady_s.update(dict.fromkeys(request["instances"], request["steady_s"]))
+            self.care.update(dict.fromkeys(request["instances"], request["care"]))
             return {"ok": True, "activated": [self._activate(host, name, request, misdeed) for name in request["instances"]]}
         host.generation += 1
         host.stack_id, host.digest = request["stack_id"], request["digest"]

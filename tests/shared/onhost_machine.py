@@ -41,6 +41,14 @@ for name in names:
 place.write_text(json.dumps(state))
 sys.exit(code)
 """
+SYSTEMD_RUN = """#!/usr/bin/python3
+import json, pathlib, sys
+place = pathlib.Path(__file__).parent / "systemd.json"
+state = json.loads(place.read_text())
+told = dict(word.split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)
+state["calls"].append(f"run {told['--unit']} {told['--property']}")
+place.write_text(json.dumps(state))
+"""
 JOURNALCTL = """#!/bin/sh
 echo "it says why"
 """
@@ -76,7 +84,8 @@ class Machine:
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in {"systemctl": SYSTEMCTL, "journalctl": JOURNALCTL, "dpkg-query": DPKG}.items():
+    stand_ins = {"systemctl": SYSTEMCTL, "systemd-run": SYSTEMD_RUN, "journalctl": JOURNALCTL, "dpkg-query": DPKG}
+    for name, text in stand_ins.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (programs / "systemd.json").write_text(json.dumps({"units": {}, "calls": [], "broken": {}}))

@@ -20,7 +20,7 @@ from nospof.apply.state import who
 from nospof.apply.transport import Finished, Transport
 from nospof.apply.trips import Problem, Trip
 from nospof.apply.wire import to_wire
-from nospof.component import Facts
+from nospof.component import DRAINING, Facts
 from nospof.errors import Failed, NospofError, Uncertain
 from nospof.render.firewall import CONFIRM, RULES_PATH, union
 from nospof.render.host import FIREWALL_TIER, Manifest, render
@@ -30,6 +30,7 @@ from nospof.topology import Topology
 Json = dict[str, Any]
 # The host's own time to come back from a firewall that shuts us out.
 GUARD_S = 60
+NO_CARE: Json = {"drain": "", "noticed_s": 0.0}
 FACTS_S, COMPARE_S, STAGE_S, ACTIVATE_S, SETTLE_S = 10.0, 60.0, 1200.0, 400.0, 120.0
 
 
@@ -206,7 +207,7 @@ class Rollout:
         for tier in self._tiers(plan):
             self.progress.phase(tier)
             for host in self._order(tier, plan):
-                self._activate_hosts(tier, [host], steady_s=self._steady_s(tier))
+                self._activate_hosts(tier, [host], care=self._care(tier))
 
     def _activate_first_time(self, plan: Plan) -> None:
         """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts.
@@ -239,22 +240,21 @@ class Rollout:
         order = activation_order(self.topology)
         return [tier for tier in order if tier != FIREWALL_TIER and plan.hosts_of_tier(tier)]
 
-    def _steady_s(self, tier: str) -> float:
-        """Seconds an instance of `tier` that noticed its change must be well before the next one's turn.
-
-        So long it may be until all that balance send it requests again: with the next one down too, nobody would be left.
-        """
+    def _care(self, tier: str) -> Json:
+        """What is done that callers of `tier` notice nothing while one of it changes and others serve."""
         if tier not in self.topology.on_visitors_way() or self.topology.keeps_data(tier):
-            return 0.0
-        return max(component_of(instance).notices_s for instance in self.topology.instances)
+            return NO_CARE
+        members = self.topology.of_tier(tier)
+        is_drained = len(members) > 1 and component_of(members[0]).is_drained
+        noticed_s = max(component_of(instance).notices_s for instance in self.topology.instances)
+        return {"drain": f"{DRAINING}/{tier}" if is_drained else "", "noticed_s": noticed_s}
 
     def _activate_hosts(
         self,
         tier: str,
         hosts: Sequence[str],
         overrides: Mapping[str, Mapping[str, str]] | None = None,
-        *,
-        steady_s: float = 0.0,
+        care: Json = NO_CARE,
     ) -> None:
         requests = {
             host: {
@@ -262,7 +262,7 @@ class Rollout:
                 "instances": [f"{tier}/{host}"],
                 "overrides": dict((overrides or {}).get(host, {})),
                 "guard_s": GUARD_S if tier == FIREWALL_TIER else 0,
-                "steady_s": steady_s,
+                "care": care,
                 "digest": self.hosts[host].digest,
             }
             for host in hosts

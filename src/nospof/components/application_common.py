@@ -77,6 +77,7 @@ class Application(c.Component[S]):
 
     when_lost = "The web servers get no answer from it, so that its health checks fail and its work goes to the others."
     runs_per_host = 0
+    is_drained = True
 
     @property
     def connects(self) -> tuple[c.Connect, ...]:

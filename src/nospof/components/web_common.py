@@ -83,6 +83,7 @@ class WebServer(c.Component[S]):
             "tls": tls,
             "upstreams": upstreams(here),
             "domains": domains(here),
+            "draining": c.DRAINING,
             "balancers": self.balancers(here),
             "status_at": f"{LOOPBACK}:{self.settings.metrics_port}" if here.is_called("metrics") else "",
         }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from nospof.onhost import files, units
+from nospof.onhost import draining, files, units
 from nospof.onhost.compare import Difference, is_done, of_instance, strongest
 from nospof.onhost.manifest import Instance, Manifest, Probe, Step, Unit
 from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_journal
@@ -43,22 +43,31 @@ class Activated:
     is_restored: bool = False
 
 
+@dataclass(frozen=True)
+class Care:
+    """What those who call the instances are spared.
+
+    `drain`: the folder that makes web servers say they are ill while they change, "" = none. `noticed_s`: seconds until
+    callers know that, or the contrary; what changed must be well before and after them.
+    """
+
+    drain: str = ""
+    noticed_s: float = 0.0
+
+
 def activate(
     manifest: Manifest,
     names: list[str],
     overrides: Mapping[str, str],
     receipt: Receipt,
     journal: Journal,
-    steady_s: float = 0.0,
+    care: Care = Care(),
 ) -> list[Activated]:
-    """Activate the instances `names` in order; stop at the first that fails. `overrides`: path → text to write instead.
-
-    What changed is healthy when it is so twice, `steady_s` apart.
-    """
+    """Activate the instances `names` in order; stop at the first that fails. `overrides`: path → text to write instead."""
     results: list[Activated] = []
     for name in names:
         instance = _overridden(manifest.instance(name), overrides)
-        result, journal = _activate(manifest, instance, receipt, journal, steady_s)
+        result, journal = _activate(manifest, instance, receipt, journal, care)
         results.append(result)
         if result.failure:
             break
@@ -83,7 +92,7 @@ def _succeeded(manifest: Manifest, instance: Instance, receipt: Receipt) -> list
 
 
 def _activate(
-    manifest: Manifest, instance: Instance, receipt: Receipt, journal: Journal, steady_s: float
+    manifest: Manifest, instance: Instance, receipt: Receipt, journal: Journal, care: Care
 ) -> tuple[Activated, Journal]:
     succeeded = _succeeded(manifest, instance, receipt)
     states = units.states(unit.name for unit in instance.units)
@@ -92,6 +101,7 @@ def _activate(
         return Activated(instance.id, ()), journal
     before = journal
     journal = _begin(manifest, instance, todo, before)
+    serve_again = draining.drain(care.drain, care.noticed_s) if care.drain else lambda: None
     try:
         _replace_files(instance, todo, receipt)
         for name in succeeded:
@@ -100,8 +110,9 @@ def _activate(
         _run_steps(instance)
         restarts = {state.name: state.restarts for state in states.values() if state.active == "active"}
         _wait_healthy(instance, restarts)
-        if steady_s:
-            time.sleep(steady_s)
+        if care.noticed_s:
+            serve_again()
+            time.sleep(care.noticed_s)
             _wait_healthy(instance, restarts)
     except (units.UnitFailure, Unhealthy, OSError, KeyError) as error:
         is_restored = _put_back(instance, todo, states, succeeded)
@@ -111,6 +122,8 @@ def _activate(
             with suppress(OSError):  # a full disk: the journal as it is only costs a restart too many
                 write_journal(journal)
         return Activated(instance.id, _words(todo), str(error), detail, is_restored), journal
+    finally:
+        serve_again()
     own = {unit.name for unit in instance.units}
     journal = replace(journal, dirty={unit: action for unit, action in journal.dirty.items() if unit not in own})
     write_journal(journal)

@@ -207,9 +207,8 @@ def _activate(request: Request) -> Answer:
     staged, known = _staged(request), receipt.read_receipt()
     if request["guard_s"]:
         firewall_guard.arm(request["guard_s"])
-    results = activate.activate(
-        staged, request["instances"], request["overrides"], known, receipt.read_journal(), request["steady_s"]
-    )
+    care = activate.Care(**request["care"])
+    results = activate.activate(staged, request["instances"], request["overrides"], known, receipt.read_journal(), care)
     if request["guard_s"]:
         firewall_guard.mark_unconfirmed()
     return {"activated": [asdict(result) for result in results]}

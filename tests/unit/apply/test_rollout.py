@@ -134,16 +134,20 @@ def test_bad_release_never_reaches_the_second_host(site: Site) -> None:
     assert site.activated() == [("app", "web1")]
 
 
-def test_next_hosts_turn_comes_when_the_load_balancer_sends_the_last_one_requests_again(site: Site) -> None:
+def test_visitors_are_led_away_from_what_changes_and_back_before_the_next_hosts_turn(site: Site) -> None:
     site.up()
-    assert set(site.hosts.steady_s.values()) == {0}  # nobody was served
+    none = {"drain": "", "noticed_s": 0.0}
+    assert all(care == none for care in site.hosts.care.values())  # nobody was served
     site.release = "ef" * 32
-    site.hosts.hosts["db1"].running.clear()
-    site.hosts.steady_s.clear()
+    for host in ("db1", "web1"):
+        site.hosts.hosts[host].running.clear()
+    site.hosts.care.clear()
     site.up()
-    assert site.hosts.steady_s["app/web1"] == site.hosts.steady_s["app/web2"] == pytest.approx(0.45)
+    drained = {"drain": "/run/nospof-draining/app", "noticed_s": pytest.approx(0.45)}
+    assert site.hosts.care["app/web1"] == site.hosts.care["app/web2"] == drained
+    assert site.hosts.care["web/web1"] == {**drained, "drain": ""}
     # Who takes the writes follows from no health check.
-    assert site.hosts.steady_s["database/db1"] == 0
+    assert site.hosts.care["database/db1"] == none
 
 
 def test_serving_stack_is_changed_one_host_at_a_time_and_the_holder_last(site: Site) -> None:

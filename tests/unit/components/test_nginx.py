@@ -66,6 +66,16 @@ def test_applications_elsewhere_are_reached_with_certificates_on_both_sides() ->
     }
 
 
+def test_an_application_beside_it_that_is_about_to_change_is_said_to_be_ill() -> None:
+    text = config(topology(balancer(), web("app"), app(path="/board/")))
+
+    health = block(text, "location = /board/health")
+    assert "return 503;" in block(health, "if (-d /run/nospof-draining/app)")
+    assert "proxy_pass http://app;" in health
+    # Elsewhere no mark of this host's says anything of it.
+    assert "nospof-draining" not in config(topology(balancer(), web("app"), app(hosts=("x1", "x2"))))
+
+
 def test_what_must_not_be_sent_twice_goes_over_connections_of_its_own() -> None:
     """Incident: a POST met a kept connection that the application was just closing, and its visitor got a 502."""
     text = config(topology(balancer(), web("my-app"), app("my-app", hosts=("x1", "x2"))))

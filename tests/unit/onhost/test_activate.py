@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from onhost_machine import Machine, file, instance, unit, wanted
 
-from nospof.onhost.activate import Activated, activate
+from nospof.onhost.activate import Activated, Care, activate
 from nospof.onhost.compare import differences
 from nospof.onhost.manifest import Manifest
 from nospof.onhost.receipt import Journal, Receipt, read_journal, read_receipt
@@ -204,10 +204,38 @@ def test_what_is_well_only_once_is_not_healthy(machine: Machine) -> None:
     health = {"name": "health", "argv": ["sh", "-c", f"mkdir {once}"], "timeout_s": 0.2}
     manifest = wanted(instance("web/h1", units=[unit("web.service")], healthy_when=[health]))
     once.parent.mkdir(parents=True, exist_ok=True)
-    [result] = activate(manifest, ["web/h1"], {}, read_receipt(), read_journal(), steady_s=0.1)
+    [result] = activate(manifest, ["web/h1"], {}, read_receipt(), read_journal(), Care(noticed_s=0.1))
     assert "health did not become healthy" in result.failure
     once.rmdir()
     assert not activate_all(manifest)[0].failure
+
+
+DRAINED = Care(drain="/run/nospof-draining/web", noticed_s=0.01)
+DRAIN = "run nospof-draining-web.service RuntimeDirectory=nospof-draining/web"
+NO_MORE = "stop nospof-draining-web.service"
+
+
+def test_instance_gets_no_new_requests_from_before_it_changes_until_it_is_well(machine: Machine) -> None:
+    up(wanted(web(machine)))
+    machine.calls()
+    manifest = wanted(web(machine, "two"))
+    assert not activate(manifest, ["web/h1"], {}, read_receipt(), read_journal(), DRAINED)[0].failure
+    calls = machine.calls()
+    assert calls.index(NO_MORE) < calls.index(DRAIN) < calls.index("reload web.service")
+    assert NO_MORE in calls[calls.index("reload web.service") :]
+    # Nothing to change, nothing to drain.
+    activate(manifest, ["web/h1"], {}, read_receipt(), read_journal(), DRAINED)
+    assert machine.calls() == []
+
+
+def test_instance_that_was_put_back_gets_requests_again(machine: Machine) -> None:
+    up(wanted(web(machine)))
+    machine.calls()
+    bad = wanted(web(machine, "bad", healthy_when=[{"name": "health", "argv": ["false"], "timeout_s": 0.1}]))
+    assert activate(bad, ["web/h1"], {}, read_receipt(), read_journal(), DRAINED)[0].is_restored
+    calls = machine.calls()
+    assert calls.index(DRAIN) < calls.index("restart web.service")
+    assert calls[-1] == NO_MORE
 
 
 def test_restarts_of_an_earlier_day_are_no_sign_of_a_unit_that_dies(machine: Machine) -> None:

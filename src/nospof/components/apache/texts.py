@@ -222,6 +222,11 @@ Listen {{ here.host.address }}:{{ set.port }}
         </FilesMatch>
     </Directory>
 {% endif %}
+{% if upstream.is_socket %}
+    # It is about to change: load balancers ask here, and send requests elsewhere meanwhile.
+    RewriteCond "{{ draining }}/{{ site.tier }}" -d
+    RewriteRule "^{{ escape(site.health) }}$" - [R=503,END]
+{% endif %}
     RewriteRule "^{{ path }}" - [END]
 {% if upstream.is_socket %}
     ProxyPass "{{ site.path }}" \\

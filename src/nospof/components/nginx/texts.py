@@ -252,6 +252,16 @@ http {
 {{ as_file(12) }}
         }
 {% endif %}
+{% if placed.upstream.is_socket %}
+
+        location = {{ site.health }} {
+            # It is about to change: load balancers ask here, and send requests elsewhere meanwhile.
+            if (-d {{ draining }}/{{ site.tier }}) {
+                return 503;
+            }
+{{ hand_on(placed.upstream) }}
+        }
+{% endif %}
 
         location {{ site.path }} {
 {{ hand_on(placed.upstream) }}

@@ -76,6 +76,7 @@ class PhpFpmSettings(ApplicationSettings):
 class PhpFpm(Application[PhpFpmSettings]):
     name = "php-fpm"
     missed_s = 0.0
+    is_drained = False  # web servers run its health as any other script, and look for no mark
     about = "An application server: it runs your PHP application in processes that are there before visitors come."
     why = (
         "PHP inside the web server would make each of its connections carry an interpreter; beside it, the web server keeps "
