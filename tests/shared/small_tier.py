@@ -216,7 +216,7 @@ class SmallTier:
     etcd: Etcd = field(default_factory=Etcd)
     agents: dict[str, Agent] = field(default_factory=dict)
     databases: dict[str, Database] = field(default_factory=dict)
-    threads: list[threading.Thread] = field(default_factory=list)
+    threads: dict[str, threading.Thread] = field(default_factory=dict)
 
     def begin(self, hosts: str, **changes: object) -> None:
         """Start the agents of `hosts`, "db1 db2 w1": a name with w is a witness, one with x a spare."""
@@ -237,8 +237,8 @@ class SmallTier:
         )
         self.etcd.wakes.append(agent.wake.set)
         control.serve(agent, self.socket(node), agent.stop)
-        self.threads.append(threading.Thread(target=agent.run, daemon=True))
-        self.threads[-1].start()
+        self.threads[node] = threading.Thread(target=agent.run, daemon=True)
+        self.threads[node].start()
 
     def socket(self, node: str) -> Path:
         return self.folder / node / "agent.sock"
@@ -252,12 +252,15 @@ class SmallTier:
         assert cluster is not None
         return cluster
 
+    def end_agent(self, node: str) -> None:
+        """Return when it does nothing any more."""
+        self.agents[node].stop.set()
+        self.agents[node].wake.set()
+        self.threads[node].join(LIMIT_S)
+
     def end(self) -> None:
-        for agent in self.agents.values():
-            agent.stop.set()
-            agent.wake.set()
-        for thread in self.threads:
-            thread.join(LIMIT_S)
+        for node in self.agents:
+            self.end_agent(node)
         for database in self.databases.values():
             database.kill()
 

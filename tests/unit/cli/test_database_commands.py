@@ -61,7 +61,7 @@ def site(tier: SmallTier, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 def lose(site: Site, host: str) -> None:
     """The host has no power, and its agent is gone with it."""
-    site.way.tier.agents[host].stop.set()
+    site.way.tier.end_agent(host)  # or it would announce that its server has ended
     site.way.tier.databases[host].kill()
     site.way.dark.add(host)
     for other, agent in site.way.tier.agents.items():
