@@ -101,7 +101,8 @@ def _activate(
         return Activated(instance.id, ()), journal
     before = journal
     journal = _begin(manifest, instance, todo, before)
-    serve_again = draining.drain(care.drain, care.noticed_s) if care.drain else lambda: None
+    is_noticed = bool(care.noticed_s) and any(difference.kind == "unit" for difference in todo)
+    serve_again = draining.drain(care.drain, care.noticed_s) if is_noticed and care.drain else lambda: None
     try:
         _replace_files(instance, todo, receipt)
         for name in succeeded:
@@ -110,7 +111,7 @@ def _activate(
         _run_steps(instance)
         restarts = {state.name: state.restarts for state in states.values() if state.active == "active"}
         _wait_healthy(instance, restarts)
-        if care.noticed_s:
+        if is_noticed:
             serve_again()
             time.sleep(care.noticed_s)
             _wait_healthy(instance, restarts)

@@ -223,9 +223,13 @@ def test_instance_gets_no_new_requests_from_before_it_changes_until_it_is_well(m
     calls = machine.calls()
     assert calls.index(NO_MORE) < calls.index(DRAIN) < calls.index("reload web.service")
     assert NO_MORE in calls[calls.index("reload web.service") :]
-    # Nothing to change, nothing to drain.
-    activate(manifest, ["web/h1"], {}, read_receipt(), read_journal(), DRAINED)
+    # What no unit notices, nobody who calls it does.
+    machine.calls()
+    quiet = wanted(web(machine, "two") | {"files": [file(machine.path("etc/notes"), "for people")]})
+    for _ in range(2):
+        activate(quiet, ["web/h1"], {}, read_receipt(), read_journal(), DRAINED)
     assert machine.calls() == []
+    assert Path(machine.path("etc/notes")).read_text() == "for people"
 
 
 def test_instance_that_was_put_back_gets_requests_again(machine: Machine) -> None:
