@@ -205,11 +205,13 @@ class Control:
 
     # --- changing ----------------------------------------------------------------------------------------------------
     def _switchover(self, request: Json) -> Json:
-        """Pass the role of primary on; tells how long each phase took, as the new primary has recorded it."""
+        """Pass the role of primary on; tells how long each phase took, as the former and the new primary have recorded it."""
         answer = self._hand_over(_text(request, "to"))
         if not answer["ok"]:
             return answer
-        recorded = self._wait(lambda: self._record(answer["term"]), HISTORY_S) or {}
+        term = answer["term"]
+        self._wait(lambda: self._record(term) and f"{term:08}{BEFORE}" in self.agent.store.view.history, HISTORY_S)
+        recorded = self._record(term) or {}
         return {**answer, "phases": recorded.get("ms", {})}
 
     def _hand_over(self, to: str) -> Json:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_tier import SmallTier, small_tier, wait_until
+from small_tier import EtcdOf, SmallTier, small_tier, wait_until
 
 from nospof.onhost.agent import control
 from nospof.onhost.agent.ask import ask
 from nospof.onhost.agent.control import outcome
 from nospof.onhost.agent.model import Cluster, Handover, Sync
+from nospof.onhost.agent.run import BEFORE
 from nospof.onhost.agent.store import View
 
 
@@ -67,6 +68,20 @@ def test_switchover_tells_who_it_went_to_and_how_long_each_phase_took(tier: Smal
     assert tier.cluster.primary == "db2"
     wait_until(lambda: tier.databases["db1"].source == "db2", "db1 does not follow")
     assert tier.databases["db1"].is_read_only
+
+
+def test_phases_are_told_when_both_have_recorded_theirs(tier: SmallTier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Incident: on a busy machine the former primary was the later one, and what it saw was missing in the answer."""
+    with_voters(tier, "db1 db2 w1")
+    record = EtcdOf.record
+
+    def late(store: EtcdOf, term: int, text: str, part: str = "") -> None:
+        time.sleep(0.5 if part == BEFORE else 0)
+        record(store, term, text, part)
+
+    monkeypatch.setattr(EtcdOf, "record", late)
+    answer = tier.ask("db1", "switchover", to="")
+    assert {"froze", "promoted", "writable"} <= set(answer["phases"])  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
