@@ -406,6 +406,8 @@ class Ownership(Enum):
 ALL_UNITS = ("*",)
 DRAINING = "/run/nospof-draining"
 """Where a folder with a tier's name says that this host's instance is about to change."""
+HEALTH_AGENT = "nospof-health"
+"""How balancers call themselves where they ask for an application's health."""
 ONHOST = "/usr/lib/nospof/onhost"
 """Where nospof's own programs lie on a host; run as `/usr/bin/python3 /usr/lib/nospof/onhost PROGRAM`."""
 
@@ -771,6 +773,11 @@ class Component(Generic[S]):
     def connects(self) -> tuple[Connect, ...]:
         """Whom it calls."""
         return ()
+
+    @property
+    def is_sticky(self) -> bool:
+        """Whether a caller that it leads to another target stays there."""
+        return False
 
     @property
     def notices_s(self) -> float:

@@ -25,7 +25,7 @@ from nospof.errors import Failed, NospofError, Uncertain
 from nospof.render.firewall import CONFIRM, RULES_PATH, union
 from nospof.render.host import FIREWALL_TIER, Manifest, render
 from nospof.resolve import component_of
-from nospof.topology import Topology
+from nospof.topology import InstanceId, Topology
 
 Json = dict[str, Any]
 # The host's own time to come back from a firewall that shuts us out.
@@ -207,7 +207,7 @@ class Rollout:
         for tier in self._tiers(plan):
             self.progress.phase(tier)
             for host in self._order(tier, plan):
-                self._activate_hosts(tier, [host], care=self._care(tier))
+                self._activate_hosts(tier, [host], care=self._care(tier, host))
 
     def _activate_first_time(self, plan: Plan) -> None:
         """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts.
@@ -240,14 +240,21 @@ class Rollout:
         order = activation_order(self.topology)
         return [tier for tier in order if tier != FIREWALL_TIER and plan.hosts_of_tier(tier)]
 
-    def _care(self, tier: str) -> Json:
-        """What is done that callers of `tier` notice nothing while one of it changes and others serve."""
+    def _care(self, tier: str, host: str) -> Json:
+        """What is done that callers of `tier` notice nothing while the one on `host` changes and others serve."""
         if tier not in self.topology.on_visitors_way() or self.topology.keeps_data(tier):
             return NO_CARE
-        members = self.topology.of_tier(tier)
-        is_drained = len(members) > 1 and component_of(members[0]).is_drained
-        noticed_s = max(component_of(instance).notices_s for instance in self.topology.instances)
-        return {"drain": f"{DRAINING}/{tier}" if is_drained else "", "noticed_s": noticed_s}
+        components = [component_of(instance) for instance in self.topology.instances]
+        drain = f"{DRAINING}/{tier}" if self._may_drain(tier, host) and not any(one.is_sticky for one in components) else ""
+        return {"drain": drain, "noticed_s": max(one.notices_s for one in components)}
+
+    def _may_drain(self, tier: str, host: str) -> bool:
+        """Whether a web server beside it can say that it is ill, and another one serves meanwhile."""
+        instance = self.topology.instance(InstanceId(tier, host))
+        asked = {link.source.host for link in self.topology.links_to(instance.id) if link.target.listen.speaks.carries_pages}
+        serving = [one.id.host for one in self.topology.of_tier(tier) if one.id.host in self.hosts]
+        others = [name for name in serving if name != host and self.hosts[name].generation > 0]
+        return component_of(instance).is_drained and host in asked and bool(others)
 
     def _activate_hosts(
         self,

@@ -84,6 +84,7 @@ class WebServer(c.Component[S]):
             "upstreams": upstreams(here),
             "domains": domains(here),
             "draining": c.DRAINING,
+            "health_agent": c.HEALTH_AGENT,
             "balancers": self.balancers(here),
             "status_at": f"{LOOPBACK}:{self.settings.metrics_port}" if here.is_called("metrics") else "",
         }
@@ -144,6 +145,10 @@ class Domain:
     name: str
     is_default: bool
     sites: tuple[Placed, ...]
+
+    def is_health_of(self, placed: Placed) -> bool:
+        """Whether it is this site that is asked at the path of its health, and none with a longer path."""
+        return next((one for one in self.sites if placed.site.health.startswith(one.site.path)), None) is placed
 
     @property
     def has_front_page(self) -> bool:

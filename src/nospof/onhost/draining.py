@@ -21,7 +21,7 @@ def drain(mark: str, noticed_s: float) -> Callable[[], None]:
 
     A host that cannot be drained is changed all the same: those who come then wait.
     """
-    unit = f"nospof-draining-{PurePath(mark).name}.service"
+    unit = f"nospof-draining.{PurePath(mark).name}.service"  # no tier has a dot in its name
 
     def end() -> None:
         with suppress(subprocess.TimeoutExpired):

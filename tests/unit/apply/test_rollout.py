@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +149,31 @@ def test_visitors_are_led_away_from_what_changes_and_back_before_the_next_hosts_
     assert site.hosts.care["web/web1"] == {**drained, "drain": ""}
     # Who takes the writes follows from no health check.
     assert site.hosts.care["database/db1"] == none
+
+
+def test_host_is_drained_only_where_another_one_serves(site: Site) -> None:
+    site.up()
+    site.hosts.care.clear()
+    site.release = "ef" * 32
+    site.hosts.misdeeds[("web2", "facts")] = Misdeed.UNREACHABLE
+    with pytest.raises(Uncertain):
+        site.up()
+    assert site.hosts.care["app/web1"]["drain"] == ""
+
+
+def test_visitors_who_stay_where_they_are_led_are_not_led_away(site: Site, tmp_path: Path) -> None:
+    """With two hosts all would stay at the one that was changed first, until they leave."""
+    text = EXAMPLE.read_text()
+    sticky = text.replace("{component: haproxy,", "{component: haproxy, sticky: cookie,")
+    assert sticky != text
+    (tmp_path / "stack.yaml").write_text(sticky)
+    shutil.copytree(EXAMPLE.parent / "app", tmp_path / "app")
+    site.topology, site.choices = topology_of(tmp_path / "stack.yaml")
+    site.up()
+    site.hosts.care.clear()
+    site.release = "ef" * 32
+    site.up()
+    assert site.hosts.care["app/web1"]["drain"] == site.hosts.care["app/web2"]["drain"] == ""
 
 
 def test_serving_stack_is_changed_one_host_at_a_time_and_the_holder_last(site: Site) -> None:

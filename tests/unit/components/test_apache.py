@@ -62,7 +62,10 @@ def test_applications_elsewhere_show_a_certificate_and_are_shown_one() -> None:
 def test_an_application_beside_it_that_is_about_to_change_is_said_to_be_ill() -> None:
     text = site(config(topology(balancer(), web("app"), app(path="/board/"))), "/board/")
 
-    asked = 'RewriteCond "/run/nospof-draining/app" -d\n    RewriteRule "^/board/health$" - [R=503,END]'
+    asked = (
+        'RewriteCond "%{HTTP_USER_AGENT}" "=nospof-health"\n    RewriteCond "/run/nospof-draining/app" -d\n'
+        '    RewriteRule "^/board/health$" - [R=503,END]'
+    )
     assert text.index(asked) < text.index('RewriteRule "^/board/" - [END]')
     assert "nospof-draining" not in config(topology(balancer(), web("app"), app(hosts=("x1", "x2"))))
 

@@ -70,10 +70,19 @@ def test_an_application_beside_it_that_is_about_to_change_is_said_to_be_ill() ->
     text = config(topology(balancer(), web("app"), app(path="/board/")))
 
     health = block(text, "location = /board/health")
-    assert "return 503;" in block(health, "if (-d /run/nospof-draining/app)")
+    assert "set $drained /run/nospof-draining/app;" in block(health, "if ($http_user_agent = nospof-health)")
+    assert "return 503;" in block(health, "if (-d $drained)")
     assert "proxy_pass http://app;" in health
     # Elsewhere no mark of this host's says anything of it.
     assert "nospof-draining" not in config(topology(balancer(), web("app"), app(hosts=("x1", "x2"))))
+
+
+def test_health_that_lies_below_another_application_is_asked_there() -> None:
+    """Two locations for one path would be refused, and nothing of the site would change any more."""
+    both = config(topology(balancer(), web("app", "board"), app(health="/board/health"), app("board", path="/board/")))
+
+    assert both.count("location = /board/health") == 1
+    assert "proxy_pass http://board;" in block(both, "location = /board/health")
 
 
 def test_what_must_not_be_sent_twice_goes_over_connections_of_its_own() -> None:

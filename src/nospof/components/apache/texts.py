@@ -223,7 +223,8 @@ Listen {{ here.host.address }}:{{ set.port }}
     </Directory>
 {% endif %}
 {% if upstream.is_socket %}
-    # It is about to change: load balancers ask here, and send requests elsewhere meanwhile.
+    # While the folder is there the application is about to change, and load balancers are to send requests elsewhere.
+    RewriteCond "%{HTTP_USER_AGENT}" "={{ health_agent }}"
     RewriteCond "{{ draining }}/{{ site.tier }}" -d
     RewriteRule "^{{ escape(site.health) }}$" - [R=503,END]
 {% endif %}

@@ -126,6 +126,10 @@ class Haproxy(c.Component[HaproxySettings]):
         return (*listens, peers) if self.settings.sticky == "source" else listens
 
     @property
+    def is_sticky(self) -> bool:
+        return self.settings.sticky != "off"
+
+    @property
     def notices_s(self) -> float:
         return notices_s(self.settings.check_every_ms)
 
@@ -198,6 +202,7 @@ class Haproxy(c.Component[HaproxySettings]):
             texts.CONFIG,
             settings=self.settings,
             backends=backends(here),
+            health_agent=c.HEALTH_AGENT,
             checked=checked(self.settings.check_every_ms),
             tls=here.tls() if self._has_tls(here) else None,
             balance=self._balance,

@@ -161,7 +161,7 @@ backend {{ backend.name }}
     # New connections cost a busy server most; on one that has died meanwhile the request is asked again.
     http-reuse always
     option httpchk
-    http-check send meth GET uri {{ backend.site.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent nospof-health
+    http-check send meth GET uri {{ backend.site.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent {{ health_agent }}
     http-check expect status 200
     default-server {{ checked }}
     # Visitors notice first: after two of them could not connect, one failed check is enough.

@@ -252,11 +252,15 @@ http {
 {{ as_file(12) }}
         }
 {% endif %}
-{% if placed.upstream.is_socket %}
+{% if placed.upstream.is_socket and domain.is_health_of(placed) %}
 
         location = {{ site.health }} {
-            # It is about to change: load balancers ask here, and send requests elsewhere meanwhile.
-            if (-d {{ draining }}/{{ site.tier }}) {
+            # While the folder is there the application is about to change, and load balancers are to send requests elsewhere.
+            set $drained "";
+            if ($http_user_agent = {{ health_agent }}) {
+                set $drained {{ draining }}/{{ site.tier }};
+            }
+            if (-d $drained) {
                 return 503;
             }
 {{ hand_on(placed.upstream) }}

@@ -148,6 +148,7 @@ class Varnish(c.Component[VarnishSettings]):
         values = {
             "set": self.settings,
             "backends": found,
+            "health_agent": c.HEALTH_AGENT,
             "checked": checked(self.settings.check_every_ms),
             "peers": [(peer.owner.host, peer.listen.port) for peer in here.targets("peers")],
             "user": USER,

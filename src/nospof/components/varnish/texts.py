@@ -113,7 +113,7 @@ backend {{ backend.name }}
     retry-on conn-failure empty-response 0rtt-rejected 502
     http-reuse always
     option httpchk
-    http-check send meth GET uri {{ backend.site.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent nospof-health
+    http-check send meth GET uri {{ backend.site.health }} ver HTTP/1.1 hdr Host {{ backend.site.domain or here.topology.domain }} hdr User-Agent {{ health_agent }}
     http-check expect status 200
     default-server {{ checked }}
     default-server observe layer4 error-limit 2 on-error sudden-death
