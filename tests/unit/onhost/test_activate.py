@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -210,18 +211,24 @@ def test_what_is_well_only_once_is_not_healthy(machine: Machine) -> None:
     assert not activate_all(manifest)[0].failure
 
 
-DRAINED = Care(drain="/run/nospof-draining/web", noticed_s=0.01)
+DRAINED = Care(drain="/run/nospof-draining/web", noticed_s=0.0123)
 DRAIN = "run nospof-draining.web.service RuntimeDirectory=nospof-draining/web"
 NO_MORE = "stop nospof-draining.web.service"
-WAIT = "wait 0.01 s"
+WAIT = "wait until that is noticed"
 
 
 @pytest.fixture
 def waits(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is waited for stands among what systemd was told, and takes no time."""
-    monkeypatch.setattr(
-        "time.sleep", lambda time_s: machine.set_systemd(calls=[*machine.systemd()["calls"], f"wait {time_s:g} s"])
-    )
+    sleep = time.sleep
+
+    def wait(time_s: float) -> None:
+        if time_s == DRAINED.noticed_s:
+            machine.set_systemd(calls=[*machine.systemd()["calls"], WAIT])
+        else:  # the standard library, for a program that it started
+            sleep(time_s)
+
+    monkeypatch.setattr("time.sleep", wait)
 
 
 @pytest.mark.usefixtures("waits")
