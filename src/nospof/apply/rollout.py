@@ -252,9 +252,9 @@ class Rollout:
         """Whether a web server beside it can say that it is ill, and another one serves meanwhile."""
         instance = self.topology.instance(InstanceId(tier, host))
         asked = {link.source.host for link in self.topology.links_to(instance.id) if link.target.listen.speaks.carries_pages}
-        serving = [one.id.host for one in self.topology.of_tier(tier) if one.id.host in self.hosts]
-        others = [name for name in serving if name != host and self.hosts[name].generation > 0]
-        return component_of(instance).is_drained and host in asked and bool(others)
+        others = {one.id.host for one in self.topology.of_tier(tier)} - {host}
+        is_served = any(self.hosts[other].generation > 0 for other in others & self.hosts.keys())
+        return component_of(instance).is_drained and host in asked and is_served
 
     def _activate_hosts(
         self,
