@@ -830,7 +830,10 @@ class Component(Generic[S]):
 
     @property
     def hands_over(self) -> tuple[str, ...]:
-        """A command of the host that leads, which has another instance lead; (): an agent is asked for it, or nobody can."""
+        """A command of the host that leads, which has another instance lead, with `--to HOST` after it that one.
+
+        (): an agent is asked for it, or nobody can.
+        """
         return ()
 
     @property

@@ -269,6 +269,16 @@ CASES: dict[str, Case] = {
         },
         labels='tier="cache"',
     ),
+    "CacheShardsLost": Case(
+        {of("cache_cluster_slots_unserved", "shards"): "5462x99"},
+        {of("cache_cluster_slots_unserved", "shards"): "0x99"},
+        labels='tier="shards"',
+    ),
+    "CacheShardsNotAsPlanned": Case(
+        {of("cache_cluster_servers_lacking", "shards"): "1x99"},
+        {of("cache_cluster_servers_lacking", "shards"): "0x99"},
+        labels='tier="shards"',
+    ),
     "CacheConnectionsNearLimit": Case(
         {of("memcached_current_connections", "store"): "81x99", of("memcached_max_connections", "store"): "100x99"},
         {of("memcached_current_connections", "store"): "79x99", of("memcached_max_connections", "store"): "100x99"},
@@ -376,10 +386,11 @@ def second_stack() -> Stack:
         tier("load-balancer", "haproxy", both, ("front",), mode="active-active"),
         tier("front", "varnish", both, ("www",)),
         tier("www", "apache", both, ("pages",)),
-        tier("pages", "php-fpm", both, ("cache", "sessions", "store"), source="app"),
+        tier("pages", "php-fpm", both, ("cache", "sessions", "store", "shards"), source="app"),
         tier("cache", "valkey", both),
         tier("sessions", "redis", both, port=6390, role_port=8010, metrics_port=9122, when_full="refuse"),
         tier("store", "memcached", both),
+        tier("shards", "redis-cluster", ("one", "two", "three")),
         tier("monitoring", "prometheus", both),
         tier("watch", "nagios", both),
     )

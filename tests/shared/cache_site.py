@@ -70,14 +70,17 @@ class Write:
 
 
 class CacheSite(QuietSite):
-    """The stack in a lab of its own."""
+    """The stack in a lab of its own. `application`, `writing`: the texts of the application and of the client."""
+
+    application = APPLICATION
+    writing = ""
 
     def __init__(self, folder: Path, product: str, hosts: str = "c1, c2", more: str = "", to: str = "cache") -> None:
         self.product, self.tier = product, to
         self.file = folder / "stack.yaml"
         name = f"t{secrets.token_hex(3)}"
         (folder / "app").mkdir()
-        (folder / "app" / "app.py").write_text(APPLICATION)
+        (folder / "app" / "app.py").write_text(self.application)
         (folder / "app" / "requirements.txt").write_text("" if product == "memcached" else "redis>=5\n")
         self.file.write_text(STACK.format(name=name, product=product, hosts=hosts, more=more, to=to))
 
@@ -112,6 +115,11 @@ class CacheSite(QuietSite):
         while not is_so():
             assert time.monotonic() < end_s
             time.sleep(0.1)
+
+    def hand_over(self, host: str, to: str) -> None:
+        """Have the primary on `host` pass its role on to another one."""
+        program = ("python3", "/usr/lib/nospof/onhost", "cache_agent")
+        self.on(host, *program, "--config", f"/etc/nospof/{self.tier}/agent.json", "leave", "--to", to)
 
     def visit(self, path: str = "/") -> str:
         """What the application answers, asked on its own host over its socket."""
@@ -178,7 +186,9 @@ class Writer:
         self._thread.start()
 
     def _run(self) -> None:
-        text = self._site.deployment.lab.run(self._host, ("python3", "-c", WRITE, self._site.tier, self._stop), timeout_s=300)
+        text = self._site.deployment.lab.run(
+            self._host, ("python3", "-c", self._site.writing or WRITE, self._site.tier, self._stop), timeout_s=300
+        )
         assert isinstance(text, Finished), text
         assert text.exit_code == 0, text
         self.writes = [Write(*json.loads(line)) for line in text.stdout.decode().splitlines()]

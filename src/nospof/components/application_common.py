@@ -291,6 +291,8 @@ class _Reached:
     port: int
     read_port: int
     protocol: c.Protocol
+    servers: tuple[str, ...] = ()
+    """Addresses with ports, where it is several that the application itself calls."""
 
 
 SCHEME = {c.Protocol.MYSQL: "mysql", c.Protocol.REDIS: "rediss"}
@@ -311,7 +313,8 @@ def _reached(here: c.Context, purpose: str) -> Iterator[_Reached]:
             yield _Reached(tier, tier, write.port or 0, read.port or 0, write.speaks)
         elif direct:
             listen = direct[0].listen
-            yield _Reached(tier, here.address(direct[0].owner.host), listen.port or 0, listen.port or 0, listen.speaks)
+            servers = tuple(f"{here.address(e.owner.host)}:{e.listen.port}" for e in direct) if len(direct) > 1 else ()
+            yield _Reached(tier, here.address(direct[0].owner.host), listen.port or 0, listen.port or 0, listen.speaks, servers)
 
 
 def _route_to(tier: str, endpoint: c.Endpoint) -> c.TcpRoute | None:
@@ -331,7 +334,8 @@ def _variables(here: c.Context, service: _Reached, prefix: str) -> dict[str, str
         query = f"{CA_PARAMETER[service.protocol]}={ca}{MORE_PARAMETERS.get(service.protocol, '')}"
         return f"{SCHEME[service.protocol]}://{user}:{password}@{service.host}:{port}/{name}?{query}"
 
-    return {
+    several = {f"{prefix}_SERVERS": ",".join(service.servers)} if service.servers else {}
+    return several | {
         f"{prefix}_URL": url(service.port),
         f"{prefix}_READ_URL": url(service.read_port),
         f"{prefix}_HOST": service.host,

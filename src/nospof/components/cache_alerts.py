@@ -36,15 +36,16 @@ def of_servers(topology: c.Topology, tier: str, hosts: list[str], is_refusing: b
             "On {{ $labels.host }}: journalctl -u 'valkey-server' -u 'redis-server' -n 20. Is the primary's port open to it?",
             for_s=30,
         ),
-        _refuses(at) if is_refusing else _evicts(at),
+        full(f"redis_memory_used_bytes{at} / (redis_memory_max_bytes{at} > 0)") if is_refusing else _evicts(at),
         connections_near_limit(f"redis_connected_clients{at} / redis_max_clients{at}", tier),
     )
 
 
-def _refuses(at: str) -> c.Alert:
+def full(share: str) -> c.Alert:
+    """`share`: PromQL for the share of its memory that each server has used."""
     return c.Alert(
         "CacheFull",
-        f"redis_memory_used_bytes{at} / (redis_memory_max_bytes{at} > 0) > {NEARLY_FULL}",
+        f"{share} > {NEARLY_FULL}",
         "{{ $labels.host }}: {{ $value | humanizePercentage }} of the cache's memory is used",
         "When it is full, nothing new is taken: when_full is refuse in the stack file.",
         "Give it more memory_mib, entries an end, or let it forget: when_full: forget-least-used.",
@@ -57,6 +58,37 @@ def _evicts(at: str) -> c.Alert:
     return evicting(
         f"rate(redis_evicted_keys_total{at}[5m]) > 0.1 * (rate(redis_keyspace_hits_total{at}[5m]) "
         f"+ rate(redis_keyspace_misses_total{at}[5m])) and rate(redis_evicted_keys_total{at}[5m]) > 0.1"
+    )
+
+
+def of_shards(topology: c.Topology, tier: str, is_refusing: bool) -> tuple[c.Alert, ...]:
+    """All alerts of a tier of shards; `is_refusing`: its servers take no new entries once they are full."""
+    at = f'{{tier="{tier}"}}'
+    evicted = f"rate(cache_cluster_evicted_total{at}[5m])"
+    evicts = f"{evicted} > 0.1 * rate(cache_cluster_asked_total{at}[5m]) and {evicted} > 0.1"
+    return (
+        c.Alert(
+            "CacheShardsLost",
+            f"max by (tier) (cache_cluster_slots_unserved{at}) > 0",
+            f"tier {tier}: {{{{ $value }}}} of 16384 slots have no primary",
+            "Entries of these slots cannot be read or written. If it is all of them, most of its hosts are lost or cut off.",
+            "nospof status tells which hosts are away; bring one of them back. On the others: journalctl -u 'nospof-*-agent'.",
+            c.Urgency.CRITICAL,
+            # A copy takes over within a few seconds.
+            for_s=10,
+            labels=(("tier", tier),),
+        ),
+        c.Alert(
+            "CacheShardsNotAsPlanned",
+            f"cache_cluster_servers_lacking{at} > 0",
+            "{{ $labels.host }}: {{ $value }} servers of the cache are not as they should be",
+            "A copy is missing or not in step, a shard is not at home, or slots are not where they belong: one more loss may "
+            "cost entries or stop the cache.",
+            "On {{ $labels.host }}: journalctl -u 'nospof-*-agent' -n 20 says what is lacking.",
+            for_s=60,
+        ),
+        full(f"cache_cluster_memory_used_share{at}") if is_refusing else evicting(evicts),
+        connections_near_limit(f"cache_cluster_connections_used_share{at}", tier),
     )
 
 

@@ -42,14 +42,9 @@ NORMAL_PRIORITY, SPARE_PRIORITY = 100, 200
 REPLACED_S = 8.0
 
 
-class CacheSettings(c.Settings):
-    """What the stack file may say of a tier of either product."""
+class StoreSettings(c.Settings):
+    """What the stack file may say of servers of either product, whatever they have to do with each other."""
 
-    mode: Literal["primary-replica", "single"] = c.Field(
-        "primary-replica", description="primary-replica: a copy on every host; single: one host, and no copy."
-    )
-    port: int = c.Field(6379, ge=1024, le=65535, description="Port of the servers on their hosts' addresses.")
-    role_port: int = c.Field(8009, ge=1024, le=65535, description="Port where each host tells the role of its server.")
     memory_mib: int = c.Field(128, ge=1, description="Memory for entries on each server.")
     when_full: Literal["forget-least-used", "forget-soonest-ending", "refuse"] = c.Field(
         "forget-least-used",
@@ -59,15 +54,26 @@ class CacheSettings(c.Settings):
     keeps: Literal["memory", "disk"] = c.Field(
         "memory", description="memory: nothing outlives the loss of all servers at once; disk: all but the last second does."
     )
+    timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
+        "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
+    )
+    max_connections: int = c.Field(1000, ge=10, le=50_000, description="Connections each server takes in all.")
+
+
+class CacheSettings(StoreSettings):
+    """What the stack file may say of a tier whose primary Sentinels replace."""
+
+    mode: Literal["primary-replica", "single"] = c.Field(
+        "primary-replica", description="primary-replica: a copy on every host; single: one host, and no copy."
+    )
+    port: int = c.Field(6379, ge=1024, le=65535, description="Port of the servers on their hosts' addresses.")
+    role_port: int = c.Field(8009, ge=1024, le=65535, description="Port where each host tells the role of its server.")
     write_needs_copies: int | None = c.Field(
         None,
         ge=0,
         le=10,
         description="So many copies must follow for a write to be taken. Default: 1 where there are three servers or more, so "
         "that one loss stops nothing; 0 with two, where it would, and with a spare, which must serve when it is the last.",
-    )
-    timers: Literal["lan-fast", "lan", "lan-safe", "cloud"] = c.Field(
-        "lan", description="A silent primary is replaced after 0.5, 1, 2 or 5 s; the shorter, the steadier the hosts must be."
     )
     hold_s: float = c.Field(
         0.0,
@@ -77,7 +83,6 @@ class CacheSettings(c.Settings):
         "can do without the cache goes on without it.",
     )
     read_lag_limit_s: int = c.Field(10, ge=1, description="A copy that was cut off for longer serves no reads.")
-    max_connections: int = c.Field(1000, ge=10, le=50_000, description="Connections each server takes in all.")
     metrics_port: int = c.Field(
         9121, ge=1024, le=65535, description="Port of the server's figures for those who watch the stack; shut if nobody does."
     )
@@ -203,7 +208,9 @@ class Cache(c.Component[S]):
         exporter = self._exporter(here) if here.is_called("metrics") else None
         tls = here.tls(user=product)
         folder = f"/etc/nospof/{tier}"
-        names = {"tier": tier, "product": product, "folder": folder, "onhost": c.ONHOST}
+        ask = f"/usr/bin/python3 {c.ONHOST} cache_agent --config {folder}/agent.json"
+        names = {"tier": tier, "product": product, "folder": folder, "data": f"/var/lib/{product}"}
+        started = {"agent": ask, "config": f"{folder}/server.conf", "refused": f"/run/nospof/{tier}/refused"}
         users = here.template(texts.USERS, **self._users(here))
         values = {"set": self.settings, "rules": rules_of(users), **self._config_values()}
         config = here.template(texts.CONFIG, tls=tls, **values, **names)
@@ -221,7 +228,7 @@ class Cache(c.Component[S]):
             c.Unit(
                 told, text=here.template(role_server.UNIT, roles_program=here.program("database_roles"), user=product, **names)
             ),
-            c.Unit(server, text=here.template(texts.SERVER_UNIT, **names)),
+            c.Unit(server, text=here.template(texts.SERVER_UNIT, which="", number="", **started, **names)),
             *((exporter.unit,) if exporter else ()),
         )
         load = ("/usr/bin/python3", c.ONHOST, "cache_passwords", "--folder", folder)
@@ -230,9 +237,7 @@ class Cache(c.Component[S]):
             units=units,
             steps=(c.Step("passwords", load, done_when=(*load, "--check")),),
             healthy_when=(c.Probe("role", self._ask("health"), timeout_s=60),),
-            # A copy is made by a fork, which the kernel otherwise refuses where little memory is left. A lab's hosts share the
-            # machine's kernel, which is not ours to set.
-            sysctls=() if here.host.is_lab else (("vm.overcommit_memory", "1"),),
+            sysctls=sysctls(here),
         )
 
     def _exporter(self, here: c.Context) -> Exporter:
@@ -275,14 +280,10 @@ class Cache(c.Component[S]):
     def _users(self, here: c.Context) -> dict[str, object]:
         applications = sorted({link.source.tier for link in here.topology.links if _leads_to(link, self.id.tier)})
         return {
-            "applications": [(app.replace("-", "_"), self._accepted(here, app)) for app in applications],
-            "accepted": {who: self._accepted(here, who) for who in ("agent", "replication", "sentinel", "figures")},
+            "applications": [(app.replace("-", "_"), accepted(here, app)) for app in applications],
+            "accepted": {who: accepted(here, who) for who in ("agent", "replication", "sentinel", "figures")},
             "figures_user": texts.FIGURES_USER if here.is_called("metrics") else "",
         }
-
-    def _accepted(self, here: c.Context, who: str) -> str:
-        """The passwords that are taken from `who`, as an ACL rule has them."""
-        return ">" + here.accepted(f"{self.id.tier}/{who}", between=" >")
 
     def _agent(self, here: c.Context, tls: c.TlsFiles) -> str:
         tier, run = self.id.tier, f"/run/nospof/{self.id.tier}"
@@ -328,6 +329,19 @@ class Cache(c.Component[S]):
 
     def _ask(self, question: str) -> tuple[str, ...]:
         return role_server.question(self.id.host, self.settings.role_port, question)
+
+
+def sysctls(here: c.Context) -> tuple[tuple[str, str], ...]:
+    """A copy is made by a fork, which the kernel otherwise refuses where little memory is left.
+
+    A lab's hosts share the machine's kernel, which is not ours to set.
+    """
+    return () if here.host.is_lab else (("vm.overcommit_memory", "1"),)
+
+
+def accepted(here: c.Context, who: str) -> str:
+    """The passwords of the tier that are taken from `who`, as an ACL rule has them."""
+    return ">" + here.accepted(f"{here.me.id.tier}/{who}", between=" >")
 
 
 def rules_of(users: str) -> str:

@@ -1,4 +1,4 @@
-"""Who leads a tier without failover agents, as a cache: it hands over by a command, and who is next is chosen by others."""
+"""Who leads a tier without failover agents, as a cache: it hands over by a command, and others agree on who is next."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from nospof.errors import Failed
 from nospof.resolve import component_of
 from nospof.topology import InstanceId
 
-# Of so many that may be next one is chosen each time; with two servers the first time is enough.
-MOST_HANDOVERS = 6
+# The first time is enough, unless those who agree on it had not heard yet who it is to be.
+MOST_HANDOVERS = 3
 
 
 def have_lead(ground: Ground, tier: str, host: str, say: Callable[[str], None], wait_until_well: Callable[[], None]) -> None:
@@ -22,13 +22,13 @@ def have_lead(ground: Ground, tier: str, host: str, say: Callable[[str], None], 
             return
         say(f"{host} is to be primary of {tier}, which {' and '.join(leaders) or 'nobody'} is now")
         for leader in leaders[:1]:
-            _hand_over(ground, tier, leader)
+            _hand_over(ground, tier, leader, host)
         wait_until_well()
     raise Failed(f"{host} did not become primary of {tier}", fix="nospof status")
 
 
-def _hand_over(ground: Ground, tier: str, leader: str) -> None:
+def _hand_over(ground: Ground, tier: str, leader: str, host: str) -> None:
     command = component_of(ground.topology.instance(InstanceId(tier, leader))).hands_over
-    ended = ground.run(leader, command) if command else None
+    ended = ground.run(leader, [*command, "--to", host]) if command else None
     if not isinstance(ended, Finished) or ended.exit_code != 0:
         raise Failed(f"{leader} did not hand over the role of primary of {tier}", fix="nospof status")

@@ -2,7 +2,8 @@
 
     cache_agent --config FILE run      look, tell, refuse or allow writes; until SIGTERM
     cache_agent --config FILE start    before the server starts: write how it is to begin, once that is known
-    cache_agent --config FILE leave    before the server stops: hand the role over, if it has it and somebody can take it
+    cache_agent --config FILE leave    before the server stops: hand the role over, if it has it and somebody can take it;
+                                       with --to HOST to that one
 
 Sentinel replaces a primary; what Sentinel cannot do is done here: a server that was cut off refuses writes before another one
 is promoted, one that died does not come back empty as primary, and one that is stopped on purpose hands over first, so that
@@ -25,7 +26,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import SubprocessError
@@ -45,6 +46,7 @@ PAUSE_S, FORGETS_EVERY_S = 0.1, 15.0
 START_S, LEAVE_S, SAME_S = 85.0, 6.0, 1.5
 # The watchers learn within ten seconds of a copy's priority.
 GIVES_BACK_AFTER_S, GIVE_BACK_LOOK_S = 12.0, 1.0
+KNOWN_S, FIRST_PRIORITY = 12.0, 1
 
 log = logging.getLogger("nospof")
 T = TypeVar("T")
@@ -56,6 +58,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="cache_agent")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("question", choices=("run", "start", "leave"))
+    parser.add_argument("--to", default="")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
@@ -63,7 +66,7 @@ def main(argv: list[str]) -> int:
         if arguments.question == "start":
             return start(config)
         if arguments.question == "leave":
-            return 0 if leave(config) else 1
+            return 0 if leave(config, arguments.to) else 1
         run(config)
     except TROUBLE as error:
         log.error("%s: %s: %s", arguments.question, type(error).__name__, error)
@@ -112,6 +115,12 @@ class Config:
     @property
     def server(self) -> Place:
         return Place(path=self.socket, user="nospof_agent", password=self._password("server"))
+
+    def member(self, host: str) -> Place:
+        """The server of any host, over the network. Raises ValueError where the tier has none there."""
+        if host not in self.members:
+            raise ValueError(f"{host} is none of {', '.join(self.members)}")
+        return Place(host, self.members[host], self.port, user="nospof_agent", password=self._password("server"))
 
     def watcher(self, host: str) -> Place:
         return Place(host, self.watchers[host], self.watch_port, password=self._password("watchers"))
@@ -488,7 +497,8 @@ def start(config: Config) -> int:
         )
         if how is not Beginning.WAIT:
             log.info("begins as %s", f"replica of {whom}" if whom else "primary")
-            _mend_log(config, is_copy=whom != "")
+            if config.refused_file:
+                mend_log(Path(config.refused_file), Path(config.data_folder), config.log_checker, is_copy=whom != "")
             replace_file(Path(config.start_file), f"replicaof {whom} {config.port}\n" if whom else "# primary\n")
             return 0
         says = "waits to be replaced" if watches else "waits for a majority of the watchers"
@@ -500,16 +510,16 @@ def start(config: Config) -> int:
     return 1
 
 
-def _mend_log(config: Config, *, is_copy: bool) -> None:
-    """Only after a start that failed: to look through the log each time would make every start slow.
+def mend_log(refused: Path, data: Path, checker: str, *, is_copy: bool) -> None:
+    """Have a server able to read its log, where `refused` says that its last start failed; that file is removed.
 
-    Where it cannot be mended the server says itself why it does not start.
+    Not each time: to look through the log would make every start slow. Where it cannot be mended the server says itself why it
+    does not start.
     """
-    refused = Path(config.refused_file)
-    if not config.refused_file or not refused.exists():
+    if not refused.exists():
         return
     try:
-        if done := cache_log.mend(Path(config.data_folder), config.log_checker, is_copy=is_copy):
+        if done := cache_log.mend(data, checker, is_copy=is_copy):
             log.warning("%s", done)
     except (OSError, SubprocessError, ValueError) as error:
         log.error("%s", error)
@@ -525,24 +535,62 @@ def _ask_once(config: Config, host: str, context: ssl.SSLContext) -> tuple[Watch
 
 
 # --- leave ---------------------------------------------------------------------------------------------------------------
-def leave(config: Config) -> bool:
-    """Have another server take the role of this one, if it is primary; False where nobody did, and all is as it was."""
+def leave(config: Config, to: str = "") -> bool:
+    """Have another server take the role of this one, if it is primary; False where nobody did, and all is as it was.
+
+    `to`: the host that is to have it; "" = whom the watchers choose.
+    """
     with Connection(config.server, None, ASK_S) as server:
         if len(config.members) < 2 or not ask_server(server).is_primary:
             return True
-        leaving = Path(config.leaving_file)
-        leaving.touch()
+        with _chosen(config, to):
+            return _leave(config, server, is_chosen=bool(to or config.spares))
+
+
+@contextlib.contextmanager
+def _chosen(config: Config, host: str) -> Iterator[None]:
+    """For as long as this lasts, the watchers choose the server of `host` first."""
+    if not host:
+        yield
+        return
+    context = config.context
+    with Connection(config.member(host), context, ASK_S) as wanted:
+        before = pairs(wanted.ask("CONFIG", "GET", "slave-priority")).get("slave-priority", "100")
+        wanted.ask("CONFIG", "SET", "slave-priority", FIRST_PRIORITY)
         try:
-            # The agent would do it within a moment, if it runs.
-            server.ask("CONFIG", "SET", "min-slaves-to-write", roles.NO_WRITES)
-            # Where there are spares the watchers look at the priority before they look at who has more.
-            wanted = max(1, len(_copies(server))) if config.spares else 1
-            if not _until(lambda: _have_everything(server, wanted), SAME_S):
-                log.error("no replica has everything: nobody takes over")
-                return False
-            return _hand_over(config)
+            if not _until(lambda: _is_known_first(config, context, host), KNOWN_S):
+                log.info("not all watchers know that %s is to be next", host)
+            yield
         finally:
-            leaving.unlink(missing_ok=True)
+            wanted.ask("CONFIG", "SET", "slave-priority", before)
+
+
+def _is_known_first(config: Config, context: ssl.SSLContext, host: str) -> bool:
+    """Whether all watchers that answer know its priority."""
+    known = []
+    for watcher in config.watchers:
+        with contextlib.suppress(*TROUBLE), Connection(config.watcher(watcher), context, ASK_S) as connection:
+            told = connection.ask("SENTINEL", "REPLICAS", config.tier)
+            copies = [pairs(one) for one in told] if isinstance(told, list) else []
+            priorities = {copy.get("ip"): copy.get("slave-priority") for copy in copies}
+            known.append(priorities.get(config.members[host]) == str(FIRST_PRIORITY))
+    return bool(known) and all(known)
+
+
+def _leave(config: Config, server: Connection, *, is_chosen: bool) -> bool:
+    leaving = Path(config.leaving_file)
+    leaving.touch()
+    try:
+        # The agent would do it within a moment, if it runs.
+        server.ask("CONFIG", "SET", "min-slaves-to-write", roles.NO_WRITES)
+        # The watchers look at the priority before they look at who has more.
+        wanted = max(1, len(_copies(server))) if is_chosen else 1
+        if not _until(lambda: _have_everything(server, wanted), SAME_S):
+            log.error("no replica has everything: nobody takes over")
+            return False
+        return _hand_over(config)
+    finally:
+        leaving.unlink(missing_ok=True)
 
 
 def _have_everything(server: Connection, wanted: int) -> bool:

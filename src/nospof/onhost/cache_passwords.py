@@ -15,8 +15,8 @@ import logging
 import sys
 from pathlib import Path
 
-from nospof.onhost.cache_agent import Config, read_config
-from nospof.onhost.resp import Connection, Refused, listed, pairs, password_hashes
+from nospof.onhost.cache_agent import read_config
+from nospof.onhost.resp import Connection, Place, Refused, listed, pairs, password_hashes
 
 ASK_S = 2.0
 
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        return bring(read_config(arguments.folder / "agent.json"), arguments.folder, may_change=not arguments.check)
+        return bring(read_config(arguments.folder / "agent.json").server, arguments.folder, may_change=not arguments.check)
     except Refused as error:
         log.error("the server does not take the agent's password: restart it, and it reads its files anew (%s)", error)
     except (OSError, ValueError, TypeError) as error:
@@ -39,11 +39,14 @@ def main(argv: list[str]) -> int:
     return 1
 
 
-def bring(config: Config, folder: Path, *, may_change: bool) -> int:
-    """Have the server take what the files in `folder` say; 1 where it does not. Raises OSError, ValueError or Refused."""
+def bring(place: Place, folder: Path, *, may_change: bool) -> int:
+    """Have the server at `place` take what the files in `folder` say; 1 where it does not.
+
+    Raises OSError, ValueError or Refused.
+    """
     users, replication = (folder / "users.acl").read_text(), (folder / "replication.conf").read_text()
     try:
-        server = Connection(config.server, None, ASK_S)
+        server = Connection(place, None, ASK_S)
     except (FileNotFoundError, ConnectionRefusedError):
         return 0
     with server:

@@ -90,11 +90,12 @@ def of_the_others() -> Stack:
         tier("web", "nginx", "web1 web2", "live docs perl"),
         tier("live", "uvicorn", "web1 web2", "sessions", source="./live", module="live:app", path="/live/"),
         tier("docs", "static", "web1 web2", source="./docs", path="/docs/"),
-        tier("perl", "starman", "web1 web2", "database entries counts", source="./perl"),
+        tier("perl", "starman", "web1 web2", "database entries counts shards", source="./perl"),
         tier("database", "mysql", "db1 db2", witness="w1"),
         tier("sessions", "valkey", "c1 c2"),
         tier("counts", "redis", "c1 c2", port=6380),
         tier("entries", "memcached", "c1 c2"),
+        tier("shards", "redis-cluster", "web1 web2 w1"),
         tier("monitoring", "prometheus", "w1"),
         name="others",
     )

@@ -50,7 +50,7 @@ def test_leader_is_asked_to_leave_until_the_wanted_one_leads() -> None:
     have(servers, "c2")
 
     assert [host for host, _ in servers.asked] == ["c1"]
-    assert servers.asked[0][1][-1] == "leave"
+    assert list(servers.asked[0][1][-3:]) == ["leave", "--to", "c2"]
 
 
 def test_it_is_tried_again_where_another_one_was_chosen() -> None:

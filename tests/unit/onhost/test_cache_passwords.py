@@ -54,9 +54,9 @@ def test_only_what_differs_is_loaded(
     server.answers["ACL LIST"] = many(kept(*taken), "user default off sanitize-payload resetchannels -@all")
     server.answers["CONFIG GET"] = many("masterauth", said)
 
-    assert bring(config(tmp_path), tmp_path, may_change=False) == (1 if told else 0)
+    assert bring(config(tmp_path).server, tmp_path, may_change=False) == (1 if told else 0)
     assert not any(words.startswith(("ACL LOAD", "CONFIG SET")) for words in server.asked)
-    assert bring(config(tmp_path), tmp_path, may_change=True) == 0
+    assert bring(config(tmp_path).server, tmp_path, may_change=True) == 0
     assert [words for words in server.asked if words.startswith(("ACL LOAD", "CONFIG SET"))] == told
 
 
@@ -69,7 +69,7 @@ def test_server_that_does_not_run_has_nothing_to_load(tmp_path: Path) -> None:
     (tmp_path / "users.acl").write_text(RULES)
     (tmp_path / "replication.conf").write_text("masterauth new\n")
 
-    assert bring(config(tmp_path), tmp_path, may_change=True) == 0
+    assert bring(config(tmp_path).server, tmp_path, may_change=True) == 0
 
 
 def test_refusal_is_told_with_the_way_out_and_no_password(

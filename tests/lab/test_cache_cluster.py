@@ -1,0 +1,157 @@
+"""A cache of shards on real hosts: losses of a server, a host and a disk, hosts that come and go, all while somebody writes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from cache_site import gap_s
+from cluster_site import ClusterSite
+from quiet_site import Quiet
+
+from nospof.onhost.cache_cluster_plan import SLOTS
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+
+HOSTS = ("c1", "c2", "w1")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSite]:
+    made = ClusterSite(tmp_path_factory.mktemp("shards"))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def wait_well(site: ClusterSite, *hosts: str) -> None:
+    """Each shard at home, each copy in step, all slots where they belong."""
+    site.wait_until(lambda: site.is_well(hosts), limit_s=60)
+    slots = site.slots(hosts[0])
+    assert set(slots) == set(hosts)
+    assert sum(slots.values()) == SLOTS
+    assert max(slots.values()) - min(slots.values()) <= 1
+
+
+def told(what: str, site: ClusterSite, writes: list, limit: int = 0) -> None:  # type: ignore[type-arg]
+    """Print what became of the writes; of those that were acknowledged at most `limit` may be missing."""
+    missing = site.missing(writes)
+    good = sum(not write.error for write in writes)
+    pause_s = gap_s(writes)
+    sys.stdout.write(f"{what}: {good} of {len(writes)} writes, longest pause {pause_s:.1f} s, {len(missing)} of them missing\n")
+    assert good > 100
+    assert len(missing) <= limit
+
+
+def test_it_is_formed_and_a_second_up_changes_nothing(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+
+    assert not site.up()
+    assert site.visit() == "visit 1"
+    assert site.visit() == "visit 2"
+
+
+def test_killed_home_does_not_come_back_empty_and_takes_its_shard_back(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    with site.written() as writer:
+        site.wait_until(lambda: site.visit().startswith("visit "))
+        site.on("c1", "systemctl", "kill", "--signal=KILL", "--kill-whom=main", site.unit_of(0))
+        site.wait_until(lambda: not site.is_well(["c1"]))
+        wait_well(site, *HOSTS)
+    # What was sent to the copy when the process died is there; the last ones before are the loss that a cache may have.
+    told("home killed", site, writer.stop(), limit=5)
+
+
+def test_frozen_home_is_replaced_and_does_not_wake_up_as_one(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    before = site.on("c2", "systemctl", "show", "--property=MainPID", "--value", site.unit_of(0))
+
+    site.on("c2", "systemctl", "kill", "--signal=STOP", "--kill-whom=main", site.unit_of(0))
+    site.wait_until(lambda: site.on("c2", "systemctl", "show", "--property=MainPID", "--value", site.unit_of(0)) != before)
+
+    wait_well(site, *HOSTS)
+
+
+def test_dark_host_is_stood_in_for_and_takes_its_shard_back(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    lab = site.deployment.lab
+    with site.written() as writer:
+        site.wait_until(lambda: site.visit().startswith("visit "))
+        lab.power_off("w1")
+        site.wait_until(lambda: site.slots("c1").keys() == {"c1", "c2"})
+        site.wait_until(lambda: site.visit().startswith("visit "))
+        assert site.is_well(["c1", "c2"])
+        lab.power_on("w1")
+        wait_well(site, *HOSTS)
+    told("host dark", site, writer.stop(), limit=5)
+
+
+def test_host_with_a_new_disk_gets_everything_again(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    with site.written() as writer:
+        site.wait_until(lambda: site.visit().startswith("visit "))
+        for number in (0, 1):
+            site.on("c2", "systemctl", "stop", site.unit_of(number))
+            site.on("c2", "sh", "-c", f"rm -rf /var/lib/{site.server}/cache-{number}/*")
+        site.wait_until(lambda: site.slots("c1").keys() == {"c1", "w1"})
+        for number in (0, 1):
+            site.on("c2", "systemctl", "start", site.unit_of(number))
+        wait_well(site, *HOSTS)
+    # Stopped, it handed over first.
+    told("disk lost", site, writer.stop())
+    assert len(site.nodes("c1")) == 2 * len(HOSTS)
+
+
+def test_changed_setting_loses_no_write(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    site.edit("hosts: [c1, c2, w1]", "hosts: [c1, c2, w1], memory_mib: 96")
+    with site.written() as writer:
+        assert site.up()
+        wait_well(site, *HOSTS)
+    told("setting changed", site, writer.stop())
+    assert not site.up()
+
+
+def test_other_passwords_come_while_writes_go_on(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    with site.written() as writer:
+        names = site.deployment.replace_passwords(Quiet())
+        wait_well(site, *HOSTS)
+    assert names == ("cache/agent", "cache/app", "cache/replication")
+    told("other passwords", site, writer.stop())
+    assert site.visit().startswith("visit ")
+    assert not site.up()
+
+
+def test_host_joins_and_another_one_leaves_while_writes_go_on(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    site.edit("hosts: [c1, c2, w1], memory", "hosts: [c1, c2, w1, app1], memory")
+    with site.written() as writer:
+        assert site.up()
+        wait_well(site, *HOSTS, "app1")
+        site.edit("hosts: [c1, c2, w1, app1], memory", "hosts: [c1, c2, app1], memory")
+        assert site.up()
+        wait_well(site, "c1", "c2", "app1")
+    told("joined and left", site, writer.stop())
+    assert not site.up()
+    assert site.visit().startswith("visit ")
+    site.wait_until(lambda: len(site.nodes("c1")) == 6)
+
+
+def test_power_cut_of_all_with_one_host_staying_dark_loses_no_shard(site: ClusterSite) -> None:
+    """Copies that have just started do not know how old they are, and must take over nevertheless."""
+    lab = site.deployment.lab
+    hosts = ("c1", "c2", "app1")
+    wait_well(site, *hosts)
+    for host in hosts:
+        lab.power_off(host)
+    for host in hosts[1:]:
+        lab.power_on(host)
+    site.wait_until(lambda: site.is_well(hosts[1:]) and set(site.slots("c2")) == set(hosts[1:]), limit_s=90)
+    assert sum(site.slots("c2").values()) == SLOTS
+    lab.power_on("c1")
+    wait_well(site, *hosts)

@@ -1,0 +1,232 @@
+"""The agent of a cache of shards with servers that only pretend: what it asks, what it does, what it writes down."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pretender import Pretender, bulk
+
+from nospof.onhost import cache_cluster as program
+from nospof.onhost.cache_cluster import Agent, Config
+
+ME, OTHER, THIRD = "127.0.0.21", "127.0.0.22", "127.0.0.23"
+INFO = "role:{role}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\n"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    (tmp_path / "passwords.json").write_text('{"agent": "p"}')
+    return Config(
+        tier="cache",
+        host="c1",
+        ring={"c1": ME, "c2": OTHER, "c3": THIRD},
+        copies=1,
+        port=17100,
+        bus_port=17200,
+        folder=str(tmp_path),
+        run_folder=str(tmp_path),
+        data_folder=str(tmp_path / "data"),
+        replaced_s=0.6,
+        cli="/bin/false",
+        log_checker="/bin/false",
+        ca="",
+        certificate="",
+        key="",
+    )
+
+
+def line(number: int, address: str, more: str, slots: str = "", mark: str = "") -> str:
+    return f"id{address[-2:]}-{number} {address}:{17100 + number}@{17200 + number},{mark} {more} 0 0 1 connected {slots}\n"
+
+
+def nodes(config: Config, me: int) -> str:
+    """As server `me` of this host sees them when all is as planned."""
+    mark = config.plan.mark
+    text = ""
+    for index, address in enumerate(config.plan.ring):
+        first = config.plan.first_slots((address, 0))
+        home = "myself,master" if (address, me) == (ME, 0) else "master"
+        copy = "myself,slave" if (address, me) == (ME, 1) else "slave"
+        text += line(0, address, f"{home} -", f"{first.start}-{first.stop - 1}", mark)
+        text += line(1, address, f"{copy} id{config.plan.ring[index - 1][-2:]}-0", "", mark)
+    return text
+
+
+@pytest.fixture
+def servers(config: Config) -> Iterator[tuple[Pretender, Pretender]]:
+    made = []
+    for number, role in enumerate(("master", "slave")):
+        one = Pretender(Path(config.run_folder, f"server-{number}.sock"))
+        one.answers = {
+            "INFO replication": bulk(INFO.format(role=role)),
+            "INFO server": bulk("process_id:1\r\n"),
+            "INFO everything": bulk(f"role:{role}\r\nused_memory:50\r\nmaxmemory:100\r\nevicted_keys:3\r\nkeyspace_hits:4\r\n"),
+            "CLUSTER INFO": bulk("cluster_state:ok\r\n"),
+            "CLUSTER NODES": bulk(nodes(config, number)),
+        }
+        made.append((one, one.start()))
+    yield made[0][0], made[1][0]
+    for _, running in made:
+        running.shutdown()
+        running.server_close()
+
+
+def changing(server: Pretender) -> list[str]:
+    return [said for said in server.asked if not said.startswith(("AUTH", "INFO", "CLUSTER INFO", "CLUSTER NODES"))]
+
+
+def test_nothing_is_done_where_all_is_as_planned(config: Config, servers: tuple[Pretender, Pretender]) -> None:
+    Agent(config).step()
+
+    assert servers[0].asked[0] == "AUTH nospof_agent p"
+    assert [changing(server) for server in servers] == [[], []]
+    assert program.main(["--config", written(config), "health"]) == 0
+
+
+def written(config: Config) -> str:
+    path = Path(config.folder, "agent.json")
+    path.write_text(json.dumps({name: getattr(config, name) for name in config.__dataclass_fields__}))
+    return str(path)
+
+
+def test_server_is_told_the_plan(config: Config, servers: tuple[Pretender, Pretender]) -> None:
+    servers[1].answers["CLUSTER NODES"] = bulk(nodes(config, 1).replace(config.plan.mark, "plan-before"))
+
+    Agent(config).step()
+
+    assert changing(servers[1]) == [f"CONFIG SET cluster-announce-hostname {config.plan.mark}"]
+
+
+def test_those_who_answer_are_met(config: Config, servers: tuple[Pretender, Pretender]) -> None:
+    alone = line(0, ME, "myself,master -", "", config.plan.mark)
+    servers[0].answers["CLUSTER NODES"] = bulk(alone)
+    with socket.create_server((OTHER, 17100)):
+        agent = Agent(config)
+        agent.step()
+
+    assert changing(servers[0]) == [f"CLUSTER MEET {OTHER} 17100 17200"]
+
+
+def test_home_takes_its_shard_back_after_a_while_of_calm(
+    config: Config, servers: tuple[Pretender, Pretender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "CALM_S", 0.1)
+    told = nodes(config, 0).splitlines(keepends=True)
+    home, taker = told[0].split(), told[3].split()
+    told[0] = line(0, ME, f"myself,slave {taker[0]}", "", config.plan.mark)
+    told[3] = line(1, OTHER, "master -", home[8], config.plan.mark)
+    servers[0].answers["CLUSTER NODES"] = bulk("".join(told))
+    servers[0].answers["INFO replication"] = bulk(INFO.format(role="slave"))
+    agent = Agent(config)
+
+    agent.step()
+    before = changing(servers[0])
+    time.sleep(0.15)
+    agent.step()
+
+    assert before == []
+    assert changing(servers[0]) == ["CLUSTER FAILOVER"]
+
+
+def test_silent_server_is_told_of(
+    config: Config, servers: tuple[Pretender, Pretender], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(config.run_folder, "server-1.sock").unlink()
+
+    Agent(config).step()
+
+    assert program.read_note(config)["lacks"] == ["server 1 does not answer"]
+    assert program.main(["--config", written(config), "health"]) == 1
+
+
+def test_note_of_the_plan_before_says_nothing(config: Config, servers: tuple[Pretender, Pretender]) -> None:
+    """Incident: the last host of four was taken for settled before its agent had looked at the plan for three."""
+    Agent(config).step()
+    other = Config(**{**{name: getattr(config, name) for name in config.__dataclass_fields__}, "ring": {"c1": ME, "c2": OTHER}})
+
+    with pytest.raises(ValueError, match="has not looked"):
+        program.read_note(other)
+
+
+def test_figures_are_of_all_servers_of_the_host(
+    config: Config, servers: tuple[Pretender, Pretender], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Agent(config).step()
+
+    assert program.main(["--config", written(config), "figures"]) == 0
+    found = {name: value for name, (_, _, value) in json.loads(capsys.readouterr().out).items()}
+    assert found["cache_cluster_memory_used_share"] == 0.5
+    assert found["cache_cluster_evicted_total"] == 6
+    assert found["cache_cluster_primaries"] == 1
+    assert found["cache_cluster_servers_lacking"] == 0
+    assert found["cache_cluster_slots_unserved"] == 0
+
+
+@pytest.mark.parametrize(
+    ("kept", "waits"),
+    [("", False), ("slave id22-0", False), ("master - 0 0 1 connected 0-5461", True), ("master - 0 0 1 connected", False)],
+)
+def test_only_a_primary_with_slots_waits_before_it_starts(
+    config: Config, monkeypatch: pytest.MonkeyPatch, kept: str, *, waits: bool
+) -> None:
+    asked: list[str] = []
+
+    def waits_for_ever(*told: object) -> bool:
+        asked.append(str(told))
+        return True
+
+    monkeypatch.setattr(program, "_waits", waits_for_ever)
+    folder = config.data(0)
+    folder.mkdir()
+    more = "" if "connected" in kept else " 0 0 1 connected"
+    (folder / "nodes.conf").write_text(f"id21-0 {ME}:0@17200,,tls-port=17100 myself,{kept}{more}\nvars currentEpoch 1\n")
+    if not kept:
+        (folder / "nodes.conf").unlink()
+    began_s = time.monotonic()
+
+    assert program.main(["--config", written(config), "start", "0"]) == 0
+    assert bool(asked) is waits
+    assert (time.monotonic() - began_s >= config.replaced_s) is waits
+
+
+def test_it_does_not_wait_for_those_who_give_no_answer(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Config, "context", None)
+
+    assert program._waits(config, (ME, 0), "id21-0") is False
+
+
+SAID = """\
+>>> Performing Cluster Check (using node 127.9.0.1:7000)
+Moving slot 0 from 127.9.0.1:7000 to 127.9.0.2:7000:
+\x1b[31;1mNode 127.9.0.1:7000 replied with error:
+ERR Target instance replied with error: NOPERM User nospof_agent has no permissions to run the 'select' command
+\x1b[0m
+"""
+
+
+def test_reason_is_found_in_what_the_program_says() -> None:
+    assert program.reason(SAID).startswith("ERR Target instance replied with error: NOPERM")
+    assert program.reason("\x1b[31;1m*** Please fix your cluster problems before resharding\x1b[0m") == (
+        "*** Please fix your cluster problems before resharding"
+    )
+    assert program.reason("one\ntwo\nthree\n") == "one; two"
+
+
+def test_password_is_in_no_argument(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def run(argv: list[str], **how: object) -> object:
+        seen.append((argv, how))
+        raise OSError("not here")
+
+    monkeypatch.setattr("nospof.onhost.cache_cluster.subprocess.run", run)
+
+    assert program.Mover(config)._cli("reshard", "--cluster-yes") == "OSError: not here"
+    argv, how = seen[0]
+    assert "p" not in argv
+    assert how["env"]["REDISCLI_AUTH"] == "p"  # type: ignore[index]
