@@ -19,6 +19,18 @@ maxclients {{ set.max_connections }}
 aclfile {{ folder }}/users.acl
 include {{ folder }}/replication.conf
 """
+_COPIES = """\
+masteruser nospof_replication
+replica-announce-ip {{ here.host.address }}
+replica-serve-stale-data yes
+repl-ping-replica-period 1
+# Without a word for so long the link is dead.
+repl-timeout 5
+repl-diskless-sync yes
+repl-diskless-sync-delay 0
+repl-backlog-size 16mb
+
+"""
 _ENTRIES = """\
 # Memory
 maxmemory {{ set.memory_mib }}mb
@@ -53,21 +65,12 @@ unixsocket /run/nospof/{{ tier }}/server.sock
     + """
 
 # Copies. Writes are refused from the start; the agent allows them where it knows that this server is the primary.
-masteruser nospof_replication
-replica-announce-ip {{ here.host.address }}
 replica-read-only yes
-replica-serve-stale-data yes
 replica-priority {{ priority }}
 min-replicas-to-write 1000
 min-replicas-max-lag 3
-repl-ping-replica-period 1
-# Without a word for so long the link is dead.
-repl-timeout 5
-repl-diskless-sync yes
-repl-diskless-sync-delay 0
-repl-backlog-size 16mb
-
 """
+    + _COPIES
     + _ENTRIES
 )
 
@@ -188,17 +191,8 @@ cluster-allow-replica-migration no
 cluster-replica-validity-factor 0
 
 # Copies
-masteruser nospof_replication
-replica-announce-ip {{ here.host.address }}
-replica-serve-stale-data yes
-repl-ping-replica-period 1
-# Without a word for so long the link is dead.
-repl-timeout 5
-repl-diskless-sync yes
-repl-diskless-sync-delay 0
-repl-backlog-size 16mb
-
 """
+    + _COPIES
     + _ENTRIES
 )
 
