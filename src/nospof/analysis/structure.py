@@ -1,8 +1,8 @@
 """The structure function: which goal fails when which parts are lost, from the topology alone. Pure.
 
-A part is a zone, a host or a process; losing it is losing it for long, since what restarts or moves by itself within seconds is
-no loss. For each goal there is a tree of conditions ("haproxy on lb1 does not run"), which share what is common. It is
-evaluated, explained, and turned into minimal cut sets. It is monotone: one loss more never helps.
+A part is a zone, a host or a process, which a folder of files has not; losing it is losing it for long, since what restarts or
+moves by itself within seconds is no loss. For each goal there is a tree of conditions ("haproxy on lb1 does not run"), which
+share what is common. It is evaluated, explained, and turned into minimal cut sets. It is monotone: one loss more never helps.
 
 What is assumed, and tried by drills: instances that lose what they need on their own host are asked nothing any more; a primary
 may be any normal host of its tier, so a goal holds only if it holds with each of them (a spare or a witness gives the role
@@ -23,7 +23,7 @@ from itertools import combinations
 
 from nospof.component import Agreement, AlertDelivery, Majority, OnePrimary, TcpRoute
 from nospof.resolve import component_of
-from nospof.topology import OUTSIDE, Endpoint, Instance, InstanceId, Link, Rank, Site, Topology
+from nospof.topology import OUTSIDE, Endpoint, Instance, InstanceId, Link, Protocol, Rank, Site, Topology
 
 
 class Goal(Enum):
@@ -134,9 +134,15 @@ def structure(topology: Topology) -> Structure:
     parts = [
         *(Part(Kind.ZONE, zone) for zone in sorted({host.zone for host in topology.hosts})),
         *(Part(Kind.HOST, host.name) for host in topology.hosts),
-        *(Part(Kind.PROCESS, str(instance.id)) for instance in topology.instances),
+        *(Part(Kind.PROCESS, str(instance.id)) for instance in topology.instances if _has_processes(instance)),
     ]
     return Structure(goals, tuple(sorted(parts)))
+
+
+def _has_processes(instance: Instance) -> bool:
+    """Whether anything runs for it: a folder that others read is lost with its host only."""
+    listens = component_of(instance).listens
+    return not listens or any(listen.speaks is not Protocol.FILES for listen in listens)
 
 
 # --- from the topology to conditions -------------------------------------------------------------------------------------
@@ -221,14 +227,10 @@ class _Builder:
     # --- instances ---------------------------------------------------------------------------------------------------
     def _is_dead(self, instance: InstanceId) -> Condition:
         if instance not in self._dead:
-            component = self.topology.instance(instance).component
-            host = self.topology.host(instance.host)
-            causes = (
-                Part(Kind.PROCESS, str(instance)),
-                Part(Kind.HOST, host.name),
-                Part(Kind.ZONE, host.zone),
-            )
-            self._dead[instance] = Condition(f"{component} on {instance.host} does not run", Gate.ANY, causes)
+            found, host = self.topology.instance(instance), self.topology.host(instance.host)
+            processes = (Part(Kind.PROCESS, str(instance)),) if _has_processes(found) else ()
+            causes = (*processes, Part(Kind.HOST, host.name), Part(Kind.ZONE, host.zone))
+            self._dead[instance] = Condition(f"{found.component} on {instance.host} does not run", Gate.ANY, causes)
         return self._dead[instance]
 
     def _fails(self, goal: Goal, site: Site, instance: InstanceId) -> Condition:

@@ -20,7 +20,8 @@ Gunicorn 23 forgets connections whose request it has not begun to read when it i
 to a busy site would fail at each restart. Another version, from the application's requirements, drains as it does.
 
 An application that has lost what it needs on its own host, the way to its database, fails requests that another host
-would answer: its health says so, and the load balancer asks the other.
+would answer: its health says so, and the load balancer asks the other. Web servers on other hosts do not ask for health:
+they get no connection from it meanwhile, and so ask the next one, with what must not be sent twice, too.
 """
 
 import os
@@ -32,6 +33,8 @@ from gunicorn.workers.gthread import ThreadWorker
 
 # A caller that has connected and sends nothing for so long is not waited for.
 SILENCE_S = 1.0
+# How long what was found lacking counts, or that nothing was.
+LOOK_S = 0.1
 HEALTH = os.environ.get("NOSPOF_HEALTH", "")
 # Files that are there while what is needed on this host runs.
 BESIDE = [path for path in os.environ.get("NOSPOF_BESIDE", "").split(":") if path]
@@ -61,10 +64,18 @@ def guarded(application):
 
 
 class HonestWorker(ThreadWorker):
+    lacks = False
+    looked_at = 0.0
+
     def load_wsgi(self):
         super().load_wsgi()
         if BESIDE or NAMES:
             self.wsgi = guarded(self.wsgi)
+
+    def is_lacking(self):
+        if (BESIDE or NAMES) and time.monotonic() - self.looked_at > LOOK_S:
+            self.lacks, self.looked_at = any(what_is_gone()), time.monotonic()
+        return self.lacks
 
     def enqueue_req(self, conn):
         """A caller who has gone before its turn, as a health check does that waited too long, ends no process.
@@ -73,6 +84,8 @@ class HonestWorker(ThreadWorker):
         new worker then dies of those who gave up on the last.
         """
         try:
+            if not conn.initialized and conn.sock.family == socket.AF_INET and self.is_lacking():
+                raise ConnectionRefusedError("this host lacks what it needs")
             super().enqueue_req(conn)
         except OSError as error:
             self.log.debug("Closing connection. %s", error)
@@ -82,6 +95,7 @@ class HonestWorker(ThreadWorker):
 
 class DrainingWorker(HonestWorker):
     drain_until = None
+    kept_at_most = None
 
     def handle_exit(self, sig, frame):
         # The main loop does the work, since a signal may come in the middle of anything.
@@ -90,9 +104,21 @@ class DrainingWorker(HonestWorker):
 
     def murder_keepalived(self):
         """The main loop calls this at the end of each round."""
+        if self.is_lacking() != (self.kept_at_most is not None):
+            self.keep(not self.lacks)
         super().murder_keepalived()
         if self.drain_until is not None:
             self.drain()
+
+    def keep(self, may_keep):
+        """Connections that callers keep are theirs to use again; while something is lacking they end."""
+        if may_keep:
+            self.max_keepalived, self.kept_at_most = self.kept_at_most, None
+            return
+        self.kept_at_most, self.max_keepalived = self.max_keepalived, 0
+        with self._lock:
+            for connection in self._keep:
+                connection.timeout = 0
 
     def drain(self):
         if self.max_keepalived:

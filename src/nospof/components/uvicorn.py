@@ -18,11 +18,13 @@ Uvicorn 0.32 closes connections whose request it has not read when it is told to
 would fail at each restart.
 
 An application that has lost what it needs on its own host, the way to its database, fails requests that another host
-would answer: its health says so, and the load balancer asks the other.
+would answer: its health says so, and the load balancer asks the other. Web servers on other hosts do not ask for health:
+they get no connection from it meanwhile, and so ask the next one, with what must not be sent twice, too.
 """
 
 import asyncio
 import os
+import ssl
 import sys
 import time
 
@@ -50,10 +52,29 @@ async def what_is_gone():
     return gone
 
 
+def turned_away(connection, name, context):
+    """A caller that begins to encrypt, and so has sent nothing yet, is told to ask elsewhere."""
+    if not all(map(os.path.exists, BESIDE)):
+        return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+
+
+def closing(send):
+    """A connection that a caller keeps ends with its answer, so that the next request comes by a new one."""
+
+    async def send_last(message):
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send(message)
+
+    return send_last
+
+
 def guarded(application):
     async def answer(scope, receive, send):
         if scope["type"] not in ("http", "websocket"):
             return await application(scope, receive, send)
+        if scope["type"] == "http" and not all(map(os.path.exists, BESIDE)):
+            send = closing(send)
         gone = await what_is_gone() if scope["type"] == "http" and scope["path"] == MOUNT + HEALTH else []
         if gone:
             text = f"this host lacks what it needs: {'; '.join(gone)}\\n".encode()
@@ -88,6 +109,9 @@ class DrainingWorker(UvicornWorker):
 
     async def _serve(self):
         self.config.app = self.wsgi
+        self.config.load()
+        if self.config.ssl:
+            self.config.ssl.sni_callback = turned_away
         server = DrainingServer(config=self.config)
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -63,3 +65,58 @@ def test_health_is_bad_while_what_it_needs_has_no_name(worker: SimpleNamespace) 
 
     assert status.startswith("503")
     assert "the name database.invalid is not found" in said
+
+
+class Connected:
+    """A connection that has been accepted, from another host or over the socket of this one."""
+
+    def __init__(self, family: socket.AddressFamily) -> None:
+        self.initialized, self.sock, self.timeout, self.is_closed = False, SimpleNamespace(family=family), 99.0, False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def running(worker: SimpleNamespace) -> Any:
+    """One of its workers, whose threads do nothing, with a connection that a caller keeps."""
+    return type("Worker", (worker.DrainingWorker, ThreadWorker), {})()
+
+
+class ThreadWorker:
+    """What gunicorn's does with a connection, and no more."""
+
+    def __init__(self) -> None:
+        self.handed_on: list[Connected] = []
+        self.nr_conns, self.max_keepalived, self._lock = 1, 984, threading.RLock()
+        self._keep = [Connected(socket.AF_INET)]
+        self.log = SimpleNamespace(debug=lambda *_: None)
+
+    def enqueue_req(self, connection: Connected) -> None:
+        self.handed_on.append(connection)
+
+    def murder_keepalived(self) -> None: ...
+
+
+def test_other_hosts_get_no_connection_while_this_one_lacks_something(worker: SimpleNamespace, running: Any) -> None:
+    """Incident: behind web servers on other hosts one of two applications failed half of all orders for as long."""
+    over_network, beside = Connected(socket.AF_INET), Connected(socket.AF_UNIX)
+    running.enqueue_req(over_network)
+    running.enqueue_req(beside)
+    assert (over_network.is_closed, running.handed_on) == (True, [beside])
+    assert running.nr_conns == 0
+
+    worker.router.touch()
+    running.looked_at = 0.0
+    running.enqueue_req(over_network)
+    assert running.handed_on == [beside, over_network]
+
+
+def test_kept_connections_end_while_something_is_lacking(worker: SimpleNamespace, running: Any) -> None:
+    running.murder_keepalived()
+    assert (running.max_keepalived, running._keep[0].timeout) == (0, 0)
+
+    worker.router.touch()
+    running.looked_at = 0.0
+    running.murder_keepalived()
+    assert running.max_keepalived == 984

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -139,3 +141,28 @@ def test_connections_that_wait_for_nothing_hold_nobody_up(worker: SimpleNamespac
     asyncio.run(asyncio.wait_for(server.shutdown(), 0.9 * worker.SILENCE_S))
 
     assert server.is_shut_down
+
+
+def test_other_hosts_get_no_connection_while_this_one_lacks_something(worker: SimpleNamespace) -> None:
+    assert worker.turned_away(None, "live", None) == ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+
+    worker.router.touch()
+    assert worker.turned_away(None, "live", None) is None
+
+
+def test_kept_connections_end_while_something_is_lacking(worker: SimpleNamespace) -> None:
+    def heads() -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+
+        async def application(scope: object, receive: object, send: Callable[[dict[str, Any]], Any]) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"a", b"b")]})
+
+        async def send(message: dict[str, Any]) -> None:
+            found.extend(message["headers"])
+
+        asyncio.run(worker.guarded(application)({"type": "http", "path": "/blog/x", "headers": []}, None, send))
+        return found
+
+    assert heads() == [(b"a", b"b"), (b"connection", b"close")]
+    worker.router.touch()
+    assert heads() == [(b"a", b"b")]
