@@ -114,6 +114,11 @@ class Upstream:
     """On this host, so that its static files are here too."""
     scheme: str
 
+    @property
+    def has_last_resort(self) -> bool:
+        """Whether those that have just failed are all there are, so that they must be asked when all have."""
+        return not self.is_socket and len(self.endpoints) > 1 and all(one.rank is not c.Rank.SPARE for one in self.endpoints)
+
 
 @dataclass(frozen=True)
 class Placed:

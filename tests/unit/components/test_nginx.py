@@ -103,6 +103,18 @@ def test_a_single_server_is_never_set_aside() -> None:
     assert "proxy_connect_timeout 5s;" in block(config(graph), "location / {")
 
 
+def test_when_all_have_just_failed_they_are_asked_nevertheless() -> None:
+    """Incident: one refused, the other was late for half a second on a busy machine, and then nobody was asked at all."""
+    graph = topology(balancer(), web("app"), app(hosts=("x1", "x2")))
+    with_spare = topology(balancer(), web("app"), replace(app(hosts=("x1",)), spare=("x2",)))
+
+    for name in ("app", "app.once"):
+        upstream = block(config(graph), f"upstream {name}")
+        for host in ("x1", "x2"):
+            assert f"server {graph.host(host).address}:8000 max_fails=0 backup;" in upstream
+    assert "max_fails=0 backup" not in config(with_spare)
+
+
 def test_a_socket_speaks_tls_once_the_application_is_called_over_the_network_too() -> None:
     """Gunicorn speaks TLS on all its sockets or on none; web2 has no application of its own here."""
     text = config(topology(balancer(), web("app"), app(hosts=("web1", "x1"))))

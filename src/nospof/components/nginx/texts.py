@@ -21,6 +21,12 @@ CONFIG = """{% macro choice(upstream) %}$to_{{ upstream.name | replace("-", "_")
 {%- if endpoint.rank.value == "spare" %} backup{% endif %};
 {% endif %}
 {% endfor %}
+{% if upstream.has_last_resort %}
+        # When all have just failed, as on a busy machine, they are asked nevertheless.
+{% for endpoint in upstream.endpoints %}
+        server {{ here.address(endpoint.owner.host) }}:{{ endpoint.listen.port }} max_fails=0 backup;
+{% endfor %}
+{% endif %}
 {%- endmacro %}
 {% macro as_file(indent) %}
 {% filter indent(indent, first=True) -%}
