@@ -261,7 +261,7 @@ def test_third_server_joins_and_leaves_while_writes_go_on(site: CacheSite) -> No
         for host in ("w1", "c1", "c2", "w1", "c2", "c1"):
             site.hand_over(primary, host)
             primary = site.wait_well(*SERVERS, "w1")
-            assert primary == host
+            assert (primary, site.priority(host)) == (host, "100")
         site.edit("hosts: [c1, c2, w1]", "hosts: [c1, c2]")
         assert site.up()
         site.wait_well(*SERVERS)

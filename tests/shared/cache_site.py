@@ -121,6 +121,10 @@ class CacheSite(QuietSite):
         program = ("python3", "/usr/lib/nospof/onhost", "cache_agent")
         self.on(host, *program, "--config", f"/etc/nospof/{self.tier}/agent.json", "leave", "--to", to)
 
+    def priority(self, host: str) -> str:
+        """What the server of `host` tells those who choose the next primary."""
+        return self.on(host, "python3", "-c", PRIORITY, self.tier)
+
     def visit(self, path: str = "/") -> str:
         """What the application answers, asked on its own host over its socket."""
         ask = ("curl", "--silent", "--show-error", "--fail", "--max-time", "4")
@@ -264,6 +268,15 @@ while not os.path.exists(stop):
         line = None
     print(json.dumps([number, begun, time.monotonic(), server, error]))
     time.sleep(0.005)
+"""
+)
+PRIORITY = (
+    COMMON
+    + """
+from pathlib import Path
+from nospof.onhost.cache_agent import read_config
+config = read_config(Path(f"/etc/nospof/{sys.argv[1]}/agent.json"))
+print(Connection(config.server, None, 2.0).ask("CONFIG", "GET", "slave-priority")[1])
 """
 )
 HELD = (

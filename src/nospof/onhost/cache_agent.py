@@ -541,7 +541,7 @@ def leave(config: Config, to: str = "") -> bool:
     `to`: the host that is to have it; "" = whom the watchers choose.
     """
     with Connection(config.server, None, ASK_S) as server:
-        if len(config.members) < 2 or not ask_server(server).is_primary:
+        if len(config.members) < 2 or to == config.host or not ask_server(server).is_primary:
             return True
         with _chosen(config, to):
             return _leave(config, server, is_chosen=bool(to or config.spares))
@@ -557,12 +557,22 @@ def _chosen(config: Config, host: str) -> Iterator[None]:
     with Connection(config.member(host), context, ASK_S) as wanted:
         before = pairs(wanted.ask("CONFIG", "GET", "slave-priority")).get("slave-priority", "100")
         wanted.ask("CONFIG", "SET", "slave-priority", FIRST_PRIORITY)
-        try:
-            if not _until(lambda: _is_known_first(config, context, host), KNOWN_S):
-                log.info("not all watchers know that %s is to be next", host)
-            yield
-        finally:
-            wanted.ask("CONFIG", "SET", "slave-priority", before)
+    try:
+        if not _until(lambda: _is_known_first(config, context, host), KNOWN_S):
+            log.info("not all watchers know that %s is to be next", host)
+        yield
+    finally:
+        # By another connection: who gets another role ends those that it has.
+        if not _until(lambda: _has_priority(config, context, host, before), KNOWN_S):
+            log.error(
+                "%s keeps the priority %d, and is promoted before others, until it is started again", host, FIRST_PRIORITY
+            )
+
+
+def _has_priority(config: Config, context: ssl.SSLContext, host: str, priority: str) -> bool:
+    with contextlib.suppress(*TROUBLE), Connection(config.member(host), context, ASK_S) as wanted:
+        return wanted.ask("CONFIG", "SET", "slave-priority", priority) == "OK"
+    return False
 
 
 def _is_known_first(config: Config, context: ssl.SSLContext, host: str) -> bool:
