@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -41,7 +42,8 @@ def told(what: str, site: ClusterSite, writes: list, limit: int = 0) -> None:  #
     """Print what became of the writes; of those that were acknowledged at most `limit` may be missing."""
     missing = site.missing(writes)
     good = sum(not write.error for write in writes)
-    pause_s = gap_s(writes)
+    # The client tries again by itself: what it waits for is one long write.
+    pause_s = max(gap_s(writes), *(write.ended_s - write.begun_s for write in writes))
     sys.stdout.write(f"{what}: {good} of {len(writes)} writes, longest pause {pause_s:.1f} s, {len(missing)} of them missing\n")
     assert good > 100
     assert len(missing) <= limit
@@ -58,7 +60,7 @@ def test_it_is_formed_and_a_second_up_changes_nothing(site: ClusterSite) -> None
 def test_killed_home_does_not_come_back_empty_and_takes_its_shard_back(site: ClusterSite) -> None:
     wait_well(site, *HOSTS)
     with site.written() as writer:
-        site.wait_until(lambda: site.visit().startswith("visit "))
+        time.sleep(1.5)
         site.on("c1", "systemctl", "kill", "--signal=KILL", "--kill-whom=main", site.unit_of(0))
         site.wait_until(lambda: not site.is_well(["c1"]))
         wait_well(site, *HOSTS)
@@ -80,7 +82,7 @@ def test_dark_host_is_stood_in_for_and_takes_its_shard_back(site: ClusterSite) -
     wait_well(site, *HOSTS)
     lab = site.deployment.lab
     with site.written() as writer:
-        site.wait_until(lambda: site.visit().startswith("visit "))
+        time.sleep(1.5)
         lab.power_off("w1")
         site.wait_until(lambda: site.slots("c1").keys() == {"c1", "c2"})
         site.wait_until(lambda: site.visit().startswith("visit "))
@@ -93,7 +95,7 @@ def test_dark_host_is_stood_in_for_and_takes_its_shard_back(site: ClusterSite) -
 def test_host_with_a_new_disk_gets_everything_again(site: ClusterSite) -> None:
     wait_well(site, *HOSTS)
     with site.written() as writer:
-        site.wait_until(lambda: site.visit().startswith("visit "))
+        time.sleep(1.5)
         for number in (0, 1):
             site.on("c2", "systemctl", "stop", site.unit_of(number))
             site.on("c2", "sh", "-c", f"rm -rf /var/lib/{site.server}/cache-{number}/*")
@@ -127,6 +129,8 @@ def test_other_passwords_come_while_writes_go_on(site: ClusterSite) -> None:
     assert not site.up()
 
 
+@pytest.mark.long
+@pytest.mark.skipif(not os.environ.get("NOSPOF_TEST_LONG"), reason="takes minutes: NOSPOF_TEST_LONG=1")
 def test_host_joins_and_another_one_leaves_while_writes_go_on(site: ClusterSite) -> None:
     wait_well(site, *HOSTS)
     site.edit("hosts: [c1, c2, w1], memory", "hosts: [c1, c2, w1, app1], memory")
@@ -145,13 +149,13 @@ def test_host_joins_and_another_one_leaves_while_writes_go_on(site: ClusterSite)
 def test_power_cut_of_all_with_one_host_staying_dark_loses_no_shard(site: ClusterSite) -> None:
     """Copies that have just started do not know how old they are, and must take over nevertheless."""
     lab = site.deployment.lab
-    hosts = ("c1", "c2", "app1")
+    hosts = tuple(host.id.host for host in site.deployment.topology.of_tier("cache"))
     wait_well(site, *hosts)
     for host in hosts:
         lab.power_off(host)
     for host in hosts[1:]:
         lab.power_on(host)
-    site.wait_until(lambda: site.is_well(hosts[1:]) and set(site.slots("c2")) == set(hosts[1:]), limit_s=90)
-    assert sum(site.slots("c2").values()) == SLOTS
-    lab.power_on("c1")
+    site.wait_until(lambda: site.is_well(hosts[1:]) and set(site.slots(hosts[1])) == set(hosts[1:]), limit_s=90)
+    assert sum(site.slots(hosts[1]).values()) == SLOTS
+    lab.power_on(hosts[0])
     wait_well(site, *hosts)

@@ -88,8 +88,7 @@ class ClusterSite(CacheSite):
 CLIENT = (
     COMMON
     + """
-sys.path.insert(0, "/srv/nospof/app/current/../site-packages")
-sys.path.insert(0, os.path.realpath("/srv/nospof/app/current/../site-packages"))
+sys.path.insert(0, "/srv/nospof/app/current/site-packages")
 from redis.cluster import ClusterNode, RedisCluster
 def client():
     told = variables("cache")

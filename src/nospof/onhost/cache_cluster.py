@@ -199,9 +199,9 @@ class Server:
             self.silent_since_s = self.silent_since_s or time.monotonic()
 
     def _unmet(self, view: View) -> dict[Place, bool]:
-        """Whom it does not know, by whether somebody answered there when that was looked at last."""
+        """Whom it does not know, by whether somebody answered there when that was looked at last, or it was not yet."""
         missing = [place for place in self.config.plan.places if place not in view.at]
-        return {place: self.unmet.get(place, False) for place in missing}
+        return {place: self.unmet.get(place, True) for place in missing}
 
     def knock(self) -> None:
         """See who of those it has not met is there."""

@@ -112,6 +112,22 @@ def test_those_who_answer_are_met(config: Config, servers: tuple[Pretender, Pret
     assert changing(servers[0]) == [f"CLUSTER MEET {OTHER} 17100 17200"]
 
 
+def test_server_with_a_new_disk_is_not_well_before_it_has_looked_for_the_others(
+    config: Config, servers: tuple[Pretender, Pretender]
+) -> None:
+    """Incident: for a second it seemed to be the first of all, which lacks nothing that it could have."""
+    agent = Agent(config)
+    agent.step()
+    servers[0].answers["CLUSTER NODES"] = bulk(line(0, ME, "myself,master -", "", config.plan.mark))
+
+    agent.step()
+    assert f"server 0 has not met {OTHER} yet" in program.read_note(config)["lacks"]
+    agent._next_meeting_s = 0.0
+    agent.step()  # nobody answers
+    agent.step()
+    assert program.read_note(config)["lacks"] == []
+
+
 def test_home_takes_its_shard_back_after_a_while_of_calm(
     config: Config, servers: tuple[Pretender, Pretender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
