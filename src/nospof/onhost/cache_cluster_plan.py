@@ -11,7 +11,6 @@ Source: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spe
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,8 +70,6 @@ class Node:
     """The id of the server that it copies; "" = it is a primary."""
     is_linked: bool
     slots: frozenset[int]
-    moving: frozenset[int]
-    """Slots that are on their way to it or from it; a server tells that of itself alone."""
 
     @property
     def is_lost(self) -> bool:
@@ -103,8 +100,8 @@ def _node(words: list[str]) -> Node:
         flags,
         "" if words[3] == "-" else words[3],
         words[7] == "connected" or "myself" in flags,
+        # In brackets: slots that are on their way.
         frozenset(slot for word in words[8:] if not word.startswith("[") for slot in _range(word)),
-        frozenset(int(found[1]) for word in words[8:] if (found := re.match(r"\[(\d+)-[<>]-", word))),
     )
 
 
@@ -296,9 +293,9 @@ def lacks(view: View) -> Iterator[str]:
     for place, is_answering in sorted(view.unmet.items()):
         if is_answering:
             yield f"has not met {place[0]} yet"
-    for place, node in sorted(view.at.items()):
-        if not node.is_well and not node.is_lost:
-            yield f"has no connection to {place[0]}"
+    for node in view.nodes:
+        if not node.is_well and not node.is_lost and "handshake" not in node.flags:
+            yield f"has no connection to {node.address}"
     if view.unmet and not any(node.slots for node in view.nodes):
         return  # there is no cluster yet, and cannot be
     if not view.is_ok:
@@ -311,6 +308,9 @@ def lacks(view: View) -> Iterator[str]:
 def _lacks_role(view: View) -> Iterator[str]:
     home = view.plan.home_of(view.me)
     keeper = view.keeper(home)
+    primary = view.by_id.get(view.own.primary)
+    if primary is not None and primary.is_well and not view.is_in_step:
+        yield f"has not everything that {primary.address} has yet"
     if view.me == home:
         if view.own.primary:
             yield "is not primary of its own shard yet"
@@ -319,11 +319,8 @@ def _lacks_role(view: View) -> Iterator[str]:
         # The home is away, or takes the shard back within a moment.
         if (node := view.at.get(home)) is not None and node.is_well:
             yield f"is primary in the place of {home[0]}"
-    elif keeper is not None and not keeper.is_lost and view.is_agreed:
-        if view.own.primary != keeper.id:
-            yield f"does not copy the shard of {home[0]} yet"
-        elif not view.is_in_step:
-            yield f"has not everything of the shard of {home[0]} yet"
+    elif keeper is not None and not keeper.is_lost and view.is_agreed and view.own.primary != keeper.id:
+        yield f"does not copy the shard of {home[0]} yet"
 
 
 def served(view: View) -> frozenset[int]:

@@ -25,7 +25,7 @@ def node(
 ) -> Node:
     told = frozenset(flags.split()) | {"slave" if primary else "master"}
     is_linked = "fail" not in told
-    return Node(id_ or name(place), place[0], 17000 + place[1], mark, told, primary, is_linked, frozenset(slots), frozenset())
+    return Node(id_ or name(place), place[0], 17000 + place[1], mark, told, primary, is_linked, frozenset(slots))
 
 
 def settled(plan: Plan = THREE) -> dict[Place, Node]:
@@ -106,7 +106,6 @@ def test_answer_is_read() -> None:
     assert (third.id, third.address, third.bus_port, third.mark, third.primary) == ("73f0", C, 17000, "plan-8500", "")
     assert third.slots == frozenset(range(10923, 16384))
     assert first.slots == frozenset([*range(5462), 5470])
-    assert first.moving == {7, 8}
     assert first.is_well
     assert (copy.primary, copy.mark, copy.is_well, copy.is_lost) == ("bc2d", "", False, False)
     assert gone.is_lost
@@ -305,6 +304,17 @@ def test_servers_that_have_just_started_lack_each_other() -> None:
     assert lacks((A, 0), nodes.values()) == [f"has no connection to {B}"]
 
 
+def test_links_and_copies_count_while_hosts_have_two_plans() -> None:
+    """Also to those whom the new plan does not know: the next host is restarted once this one is well."""
+    old = {place: replace(one, mark="plan-before") for place, one in settled(FOUR).items()}
+    own = {place: replace(old[place], mark=THREE.mark) for place in ((A, 0), (A, 1))}
+    nodes = old | own | {(D, 0): replace(old[D, 0], is_linked=False)}
+
+    assert lacks((A, 0), nodes.values()) == [f"has no connection to {D}"]
+    assert lacks((A, 1), (old | own).values()) == []
+    assert lacks((A, 1), (old | own).values(), is_in_step=False) == [f"has not everything that {D} has yet"]
+
+
 def test_what_is_lost_is_not_waited_for() -> None:
     lost = {
         place: replace(one, flags=one.flags | {"fail"}, is_linked=False) for place, one in settled().items() if place[0] == C
@@ -323,7 +333,7 @@ def test_shard_away_from_home_is_told_by_both() -> None:
 
 
 def test_copy_that_is_behind_and_a_cluster_that_does_not_answer_are_told() -> None:
-    assert lacks((B, 1), settled().values(), is_in_step=False) == [f"has not everything of the shard of {A} yet"]
+    assert lacks((B, 1), settled().values(), is_in_step=False) == [f"has not everything that {A} has yet"]
     assert "does not answer" in lacks((B, 0), settled().values(), is_ok=False)[0]
     assert len(plans.served(view((A, 0), settled().values()))) == SLOTS
     assert len(plans.served(view((A, 0), settled().values(), is_ok=False))) == 0
