@@ -73,8 +73,9 @@ class HonestWorker(ThreadWorker):
             self.wsgi = guarded(self.wsgi)
 
     def is_lacking(self):
-        if (BESIDE or NAMES) and time.monotonic() - self.looked_at > LOOK_S:
-            self.lacks, self.looked_at = any(what_is_gone()), time.monotonic()
+        # Names may take a while to be looked up, which is not for the loop that accepts connections.
+        if BESIDE and time.monotonic() - self.looked_at > LOOK_S:
+            self.lacks, self.looked_at = not all(map(os.path.exists, BESIDE)), time.monotonic()
         return self.lacks
 
     def enqueue_req(self, conn):
@@ -84,7 +85,7 @@ class HonestWorker(ThreadWorker):
         new worker then dies of those who gave up on the last.
         """
         try:
-            if not conn.initialized and conn.sock.family == socket.AF_INET and self.is_lacking():
+            if conn.sock.family == socket.AF_INET and not getattr(conn, "initialized", True) and self.is_lacking():
                 raise ConnectionRefusedError("this host lacks what it needs")
             super().enqueue_req(conn)
         except OSError as error:
@@ -95,6 +96,7 @@ class HonestWorker(ThreadWorker):
 
 class DrainingWorker(HonestWorker):
     drain_until = None
+    is_draining = False
     kept_at_most = None
 
     def handle_exit(self, sig, frame):
@@ -104,7 +106,7 @@ class DrainingWorker(HonestWorker):
 
     def murder_keepalived(self):
         """The main loop calls this at the end of each round."""
-        if self.is_lacking() != (self.kept_at_most is not None):
+        if self.drain_until is None and self.is_lacking() != (self.kept_at_most is not None):
             self.keep(not self.lacks)
         super().murder_keepalived()
         if self.drain_until is not None:
@@ -121,8 +123,9 @@ class DrainingWorker(HonestWorker):
                 connection.timeout = 0
 
     def drain(self):
-        if self.max_keepalived:
-            self.max_keepalived = 0  # answers say from now on that the connection ends
+        self.max_keepalived = 0  # answers say from now on that the connection ends
+        if not self.is_draining:
+            self.is_draining = True
             for listener in self.sockets:
                 self.poller.unregister(listener)
         with self._lock:

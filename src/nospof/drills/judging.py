@@ -19,8 +19,8 @@ ANSWERED_WITHIN_S = 1.0
 # Of the requests in that time at least so many must be answered well.
 MET = 0.99
 FEWEST_JUDGED = 10
-# Of two ways in one that hangs makes every second request wait.
-FEW = 0.25
+# Whoever waited until the healing waited for longer, but for those who asked last.
+SLOW_S = 2.0
 BIN_S = 0.2
 # A machine that stood still for longer says nothing about times.
 MOST_LATE_S = 0.5
@@ -63,11 +63,10 @@ def state(history: History, held_from: float, healing: float) -> State:
 
     Unknown where too few asked in that time. What one in a hundred visitors misses is not met, and neither is what was answered
     only because healing had begun: who asked in the last second before it is not judged, since there was no time to answer. On
-    a busy machine a few of the others are too slow as well, and say nothing; where they are many, they have waited.
+    a busy machine some of the others are a little too slow as well, and say nothing.
     """
     asked = history.between(held_from + JUDGED_AFTER_S, healing - ANSWERED_WITHIN_S).requests
-    late = sum(request.is_good and request.ended > healing for request in asked)
-    judged = len(asked) if late > FEW * len(asked) else len(asked) - late
+    judged = len(asked) - sum(request.is_good and request.ended > healing and request.latency_s < SLOW_S for request in asked)
     if judged < FEWEST_JUDGED:
         return State.UNKNOWN
     good = sum(request.is_good and request.ended <= healing for request in asked)

@@ -47,6 +47,8 @@ START_S, LEAVE_S, SAME_S = 85.0, 6.0, 1.5
 # The watchers learn within ten seconds of a copy's priority.
 GIVES_BACK_AFTER_S, GIVE_BACK_LOOK_S = 12.0, 1.0
 KNOWN_S, FIRST_PRIORITY = 12.0, 1
+# As the component writes them.
+NORMAL_PRIORITY, SPARE_PRIORITY = "100", "200"
 
 log = logging.getLogger("nospof")
 T = TypeVar("T")
@@ -544,7 +546,7 @@ def leave(config: Config, to: str = "") -> bool:
         if len(config.members) < 2 or to == config.host or not ask_server(server).is_primary:
             return True
         with _chosen(config, to):
-            return _leave(config, server, is_chosen=bool(to or config.spares))
+            return _leave(config, server, to)
 
 
 @contextlib.contextmanager
@@ -555,11 +557,14 @@ def _chosen(config: Config, host: str) -> Iterator[None]:
         return
     context = config.context
     with Connection(config.member(host), context, ASK_S) as wanted:
-        before = pairs(wanted.ask("CONFIG", "GET", "slave-priority")).get("slave-priority", "100")
+        before = pairs(wanted.ask("CONFIG", "GET", "slave-priority")).get("slave-priority", "")
+        # Who was ended in the middle of this has left it so.
+        if before in ("", str(FIRST_PRIORITY)):
+            before = SPARE_PRIORITY if host in config.spares else NORMAL_PRIORITY
         wanted.ask("CONFIG", "SET", "slave-priority", FIRST_PRIORITY)
     try:
         if not _until(lambda: _is_known_first(config, context, host), KNOWN_S):
-            log.info("not all watchers know that %s is to be next", host)
+            raise TimeoutError(f"not all watchers know that {host} is to be next")
         yield
     finally:
         # By another connection: who gets another role ends those that it has.
@@ -587,18 +592,18 @@ def _is_known_first(config: Config, context: ssl.SSLContext, host: str) -> bool:
     return bool(known) and all(known)
 
 
-def _leave(config: Config, server: Connection, *, is_chosen: bool) -> bool:
+def _leave(config: Config, server: Connection, to: str) -> bool:
     leaving = Path(config.leaving_file)
     leaving.touch()
     try:
         # The agent would do it within a moment, if it runs.
         server.ask("CONFIG", "SET", "min-slaves-to-write", roles.NO_WRITES)
         # The watchers look at the priority before they look at who has more.
-        wanted = max(1, len(_copies(server))) if is_chosen else 1
+        wanted = max(1, len(_copies(server))) if to or config.spares else 1
         if not _until(lambda: _have_everything(server, wanted), SAME_S):
             log.error("no replica has everything: nobody takes over")
             return False
-        return _hand_over(config)
+        return _hand_over(config, to)
     finally:
         leaving.unlink(missing_ok=True)
 
@@ -610,7 +615,7 @@ def _have_everything(server: Connection, wanted: int) -> bool:
     return isinstance(heard, int) and heard >= wanted
 
 
-def _hand_over(config: Config) -> bool:
+def _hand_over(config: Config, to: str) -> bool:
     context = config.context
     for host in sorted(config.watchers, key=lambda host: host == config.host):
         try:
@@ -626,17 +631,19 @@ def _hand_over(config: Config) -> bool:
         log.error("no watcher can have another server take over")
         return False
     began_s = time.monotonic()
-    if not _until(lambda: _is_replaced(config, context), LEAVE_S):
-        log.error("nobody took over within %g s", LEAVE_S)
+    if not _until(lambda: _is_replaced(config, context, to), LEAVE_S):
+        log.error("%s within %g s", f"{to} did not take over" if to else "nobody took over", LEAVE_S)
         return False
     log.info("another server is primary after %.1f s", time.monotonic() - began_s)
     return True
 
 
-def _is_replaced(config: Config, context: ssl.SSLContext) -> bool:
+def _is_replaced(config: Config, context: ssl.SSLContext, to: str) -> bool:
     asked = [found[0] for host in sorted(config.watchers) if (found := _ask_once(config, host, context))]
     agreed = roles.named(asked, config.rules.majority)
-    return agreed is not None and agreed.primary_address != config.address
+    if agreed is None or agreed.primary_address == config.address:
+        return False
+    return not to or agreed.primary_address == config.members[to]
 
 
 def _until(is_so: Callable[[], bool], limit_s: float) -> bool:

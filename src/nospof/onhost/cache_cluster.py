@@ -28,7 +28,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -123,10 +124,9 @@ class Config:
         """A server of this host, over its socket."""
         return Reached(path=f"{self.run_folder}/server-{number}.sock", user="nospof_agent", password=self.password)
 
-    def other(self, place: Place) -> Reached:
-        """Any server, over the network."""
-        host = next(host for host, address in self.ring.items() if address == place[0])
-        return Reached(host, place[0], self.port + place[1], user="nospof_agent", password=self.password)
+    def other(self, address: str, port: int) -> Reached:
+        """Any server, over the network: certificates have addresses, too."""
+        return Reached(address, address, port, user="nospof_agent", password=self.password)
 
     def data(self, number: int) -> Path:
         return Path(f"{self.data_folder}-{number}")
@@ -200,13 +200,10 @@ class Server:
 
     def _unmet(self, view: View) -> dict[Place, bool]:
         """Whom it does not know, by whether somebody answered there when that was looked at last, or it was not yet."""
-        missing = [place for place in self.config.plan.places if place not in view.at]
+        # While `up` changes the ports, those that have the old ones are met.
+        moving = {node.address for node in view.strangers if node.is_well}
+        missing = [place for place in self.config.plan.places if place not in view.at and place[0] not in moving]
         return {place: self.unmet.get(place, True) for place in missing}
-
-    def knock(self) -> None:
-        """See who of those it has not met is there."""
-        missing = self.view.unmet if self.view is not None else ()
-        self.unmet = {place: _listens((place[0], self.config.port + place[1])) for place in missing}
 
 
 def _listens(at: tuple[str, int]) -> bool:
@@ -247,10 +244,16 @@ class Agent:
         self._tell()
 
     def _meet(self) -> None:
+        """See who of those that a server has not met is there, all at once: a dark host answers nobody."""
+        missing = sorted({place for server in self.servers if server.view is not None for place in server.view.unmet})
+        with ThreadPoolExecutor(max(1, len(missing))) as pool:
+            at = [(address, self.config.port + number) for address, number in missing]
+            there = dict(zip(missing, pool.map(_listens, at), strict=True))
         for server in self.servers:
-            server.knock()
+            server.unmet = there
         home = self.servers[0]
-        for address, number in [place for place, is_there in home.unmet.items() if is_there]:
+        wanted = home.view.unmet if home.view is not None else ()
+        for address, number in [place for place in wanted if there[place]]:
             ports = self.config.port + number, self.config.bus_port + number
             self._say(home, Command(("CLUSTER", "MEET", address, *map(str, ports)), f"meets {address}"))
 
@@ -278,7 +281,7 @@ class Agent:
         context = self.config.context
         for place in [place for place in self.config.plan.places if place != server.me]:
             try:
-                with Connection(self.config.other(place), context, ASK_S) as connection:
+                with Connection(self.config.other(place[0], self.config.port + place[1]), context, ASK_S) as connection:
                     wanted = wanted.difference(*(node.slots for node in cluster_nodes(connection)))
             except TROUBLE as error:
                 log.info(
@@ -412,11 +415,10 @@ def run(config: Config) -> NoReturn:
 # --- start ---------------------------------------------------------------------------------------------------------------
 def start(config: Config, number: int) -> int:
     """Wait while a copy is about to take the place that this server had when it died; for a while, since none may."""
-    own = _kept(config.data(number) / "nodes.conf")
+    nodes = _kept(config.data(number))
+    own = next((node for node in nodes if "myself" in node.flags and node.slots and not node.primary), None)
     began_s, has_said = time.monotonic(), False
-    while (
-        own is not None and time.monotonic() - began_s < config.replaced_s and _waits(config, (config.address, number), own.id)
-    ):
+    while own is not None and time.monotonic() - began_s < config.replaced_s and _waits(config, nodes, own.id):
         if not has_said:
             log.info("waits to be replaced")
             has_said = True
@@ -425,21 +427,21 @@ def start(config: Config, number: int) -> int:
     return 0
 
 
-def _kept(file: Path) -> Node | None:
-    """The server in its own file, if it was a primary with slots."""
+def _kept(folder: Path) -> tuple[Node, ...]:
+    """Whom a server knew last, with the ports where they are asked; () where it is new."""
     try:
-        own = next(node for node in nodes_of(file.read_text()) if "myself" in node.flags)
-    except (OSError, ValueError, StopIteration):
-        return None
-    return own if own.slots and not own.primary else None
+        return nodes_of((folder / "nodes.conf").read_text())
+    except (OSError, ValueError):
+        return ()
 
 
-def _waits(config: Config, me: Place, own_id: str) -> bool:
+def _waits(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
     """Whether most of those who answer say so."""
     context, said = config.context, []
-    for place in [place for place in config.plan.places if place != me]:
-        with contextlib.suppress(*TROUBLE), Connection(config.other(place), context, ASK_S) as connection:
-            said.append(plans.waits_for(cluster_nodes(connection), own_id))
+    for node in nodes:
+        if node.id != own_id and node.port:
+            with contextlib.suppress(*TROUBLE), Connection(config.other(node.address, node.port), context, ASK_S) as connection:
+                said.append(plans.waits_for(cluster_nodes(connection), own_id))
     return sum(said) > len(said) // 2
 
 
@@ -453,13 +455,14 @@ def leave(config: Config, number: int) -> int:
         if own.primary or not own.slots:
             return 0
         copies = [node for node in nodes if node.primary == own.id and node.is_well]
+        # Asked over its socket, a server does not say where others are asked; its file does, while `up` changes the ports, too.
+        ports = {node.id: node.port for node in _kept(config.data(number))}
         # The home first: it is where the shard belongs.
         for copy in sorted(copies, key=lambda node: node.bus_port):
-            place = copy.address, copy.bus_port - config.bus_port
             try:
-                with Connection(config.other(place), context, ASK_S) as other:
+                with Connection(config.other(copy.address, ports.get(copy.id, 0)), context, ASK_S) as other:
                     other.ask("CLUSTER", "FAILOVER")
-            except (*TROUBLE, StopIteration) as error:
+            except TROUBLE as error:
                 log.info("%s does not take over: %s", copy.address, error)
                 continue
             end_s = time.monotonic() + LEAVE_S

@@ -63,6 +63,8 @@ class Node:
 
     id: str
     address: str
+    port: int
+    """Where it is asked; 0 where whoever told does not know."""
     bus_port: int
     mark: str
     flags: frozenset[str]
@@ -90,11 +92,14 @@ def _node(words: list[str]) -> Node:
     if len(words) < 8:
         raise ValueError(f"no line of CLUSTER NODES: {' '.join(words):.60}")
     place, *more = words[1].split(",")
-    address, _, bus_port = place.rpartition("@")
+    at, _, bus_port = place.rpartition("@")
+    address, _, port = at.rpartition(":")
+    ports = [int(word.removeprefix("tls-port=")) for word in more if word.startswith("tls-port=")]
     flags = frozenset(words[2].split(",")) - {"noflags"}
     return Node(
         words[0],
-        address.rpartition(":")[0],
+        address,
+        ports[0] if ports else int(port),
         int(bus_port),
         more[0] if more and "=" not in more[0] else "",
         flags,
@@ -221,17 +226,19 @@ def next_command(view: View) -> Command | TakeSlots | None:
 
 
 def _forgets(view: View) -> Node | None:
-    """A stranger without slots; whom a living server has replaced never comes back, whatever it had."""
+    """A stranger that is lost, has no copy, and has no slots or never comes back: another one has its place, or none is to.
+
+    One that lives is not forgotten: until its host is taken away, it may have the only copy of something.
+    """
     if not view.is_agreed:
         return None
     replaced = {(node.address, node.bus_port) for node in view.at.values() if node.is_well}
     for node in view.strangers:
-        is_followed = view.own.primary == node.id or any(
-            other.primary == node.id and other.is_well for other in view.at.values()
-        )
-        if is_followed or node is view.own:
+        if not node.is_lost:
             continue
-        if not node.slots or (node.is_lost and (node.address, node.bus_port) in replaced):
+        is_followed = any(other.primary == node.id and not other.is_lost for other in view.nodes)
+        is_gone = "noaddr" in node.flags or (node.address, node.bus_port) in replaced or node.address not in view.plan.ring
+        if not is_followed and (is_gone or not node.slots):
             return node
     return None
 
@@ -247,18 +254,33 @@ def _role(view: View) -> Command | TakeSlots | None:
         return TakeSlots(unowned) if unowned and view.is_complete and not view.own.primary else None
     if wanted is None or wanted is view.own or view.own.primary == wanted.id or not wanted.is_well:
         return None
-    # Whoever copies somebody already goes on until it is certain that nobody needs that copy any more.
-    may_leave = not view.own.primary or (view.is_complete and not view.orphaned)
-    if not view.is_agreed or not may_leave:
+    if not view.is_agreed or (view.own.primary and not _may_leave(view)):
         return None
     return Command(("CLUSTER", "REPLICATE", wanted.id), f"copies {wanted.address}")
+
+
+def _may_leave(view: View) -> bool:
+    """Whether nobody needs this copy any more: its primary has nothing, or another copy, or they change places one by one."""
+    primary = view.by_id.get(view.own.primary)
+    if primary is None or not primary.slots:
+        return True
+    if primary.is_lost or view.orphaned or not view.is_complete:
+        return False
+    if any(node.primary == primary.id and node.is_well and node is not view.own for node in view.nodes):
+        return True
+    return view.me == next(place for place in view.plan.places if _is_misplaced(view, place))
+
+
+def _is_misplaced(view: View, place: Place) -> bool:
+    keeper, node = view.keeper(view.plan.home_of(place)), view.at[place]
+    return bool(node.primary) and keeper is not None and node.primary != keeper.id
 
 
 def may_take_back(view: View) -> bool:
     """Whether this server is a home that copies the one that took over, and could take its shard back at once."""
     primary = view.by_id.get(view.own.primary)
     is_away = view.me == view.plan.home_of(view.me) and primary is not None and primary.is_well and bool(primary.slots)
-    return is_away and view.is_agreed and view.is_ok and view.is_in_step
+    return is_away and view.is_ok and view.is_in_step
 
 
 def moves(view: View) -> tuple[Moves, ...]:
@@ -268,7 +290,7 @@ def moves(view: View) -> tuple[Moves, ...]:
     if not view.is_complete or not view.is_ok or any(node is None or node.primary for node in at):
         return ()
     share = {node.id: view.plan.share(home) for home, node in zip(homes, at, strict=True) if node is not None}
-    has = {node.id: len(node.slots) for node in view.nodes if node.slots or node.id in share}
+    has = {node.id: len(node.slots) for node in view.nodes if (node.slots and not node.is_lost) or node.id in share}
     lacking = {id_: share[id_] - has[id_] for id_ in share if has[id_] < share[id_]}
     found = []
     for source, count in sorted(has.items()):
@@ -301,7 +323,7 @@ def lacks(view: View) -> Iterator[str]:
     if not view.is_ok:
         yield "the cluster does not answer: of some slots nobody is primary, or most primaries are lost"
     yield from _lacks_role(view)
-    if view.is_complete and (to_move := sum(one.count for one in moves(view)) or len(view.orphaned)):
+    if view.is_agreed and (to_move := sum(one.count for one in moves(view)) or len(view.orphaned)):
         yield f"{to_move} of {SLOTS} slots are still to be moved"
 
 

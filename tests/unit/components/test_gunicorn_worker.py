@@ -120,3 +120,18 @@ def test_kept_connections_end_while_something_is_lacking(worker: SimpleNamespace
     running.looked_at = 0.0
     running.murder_keepalived()
     assert running.max_keepalived == 984
+
+
+def test_worker_that_is_to_end_stops_accepting_though_something_is_lacking(worker: SimpleNamespace, running: Any) -> None:
+    unregistered: list[object] = []
+    running.poller = SimpleNamespace(unregister=unregistered.append, get_map=lambda: {1: 1})
+    running.sockets, running.alive = ["unix", "tcp"], True
+    running.murder_keepalived()
+    running.drain_until = worker.time.monotonic() + 9
+
+    running.murder_keepalived()
+    running.murder_keepalived()
+
+    assert unregistered == ["unix", "tcp"]
+    assert running.max_keepalived == 0
+    assert running.alive

@@ -227,7 +227,7 @@ def test_planned_change_waits_for_all_copies_where_the_watchers_choose_by_priori
     both = FOLLOWED.replace("wait_bgsave", "online")
     server.answers["INFO"] = info(more=both)
     monkeypatch.setattr(agent, "SAME_S", 0.2)
-    monkeypatch.setattr(agent, "_hand_over", lambda config: True)
+    monkeypatch.setattr(agent, "_hand_over", lambda config, to: True)
 
     assert not agent.leave(config(tmp_path, **{**SPARE, "host": "c1"}))
     server.answers["WAIT"] = b":2\r\n"

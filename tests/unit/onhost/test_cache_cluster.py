@@ -13,6 +13,7 @@ from pretender import Pretender, bulk
 
 from nospof.onhost import cache_cluster as program
 from nospof.onhost.cache_cluster import Agent, Config
+from nospof.onhost.cache_cluster_plan import nodes_of
 
 ME, OTHER, THIRD = "127.0.0.21", "127.0.0.22", "127.0.0.23"
 INFO = "role:{role}\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\n"
@@ -128,6 +129,17 @@ def test_server_with_a_new_disk_is_not_well_before_it_has_looked_for_the_others(
     assert program.read_note(config)["lacks"] == []
 
 
+def test_those_with_the_ports_of_before_are_met_already(config: Config, servers: tuple[Pretender, Pretender]) -> None:
+    """While `up` changes them host by host, nobody is to wait for new ports that are not there yet."""
+    others = "".join(line(100 + n, a, "master -", "", "plan-before") for a in (OTHER, THIRD) for n in (0, 1))
+    servers[0].answers["CLUSTER NODES"] = bulk(line(0, ME, "myself,master -", "0-16383", config.plan.mark) + others)
+
+    agent = Agent(config)
+    agent.step()
+
+    assert {place[0] for place in agent.servers[0].view.unmet} == {ME}  # type: ignore[union-attr]
+
+
 def test_home_takes_its_shard_back_after_a_while_of_calm(
     config: Config, servers: tuple[Pretender, Pretender], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +225,9 @@ def test_only_a_primary_with_slots_waits_before_it_starts(
 def test_it_does_not_wait_for_those_who_give_no_answer(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Config, "context", None)
 
-    assert program._waits(config, (ME, 0), "id21-0") is False
+    kept = nodes_of(nodes(config, 0))
+
+    assert program._waits(config, kept, "id21-0") is False
 
 
 SAID = """\

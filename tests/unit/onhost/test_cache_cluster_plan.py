@@ -25,7 +25,9 @@ def node(
 ) -> Node:
     told = frozenset(flags.split()) | {"slave" if primary else "master"}
     is_linked = "fail" not in told
-    return Node(id_ or name(place), place[0], 17000 + place[1], mark, told, primary, is_linked, frozenset(slots))
+    return Node(
+        id_ or name(place), place[0], 7000 + place[1], 17000 + place[1], mark, told, primary, is_linked, frozenset(slots)
+    )
 
 
 def settled(plan: Plan = THREE) -> dict[Place, Node]:
@@ -47,7 +49,7 @@ def commands(nodes: dict[Place, Node], plan: Plan = THREE) -> dict[Place, Comman
     """What each server that is well is told to do."""
     found = {}
     for place, one in nodes.items():
-        if one.is_well and (told := plans.next_command(view(place, nodes.values(), plan))) is not None:
+        if one.is_well and place in plan.places and (told := plans.next_command(view(place, nodes.values(), plan))) is not None:
             found[place] = told
     return found
 
@@ -94,7 +96,7 @@ def test_mark_differs_with_the_plan() -> None:
 TOLD = """\
 73f0 10.0.0.3:7000@17000,plan-8500 master - 0 1796035450004 5 connected 10923-16383
 bc2d 10.0.0.1:0@17000 myself,master - 0 0 4 connected 0-5461 5470 [7->-73f0] [8-<-73f0]
-28c7 10.0.0.2:7001@17001,,shard-id=d62f slave,fail? bc2d 0 1796035449789 4 disconnected
+28c7 10.0.0.2:7001@17001,,shard-id=d62f,tls-port=7101 slave,fail? bc2d 0 1796035449789 4 disconnected
 9999 :0@0 master,noaddr - 0 0 0 disconnected
 vars currentEpoch 6 lastVoteEpoch 0
 """
@@ -107,6 +109,8 @@ def test_answer_is_read() -> None:
     assert third.slots == frozenset(range(10923, 16384))
     assert first.slots == frozenset([*range(5462), 5470])
     assert first.is_well
+    # Asked over a socket, a server does not say where others are asked; its file tells the port for TLS apart.
+    assert (third.port, first.port, copy.port) == (7000, 0, 7101)
     assert (copy.primary, copy.mark, copy.is_well, copy.is_lost) == ("bc2d", "", False, False)
     assert gone.is_lost
 
@@ -172,6 +176,9 @@ def test_home_that_is_well_again_may_take_its_shard_back_and_nobody_else_may() -
     nodes = taken_over()
 
     assert [place for place in nodes if plans.may_take_back(view(place, nodes.values()))] == [(A, 0)]
+    # Also while `up` is under way, and the next host waits for this one to be well.
+    halfway = nodes | {place: replace(one, mark="plan-before") for place, one in nodes.items() if place[0] == C}
+    assert plans.may_take_back(view((A, 0), halfway.values()))
     assert not plans.may_take_back(view((A, 0), nodes.values(), is_in_step=False))
     assert not plans.may_take_back(view((A, 0), nodes.values(), is_ok=False))
     assert commands(nodes) == {}
@@ -218,6 +225,25 @@ def test_copies_move_on_where_the_ring_has_changed() -> None:
     assert found == {(D, 1): f"CLUSTER REPLICATE {C}/0"}
 
 
+def test_copies_change_places_one_by_one_where_nobody_else_has_one() -> None:
+    other = Plan((A, C, B), 1, 17000)
+    nodes = {place: replace(one, mark=other.mark) for place, one in settled().items()}
+    steps = []
+    while told := {place: words(command) for place, command in commands(nodes, other).items()}:
+        steps.append(len(told))
+        for place, said in told.items():
+            nodes[place] = replace(nodes[place], primary=said.rpartition(" ")[2])
+
+    assert steps[0] == 1
+    assert {place: one.primary for place, one in nodes.items()} == {place: one.primary for place, one in settled(other).items()}
+
+
+def test_copy_of_a_lost_primary_stays_though_its_place_is_another_one() -> None:
+    nodes = settled() | {(D, 0): node((D, 0), [5], flags="fail"), (B, 1): node((B, 1), primary=f"{D}/0")}
+
+    assert (B, 1) not in commands(nodes)
+
+
 def test_each_home_gets_its_share_and_few_slots_move() -> None:
     found = plans.moves(view((A, 0), grown().values(), FOUR))
 
@@ -253,18 +279,46 @@ def test_slots_leave_a_host_that_leaves_before_its_copies_do() -> None:
     assert list(plans.lacks(view((B, 0), nodes.values()))) == ["4096 of 16384 slots are still to be moved"]
 
 
-def test_host_that_has_left_is_forgotten_once_it_has_nothing() -> None:
-    nodes = settled() | {(D, 0): node((D, 0)), (D, 1): node((D, 1), primary=f"{C}/0")}
-    found = {place: words(told) for place, told in commands(nodes).items() if place[0] != D}
+def test_host_that_is_taken_away_keeps_what_only_it_has_while_another_one_is_dark() -> None:
+    """C is dark and D, which stands in for it, is to leave: nobody may say that all is well before C is back."""
+    nodes = shrunk()
+    nodes |= {(C, n): replace(nodes[C, n], flags=nodes[C, n].flags | {"fail"}, is_linked=False) for n in (0, 1)}
+    nodes |= {
+        (C, 0): replace(nodes[C, 0], slots=frozenset()),
+        (D, 1): replace(node((D, 1), FOUR.first_slots((C, 0))), mark=FOUR.mark),
+    }
 
+    assert any("still to be moved" in said for said in lacks((A, 0), nodes.values()))
+    assert plans.moves(view((A, 0), nodes.values())) == ()
+
+
+def test_host_that_has_left_is_forgotten_once_it_does_not_run_any_more() -> None:
+    """While it runs it may have the only copy of something, and its agent would meet the others again."""
+    living = {(D, 0): node((D, 0)), (D, 1): node((D, 1), primary=f"{C}/0")}
+    lost = {place: replace(one, flags=one.flags | {"fail"}, is_linked=False) for place, one in living.items()}
+    found = {place: words(told) for place, told in commands(settled() | lost).items()}
+
+    assert commands(settled() | living) == {}
     assert set(found) == set(THREE.places)
     assert all(told.startswith(f"CLUSTER FORGET {D}/") for told in found.values())
 
 
-def test_stranger_with_slots_is_never_forgotten() -> None:
-    nodes = settled() | {(D, 0): node((D, 0), [5], flags="fail")}
+def test_slots_of_a_host_that_left_dead_and_without_copies_are_free_again() -> None:
+    gone = node((D, 0), [5], flags="fail")
+    copied = node((B, 1), primary=f"{D}/0")
 
-    assert commands(nodes) == {}
+    assert words(commands(settled() | {(D, 0): gone})[A, 0]) == f"CLUSTER FORGET {D}/0"
+    assert commands(settled() | {(D, 0): gone, (B, 1): copied}) == {}
+
+
+def test_slots_of_a_server_with_a_new_disk_are_free_again_where_it_had_no_copy() -> None:
+    """Its old self has no address any more: somebody else answers there."""
+    old = replace(node((A, 0), range(5), flags="noaddr"), id="old", address="", bus_port=0, is_linked=False)
+
+    assert words(plans.next_command(view((C, 0), [*settled().values(), old]))) == "CLUSTER FORGET old"
+    copied = settled() | {(B, 1): node((B, 1), primary="old")}
+    assert plans.next_command(view((C, 0), [*copied.values(), old])) is None
+    assert plans.moves(view((A, 0), [*settled().values(), old])) == ()
 
 
 def test_shard_of_a_host_that_was_replaced_goes_to_the_one_in_its_place() -> None:
@@ -317,7 +371,9 @@ def test_links_and_copies_count_while_hosts_have_two_plans() -> None:
 
 def test_what_is_lost_is_not_waited_for() -> None:
     lost = {
-        place: replace(one, flags=one.flags | {"fail"}, is_linked=False) for place, one in settled().items() if place[0] == C
+        place: replace(one, flags=one.flags | {"fail"}, is_linked=False, slots=frozenset())
+        for place, one in settled().items()
+        if place[0] == C
     }
     nodes = settled() | lost | {(A, 1): node((A, 1), THREE.first_slots((C, 0)))}
 
