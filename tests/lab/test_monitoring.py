@@ -320,7 +320,9 @@ def test_fault_is_one_mail_in_time_and_so_is_its_end(watched: Watched) -> None:
         time_left = begun + 25 - time.time()
         # The one that waits its turn would have sent its own by then.
         wait_until(lambda: len(watched.mails(begun)) > 1, max(12.0, time_left), step_s=1.0)
-        (mail,) = watched.mails(begun)
+        mails = watched.mails(begun)
+        assert len(mails) == 1, [(one.at - begun, one.subject, one.text) for one in mails]
+        (mail,) = mails
     finally:
         fault.heal(watched.ground)
     healed = time.time()
