@@ -54,18 +54,14 @@ def full(share: str) -> c.Alert:
 
 
 def _evicts(at: str) -> c.Alert:
-    # One in ten of what is asked for: then it does not do what it is there for.
-    return evicting(
-        f"rate(redis_evicted_keys_total{at}[5m]) > 0.1 * (rate(redis_keyspace_hits_total{at}[5m]) "
-        f"+ rate(redis_keyspace_misses_total{at}[5m])) and rate(redis_evicted_keys_total{at}[5m]) > 0.1"
-    )
+    asked = f"(rate(redis_keyspace_hits_total{at}[5m]) + rate(redis_keyspace_misses_total{at}[5m]))"
+    return evicting(f"rate(redis_evicted_keys_total{at}[5m])", asked)
 
 
 def of_shards(topology: c.Topology, tier: str, is_refusing: bool) -> tuple[c.Alert, ...]:
     """All alerts of a tier of shards; `is_refusing`: its servers take no new entries once they are full."""
     at = f'{{tier="{tier}"}}'
-    evicted = f"rate(cache_cluster_evicted_total{at}[5m])"
-    evicts = f"{evicted} > 0.1 * rate(cache_cluster_asked_total{at}[5m]) and {evicted} > 0.1"
+    evicted, asked = (f"rate(cache_cluster_{name}_total{at}[5m])" for name in ("evicted", "asked"))
     return (
         c.Alert(
             "CacheShardsLost",
@@ -87,16 +83,16 @@ def of_shards(topology: c.Topology, tier: str, is_refusing: bool) -> tuple[c.Ale
             "On {{ $labels.host }}: journalctl -u 'nospof-*-agent' -n 20 says what is lacking.",
             for_s=60,
         ),
-        full(f"cache_cluster_memory_used_share{at}") if is_refusing else evicting(evicts),
+        full(f"cache_cluster_memory_used_share{at}") if is_refusing else evicting(evicted, asked),
         connections_near_limit(f"cache_cluster_connections_used_share{at}", tier),
     )
 
 
-def evicting(expression: str) -> c.Alert:
-    """The memory is full, and entries are thrown away at the rate that `expression` finds too high."""
+def evicting(evicted: str, asked: str) -> c.Alert:
+    """The memory is full, and entries are thrown away for more than one in ten of what is asked for; PromQL, a second each."""
     return c.Alert(
         "CacheEvicts",
-        expression,
+        f"{evicted} > 0.1 * {asked} and {evicted} > 0.1",
         "{{ $labels.host }}: the cache is full and throws away {{ $value | humanize }} entries a second",
         "For more than one of ten questions an entry is thrown away before its end to make room: what is asked for next "
         "is often not there, and is asked of the database.",

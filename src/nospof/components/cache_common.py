@@ -196,11 +196,7 @@ class Cache(c.Component[S]):
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
         if self.is_single:
             return ()
-        what = "writes of the last moment are lost with the primary"
-        why = "a cache acknowledges a write before its copies have it; planned changes hand over first and lose nothing"
-        return (
-            c.Objection("F217", "component", what, why, "keep what must not be lost in a database, and only a copy of it here"),
-        )
+        return (loses_the_last("the primary"),)
 
     def parts(self, here: c.Context) -> c.Parts:
         tier, product = self.id.tier, self.product
@@ -337,6 +333,13 @@ def sysctls(here: c.Context) -> tuple[tuple[str, str], ...]:
     A lab's hosts share the machine's kernel, which is not ours to set.
     """
     return () if here.host.is_lab else (("vm.overcommit_memory", "1"),)
+
+
+def loses_the_last(whom: str) -> c.Objection:
+    """What `check` says of servers that copy a write after they have acknowledged it; `whom`: with whose loss."""
+    what = f"writes of the last moment are lost with {whom}"
+    why = "a cache acknowledges a write before its copies have it; planned changes hand over first and lose nothing"
+    return c.Objection("F217", "component", what, why, "keep what must not be lost in a database, and only a copy of it here")
 
 
 def accepted(here: c.Context, who: str) -> str:

@@ -17,7 +17,7 @@ from typing import ClassVar, TypeVar
 from nospof import component as c
 from nospof.components import cache_alerts
 from nospof.components import cache_texts as texts
-from nospof.components.cache_common import POLICIES, TIMERS, StoreSettings, Timers, accepted, rules_of, sysctls
+from nospof.components.cache_common import POLICIES, TIMERS, StoreSettings, Timers, accepted, loses_the_last, rules_of, sysctls
 
 FEWEST_HOSTS = 3
 # Beside detection, copies wait a second or so before they ask for votes; then a host that died comes back with what it has.
@@ -119,10 +119,7 @@ class CacheCluster(c.Component[S]):
         )
 
     def cautions(self, topology: c.Topology) -> tuple[c.Objection, ...]:
-        what = "writes of the last moment are lost with a host"
-        why = "a cache acknowledges a write before its copies have it; planned changes hand over first and lose nothing"
-        fix = "keep what must not be lost in a database, and only a copy of it here"
-        return (c.Objection("F217", "component", what, why, fix),)
+        return (loses_the_last("a host"),)
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
         return cache_alerts.of_shards(topology, self.id.tier, is_refusing=self.settings.when_full == "refuse")

@@ -69,9 +69,8 @@ class Memcached(c.Component[MemcachedSettings]):
 
     def alerts(self, topology: c.Topology) -> tuple[c.Alert, ...]:
         at = f'{{tier="{self.id.tier}"}}'
-        evicted = f"rate(memcached_items_evicted_total{at}[5m])"
         return (
-            cache_alerts.evicting(f"{evicted} > 0.1 * rate(memcached_gets_total{at}[5m]) and {evicted} > 0.1"),
+            cache_alerts.evicting(f"rate(memcached_items_evicted_total{at}[5m])", f"rate(memcached_gets_total{at}[5m])"),
             cache_alerts.connections_near_limit(
                 f"memcached_current_connections{at} / memcached_max_connections{at}", self.id.tier
             ),

@@ -30,7 +30,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -103,7 +104,7 @@ class Config:
     certificate: str
     key: str
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         return Plan(tuple(self.ring.values()), self.copies, self.bus_port)
 
@@ -189,7 +190,7 @@ class Server:
         try:
             nodes, is_ok, is_in_step = self.line.ask(_seen)
             view = View(self.me, self.config.plan, nodes, is_ok, is_in_step)
-            self.view = View(self.me, self.config.plan, nodes, is_ok, is_in_step, self._unmet(view))
+            self.view = replace(view, unmet=self._unmet(view))
             self.silent_since_s = None
             if self.process is None or not self.process.is_there():
                 told = fields_of(str(self.line.ask(lambda connection: connection.ask("INFO", "server"))))
@@ -307,19 +308,19 @@ class Agent:
         self.mover.wants(wanted, now_s)
 
     def _tell(self) -> None:
-        lacks = [f"server {server.number} {text}" for server in self.servers for text in _lacks(server)]
+        found = {server.number: list(_lacks(server)) for server in self.servers}
+        lacks = [f"server {number} {text}" for number, texts in found.items() for text in texts]
         if lacks != self._said:
             self._said = lacks
             for text in lacks or ["all servers are as they should be"]:
                 log.info("%s", text)
         home = self.servers[0].view
         unserved = plans.SLOTS - len(plans.served(home)) if home is not None else None
-        lacking = sum(any(_lacks(server)) for server in self.servers)
         note = {
             "at": time.monotonic(),
             "plan": self.config.plan.mark,
             "lacks": lacks,
-            "servers_lacking": lacking,
+            "servers_lacking": sum(map(bool, found.values())),
             "slots_unserved": unserved,
         }
         replace_file(self.config.note, json.dumps(note) + "\n")

@@ -29,7 +29,7 @@ class Plan:
     copies: int
     bus_port: int
 
-    @property
+    @cached_property
     def mark(self) -> str:
         """Stands for the plan: servers tell it each other as the name of their host."""
         return "plan-" + hashlib.sha256(repr(self).encode()).hexdigest()[:12]
@@ -244,19 +244,18 @@ def _forgets(view: View) -> Node | None:
 
 
 def _role(view: View) -> Command | TakeSlots | None:
-    home = view.plan.home_of(view.me)
-    keeper = view.keeper(home)
     if view.own.slots:
         return None  # a copy that took over goes on until its home has taken the shard back
-    wanted = keeper
-    if view.me == home and keeper in (None, view.own):
+    home = view.plan.home_of(view.me)
+    keeper = view.keeper(home)
+    if view.me == home and keeper is None:
         unowned = frozenset(view.plan.first_slots(home)).difference(*(node.slots for node in view.nodes))
         return TakeSlots(unowned) if unowned and view.is_complete and not view.own.primary else None
-    if wanted is None or wanted is view.own or view.own.primary == wanted.id or not wanted.is_well:
+    if keeper is None or view.own.primary == keeper.id or not keeper.is_well:
         return None
     if not view.is_agreed or (view.own.primary and not _may_leave(view)):
         return None
-    return Command(("CLUSTER", "REPLICATE", wanted.id), f"copies {wanted.address}")
+    return Command(("CLUSTER", "REPLICATE", keeper.id), f"copies {keeper.address}")
 
 
 def _may_leave(view: View) -> bool:
