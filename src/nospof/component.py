@@ -381,14 +381,16 @@ def measured(topology: Topology, hosts: Iterable[str]) -> str:
     return f'up{{tier=~"{"|".join(sorted(tiers))}",host=~"{"|".join(sorted(set(hosts)))}"}}'
 
 
-def fewer(count: str, than: str, topology: Topology, hosts: Iterable[str]) -> str:
-    """`count` (PromQL), or 0 where it has no series, where that is as `than` says, e.g. "< 2".
+def fewer(told: str, than: str, topology: Topology, hosts: Iterable[str]) -> str:
+    """How many series of `told` (PromQL, 1 or 0 for each host) are 1, where that is as `than` says, e.g. "< 2".
 
-    Only once the figures of all `hosts` have been asked for: whoever has just been started knows of nobody, and must not take
-    that for a loss.
+    Only once of all `hosts` is known that they do not answer, or what they tell: whoever has just been started knows of
+    nobody, and a host that is being set up tells nothing yet; neither must be taken for a loss.
     """
     hosts = sorted(set(hosts))
-    return f"({count} or vector(0)) {than} and on () count({measured(topology, hosts)}) == {len(hosts)}"
+    asked = measured(topology, hosts)
+    known = f"count({asked} == 0 or ({asked} and on (host) {told})) == {len(hosts)}"
+    return f"(count({told} == 1) or vector(0)) {than} and on () {known}"
 
 
 # --- what a host must have -----------------------------------------------------------------------------------------------

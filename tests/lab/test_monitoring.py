@@ -311,6 +311,11 @@ def test_sign_of_life_arrives_outside_and_nobody_gets_a_mail_of_it(watched: Watc
     assert not [mail for mail in watched.mails() if "Watchdog" in mail.text]
 
 
+def test_setting_it_up_is_told_of_as_no_failure(watched: Watched) -> None:
+    """Incident: a first `up` ended with a mail that every tier was down, of hosts that did not tell of their instances yet."""
+    assert [mail.subject for to in (PROMETHEUS, NAGIOS) for mail in watched.mails(to=to)] == []
+
+
 def test_fault_is_one_mail_in_time_and_so_is_its_end(watched: Watched) -> None:
     fault = fault_of({"fault": "process-stop", "target": "web/three"}, watched.ground.topology)
     begun = time.time()

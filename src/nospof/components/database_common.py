@@ -209,7 +209,7 @@ class Database(c.Component[S]):
         found = [
             c.Alert(
                 "NotOnePrimary",
-                c.fewer(f"sum(nospof_database_takes_writes{at})", "!= 1", topology, hosts),
+                c.fewer(f"nospof_database_takes_writes{at}", "!= 1", topology, hosts),
                 f"tier {tier}: {{{{ $value }}}} servers take writes",
                 "Exactly one server must take writes. With none, every write waits or fails.",
                 "nospof status tells of each server why it is not primary. If none can take over by itself: nospof promote.",
@@ -221,7 +221,7 @@ class Database(c.Component[S]):
             found += [
                 c.Alert(
                     "NobodyToPromote",
-                    c.fewer(f"sum(nospof_database_fit_for_promotion{at})", "== 0", topology, hosts),
+                    c.fewer(f"nospof_database_fit_for_promotion{at}", "== 0", topology, hosts),
                     f"tier {tier}: no replica could take over",
                     "No replica that serves is a voter and up to date: if the primary is lost now, writes stop.",
                     "nospof status tells of each replica what it lacks. One that was away catches up by itself.",

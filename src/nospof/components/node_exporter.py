@@ -84,6 +84,8 @@ class NodeExporter(c.Component[NodeExporterSettings]):
                 f"The host answers, but nospof's own program there has written no figures for a minute ({MEASURES}).",
                 f"On {host}: systemctl status {MEASURES}; its log says why. Until then nospof status tells how the host is.",
                 for_s=30,
+                hides=("InstanceUnknown",),
+                hides_by=("host",),
             ),
             c.Alert(
                 "CertificateEnds",

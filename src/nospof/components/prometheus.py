@@ -27,6 +27,8 @@ CONFIG, RULES = f"{FOLDER}/prometheus.yml", f"{FOLDER}/rules.yml"
 USER = "prometheus"
 # Less than a look at everything, so that a host that is dark is noticed in the same round.
 TIMEOUT_SHARE = 0.4
+# A first `up` may take minutes between the first host's figures and the last host's end.
+UNKNOWN_FOR_S = 600
 
 
 class PrometheusSettings(c.Settings):
@@ -226,15 +228,16 @@ def _tier_alerts(topology: c.Topology, measured: str) -> Iterator[c.Alert]:
         if len(members) > 1:
             yield _fewer(topology, tier, members)
         yield _none(topology, tier, members)
+        yield _untold(topology, tier, members)
 
 
 def _fewer(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
     hosts = [one.id.host for one in members]
-    lost = f'nospof_instance_up{{tier="{tier}"}} == 0 or {c.measured(topology, hosts)} == 0'
+    lost = f"{_told(tier)} == 0 or {c.measured(topology, hosts)} == 0"
     named = f"{{{{ range query `{lost}` }}}} {{{{ .Labels.host }}}}{{{{ end }}}}"
     return c.Alert(
         "RedundancyLost",
-        c.fewer(_healthy(tier), f"< {len(members)}", topology, hosts),
+        c.fewer(_told(tier), f"< {len(members)}", topology, hosts),
         f"tier {tier} has {{{{ $value }}}} of {len(members)} healthy, without{named}",
         f"The stack file gives tier {tier} ({members[0].component}) {len(members)} hosts, and fewer are healthy now. "
         "Visitors may see nothing of it; the next failure may stop them.",
@@ -248,7 +251,7 @@ def _none(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c
     is_not = "is not healthy" if len(members) == 1 else "is healthy"
     return c.Alert(
         "TierDown",
-        c.fewer(_healthy(tier), "== 0", topology, [one.id.host for one in members]),
+        c.fewer(_told(tier), "== 0", topology, [one.id.host for one in members]),
         f"tier {tier} is down",
         f"Of tier {tier} ({members[0].component}) {one} {is_not}.",
         "nospof status tells what is wrong, and journalctl on those hosts why. nospof up puts right what was changed by hand.",
@@ -259,8 +262,21 @@ def _none(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c
     )
 
 
-def _healthy(tier: str) -> str:
-    return f'count(nospof_instance_up{{tier="{tier}"}} == 1)'
+def _untold(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
+    return c.Alert(
+        "InstanceUnknown",
+        f"{c.measured(topology, [one.id.host for one in members])} == 1 unless on (host) {_told(tier)}",
+        f"{{{{ $labels.host }}}}: nothing is known of its tier {tier}",
+        f"The stack file gives this host an instance of tier {tier} ({members[0].component}), and the host itself does not know "
+        "of it: it was never set up to the end.",
+        "Run nospof up, and let it end.",
+        for_s=UNKNOWN_FOR_S,
+        labels=(("tier", tier),),
+    )
+
+
+def _told(tier: str) -> str:
+    return f'nospof_instance_up{{tier="{tier}"}}'
 
 
 def _quoted(text: str) -> str:

@@ -12,7 +12,7 @@ from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import UserCreationForm
 from django.core.cache import cache
-from django.db import DatabaseError, IntegrityError, InterfaceError
+from django.db import DatabaseError, IntegrityError, InterfaceError, connections
 from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -81,7 +81,8 @@ def _newest(request: HttpRequest) -> list[dict[str, object]]:
         try:
             found = _read("copy")
         except (DatabaseError, InterfaceError):
-            # It died in the middle; a new connection leads to another one.
+            # It died in the middle; a new connection leads to another one. Django itself would use the dead one again.
+            connections["copy"].close()
             found = _read("copy")
         cache.set("newest", found, REMEMBERED_S)
     return found

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from nospof import component as c
 
-# With less than one request in this time, a single failure would be a large share.
-FEWEST_PER_S = 0.05
+# With few requests a single failure is a large share: visits that a lost host had just in hand are no reason to wake anybody.
+FEWEST_FAILED = 5
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ WINDOWS = (
     _Window("1d", "2h", 3.0, "a tenth in one day", c.Urgency.WARNING, 300),
     _Window("3d", "6h", 1.0, "a tenth in three days", c.Urgency.WARNING, 300),
 )
+FAILED = 'code="5xx"'
 # What visitors see of each goal, by whom HAProxy counts it.
 GOALS = {
     "PagesFail": ("pages", r'proxy!~".*\\.once"'),
@@ -91,7 +92,7 @@ def _burns(tier: str, name: str, window: _Window, allowed_percent: float) -> c.A
     return c.Alert(
         name,
         f"{failing(tier, proxies, window.long)} > {limit} and {failing(tier, proxies, window.short)} > {limit} "
-        f"and sum by (tier) ({rate(tier, proxies, '', window.short)}) > {FEWEST_PER_S}",
+        f"and sum by (tier) (increase({answers(tier, proxies, FAILED)}[{window.short}])) >= {FEWEST_FAILED}",
         f"{what} fail: {{{{ $value | humanizePercentage }}}} of them in {window.long}",
         f"Of thirty days' allowed failures ({allowed_percent:g} %) {window.spent} is spent at this rate, and they go on. "
         "Counted is what visitors got from the load balancers.",
@@ -106,11 +107,16 @@ def _burns(tier: str, name: str, window: _Window, allowed_percent: float) -> c.A
 
 def failing(tier: str, proxies: str, window: str) -> str:
     """The share of answers with status 5xx; no series where nobody asked."""
-    bad, all_ = rate(tier, proxies, 'code="5xx"', window), rate(tier, proxies, "", window)
+    bad, all_ = (rate(tier, proxies, which, window) for which in (FAILED, ""))
     return f"sum by (tier) ({bad}) / sum by (tier) ({all_})"
 
 
 def rate(tier: str, proxies: str, which: str, window: str) -> str:
     """Answers a second, per load balancer, backend and status."""
+    return f"rate({answers(tier, proxies, which)}[{window}])"
+
+
+def answers(tier: str, proxies: str, which: str) -> str:
+    """The counters of answers, by load balancer, backend and status; `which`: only those with this label."""
     labels = ",".join(filter(None, (f'tier="{tier}"', proxies, which)))
-    return f"rate(haproxy_backend_http_responses_total{{{labels}}}[{window}])"
+    return f"haproxy_backend_http_responses_total{{{labels}}}"
