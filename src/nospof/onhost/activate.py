@@ -17,7 +17,7 @@ from nospof.onhost.compare import Difference, is_done, of_instance, strongest
 from nospof.onhost.manifest import Instance, Manifest, Probe, Step, Unit
 from nospof.onhost.receipt import LAST_GOOD, ORIGINAL, Journal, Receipt, write_journal
 
-PROBE_PERIOD_S = 0.1
+PROBE_PERIOD_S, PROBE_PERIOD_MOST_S = 0.1, 0.5
 PROBE_ASKS_S = 5.0
 DONE_WITHIN_S = 5.0
 # systemd counts from the last start by hand. Once may be an accident, and a unit that is restarted for ever never "failed".
@@ -233,6 +233,7 @@ def _wait_probe(instance: Instance, probe: Probe, restarts: Mapping[str, int]) -
     end = time.monotonic() + probe.timeout_s
     said = ""
     while True:
+        asked_at = time.monotonic()
         try:
             done = subprocess.run(
                 probe.argv, capture_output=True, text=True, errors="replace", timeout=PROBE_ASKS_S, check=False
@@ -246,7 +247,8 @@ def _wait_probe(instance: Instance, probe: Probe, restarts: Mapping[str, int]) -
         if time.monotonic() > end:
             what = f"{probe.name} did not become healthy within {probe.timeout_s:.0f} s"
             raise Unhealthy(f"{what}: {said.splitlines()[-1]}" if said else what, _logs(instance))
-        time.sleep(PROBE_PERIOD_S)
+        # A question that is work itself must not take the processor from who is just starting.
+        time.sleep(min(max(PROBE_PERIOD_S, time.monotonic() - asked_at), PROBE_PERIOD_MOST_S))
 
 
 def _refuse_dying(instance: Instance, before: Mapping[str, int]) -> None:

@@ -82,9 +82,10 @@ def change(verb: str, unit: str) -> None:
 
 
 def enable(units: Iterable[str]) -> None:
+    """Have the next boot start them. systemd has read them before; to read all of them once more costs as much as a start."""
     units = list(units)
     if units:
-        run(["systemctl", "--quiet", "enable", *units], timeout_s=30)
+        run(["systemctl", "--quiet", "--no-reload", "enable", *units], timeout_s=30)
 
 
 def disable(unit: str) -> None:

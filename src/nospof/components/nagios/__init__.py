@@ -27,6 +27,7 @@ CONFIG, OBJECTS, LOOK = f"{FOLDER}/nagios.cfg", f"{FOLDER}/objects.cfg", f"{FOLD
 USER = "nagios"
 STATE, RUN = "nagios4", "nospof-nagios"
 RESULTS = f"/var/lib/{STATE}/spool/checkresults"
+COMMANDS = f"/run/{RUN}/nagios.cmd"
 COLLECTED = ("textfile", "filesystem", "meminfo")
 CA = "/etc/nospof/tls/ca.pem"
 # Three looks must find the same before anybody is told: hosts look at themselves every 15 s, and a restart is over by then.
@@ -103,8 +104,12 @@ class Nagios(c.Component[NagiosSettings]):
             is_told=self.tells is not None,
             **values,
         )
-        main = here.template(texts.MAIN_TEXT, objects=OBJECTS, state=f"/var/lib/{STATE}", user=USER, **values)
-        unit = here.template(texts.UNIT, config=CONFIG, user=USER, state=STATE, run=RUN)
+        main = here.template(
+            texts.MAIN_TEXT, objects=OBJECTS, state=f"/var/lib/{STATE}", user=USER, commands=COMMANDS, **values
+        )
+        unit = here.template(
+            texts.UNIT, config=CONFIG, user=USER, state=STATE, run=RUN, stack=stack_name(here.topology), commands=COMMANDS
+        )
         return c.Parts(
             files=(
                 ca,

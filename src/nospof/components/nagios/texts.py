@@ -14,7 +14,7 @@ lock_file={{ run }}/nagios.pid
 status_file={{ run }}/status.dat
 status_update_interval=10
 object_cache_file={{ run }}/objects.cache
-command_file={{ run }}/nagios.cmd
+command_file={{ commands }}
 query_socket={{ run }}/nagios.qh
 temp_file={{ run }}/nagios.tmp
 temp_path=/tmp
@@ -174,8 +174,11 @@ StateDirectoryMode=0750
 LogsDirectory=nagios4
 RuntimeDirectory={{ run }}
 ExecStartPre=/bin/mkdir -p /var/lib/{{ state }}/spool/checkresults
-ExecStartPre=/bin/rm -f /run/{{ run }}/nagios.cmd
+ExecStartPre=/bin/rm -f {{ commands }}
 ExecStart=/usr/sbin/nagios4 {{ config }}
+# By itself it would wait for up to a whole interval before it looks for the first time.
+ExecStartPost=-/usr/bin/timeout 5 /bin/sh -c 'until [ -p {{ commands }} ]; do sleep 0.1; done; \
+    echo "[$$(date +%%s)] SCHEDULE_FORCED_SVC_CHECK;{{ stack }};look;$$(date +%%s)" > {{ commands }}'
 ExecReload=/bin/kill -HUP $MAINPID
 # What it says it also writes to its log.
 StandardOutput=null
