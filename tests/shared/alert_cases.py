@@ -32,8 +32,7 @@ LONG = 150
 class Case:
     """`bad` makes it fire after `minutes`, `good` does not, nor does any of `fine`; each is all the figures there are.
 
-    `fine`: what must not be taken for a loss, as what is known of a stack that is just being looked at, or set up, for the first
-    time.
+    `fine`: what must not be taken for a loss, as what is known of a stack that is only just looked at, or being set up.
     """
 
     bad: Series

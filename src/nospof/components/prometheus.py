@@ -267,8 +267,8 @@ def _untold(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) ->
         "InstanceUnknown",
         f"{c.measured(topology, [one.id.host for one in members])} == 1 unless on (host) {_told(tier)}",
         f"{{{{ $labels.host }}}}: nothing is known of its tier {tier}",
-        f"The stack file gives this host an instance of tier {tier} ({members[0].component}), and the host itself does not know "
-        "of it: it was never set up to the end.",
+        f"The stack file gives this host an instance of tier {tier} ({members[0].component}), and the host itself knows "
+        "nothing of it: it was never set up to the end.",
         "Run nospof up, and let it end.",
         for_s=UNKNOWN_FOR_S,
         labels=(("tier", tier),),
