@@ -375,6 +375,10 @@ class Panel:
     can_be_empty: bool = False
 
 
+# A host that was away answers before it knows what runs on it.
+RETURNS_WITHIN = "10m"
+
+
 def measured(topology: Topology, hosts: Iterable[str]) -> str:
     """The series (PromQL) that tell of `hosts` whether their figures could be read: 1 or 0."""
     tiers = {one.id.tier for one in topology.instances if any(isinstance(d.need, HostMetrics) for d in one.demands)}
@@ -384,13 +388,21 @@ def measured(topology: Topology, hosts: Iterable[str]) -> str:
 def fewer(told: str, than: str, topology: Topology, hosts: Iterable[str]) -> str:
     """How many series of `told` (PromQL, 1 or 0 for each host) are 1, where that is as `than` says, e.g. "< 2".
 
-    Only once of all `hosts` is known that they do not answer, or what they tell: whoever has just been started knows of
-    nobody, and a host that is being set up tells nothing yet; neither must be taken for a loss.
+    Only where something is known of all `hosts`: whoever has just been started knows of nobody, and a host that is being set up
+    tells nothing yet; neither must be taken for a loss. Where a host should tell and does not, people are told of that first
+    (NotMeasured, InstanceUnknown), and then it counts as lost.
     """
     hosts = sorted(set(hosts))
     asked = measured(topology, hosts)
-    known = f"count({asked} == 0 or ({asked} and on (host) {told})) == {len(hosts)}"
+    silent = f"min_over_time({asked}[{RETURNS_WITHIN}]) == 0"
+    mute = 'ALERTS{alertname=~"NotMeasured|InstanceUnknown",alertstate="firing"}'
+    known = f"count({silent} or ({asked} and on (host) {told}) or ({asked} and on (host) {mute})) == {len(hosts)}"
     return f"(count({told} == 1) or vector(0)) {than} and on () {known}"
+
+
+def not_one(told: str, topology: Topology, hosts: Iterable[str]) -> str:
+    """How many series of `told` are 1, where that is not one: several are too many, whatever others tell; none is as in `fewer`."""
+    return f"count({told} == 1) > 1 or {fewer(told, '== 0', topology, hosts)}"
 
 
 # --- what a host must have -----------------------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the
 HOSTS = ("c1", "c2", "w1")
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSite]:
-    made = ClusterSite(tmp_path_factory.mktemp("shards"))
+@pytest.fixture(scope="module", params=["redis-cluster", pytest.param("valkey-cluster", marks=pytest.mark.long)])
+def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[ClusterSite]:
+    made = ClusterSite(tmp_path_factory.mktemp("shards"), request.param)
     try:
         made.up()
         yield made
@@ -132,6 +132,19 @@ def test_other_passwords_come_while_writes_go_on(site: ClusterSite) -> None:
         wait_well(site, *HOSTS)
     assert names == ("cache/agent", "cache/app", "cache/replication")
     told("other passwords", site, writer.stop())
+    assert site.visit().startswith("visit ")
+    assert not site.up()
+
+
+@pytest.mark.long
+def test_other_port_comes_while_writes_go_on(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    site.edit("memory_mib: 96", "memory_mib: 96, port: 6479")
+    with site.written() as writer:
+        assert site.up()
+        wait_well(site, *HOSTS)
+    told("other port", site, writer.stop())
+    assert {node.port for node in site.nodes("c1")} == {6479, 6480}
     assert site.visit().startswith("visit ")
     assert not site.up()
 

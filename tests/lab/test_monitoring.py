@@ -27,6 +27,7 @@ import alert_sink
 import pytest
 from alert_cases import as_files, example_rules, more_rules
 from live_site import UP_S, LiveSite, with_the_shop
+from ruamel.yaml import YAML
 
 from nospof.apply.transport import Finished
 from nospof.deployment import Deployment, lab_of
@@ -230,6 +231,16 @@ FIGURES = {
 def test_figures_that_alerts_rest_on_come_from_every_server(watched: Watched) -> None:
     for query, value in FIGURES.items():
         comes(watched, query, value)
+
+
+def test_alerts_that_count_know_of_every_host(watched: Watched) -> None:
+    """Else they would keep still for ever: they say nothing while a host that answers has not told of what they count."""
+    rules = YAML(typ="safe").load(watched.ground.sh("one", "cat /etc/nospof/prometheus/rules.yml"))
+    written = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    known = {said for _, _, said in (one.partition(" and on () count(up") for one in written) if said}
+    assert len(known) > 15
+    for said in sorted(known):
+        assert not math.isnan(watched.ask(f"count(up{said}")), said
 
 
 def test_exporter_shows_figures_to_nobody_without_a_certificate(watched: Watched) -> None:

@@ -21,10 +21,15 @@ verb, names = words[0], words[1:]
 state["calls"].append(" ".join(words) if verb != "show" else "")
 state["calls"] = [call for call in state["calls"] if call]
 code = 0
+# What a unit's file says is remembered while the unit is loaded, until all are read again.
+if verb == "daemon-reload" or (verb in ("enable", "disable") and "--no-reload" not in sys.argv):
+    for unit in state["units"].values():
+        unit.pop("remembered", None)
 for name in names:
     unit = state["units"].setdefault(name, {"active": "inactive", "enabled": "disabled", "condition": "yes"})
     if verb == "show":
-        print(f"Id={name}\\nLoadState=loaded\\nActiveState={unit['active']}\\nUnitFileState={unit['enabled']}")
+        enabled = unit.setdefault("remembered", unit["enabled"]) if unit["active"] == "active" else unit["enabled"]
+        print(f"Id={name}\\nLoadState=loaded\\nActiveState={unit['active']}\\nUnitFileState={enabled}")
         print(f"ConditionResult={unit['condition']}\\nConditionTimestampMonotonic=1\\nMainPID=7")
         print(f"NRestarts={unit.get('restarts', 0)}\\n")
     elif verb in ("start", "restart", "reload"):

@@ -18,7 +18,7 @@ def of_servers(topology: c.Topology, tier: str, hosts: list[str], is_refusing: b
     return (
         c.Alert(
             "CacheNotOnePrimary",
-            c.fewer(f"nospof_takes_writes{at}", "!= 1", topology, hosts),
+            c.not_one(f"nospof_takes_writes{at}", topology, hosts),
             f"tier {tier}: {{{{ $value }}}} servers take writes",
             "Exactly one server must take writes. With none, what applications want to keep is refused.",
             "nospof status tells of each server how it is. Are the Sentinels there, in three zones, and hear each other?",

@@ -209,7 +209,7 @@ class Database(c.Component[S]):
         found = [
             c.Alert(
                 "NotOnePrimary",
-                c.fewer(f"nospof_database_takes_writes{at}", "!= 1", topology, hosts),
+                c.not_one(f"nospof_database_takes_writes{at}", topology, hosts),
                 f"tier {tier}: {{{{ $value }}}} servers take writes",
                 "Exactly one server must take writes. With none, every write waits or fails.",
                 "nospof status tells of each server why it is not primary. If none can take over by itself: nospof promote.",

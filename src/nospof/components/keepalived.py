@@ -182,10 +182,9 @@ def _is_spare(topology: c.Topology, provider: c.InstanceId, need: c.Need) -> boo
 
 
 def _not_one_holder(topology: c.Topology, vip: c.Vip) -> c.Alert:
-    hosts = [host.name for host in topology.hosts]
     return c.Alert(
         "VipNotHeldByOne",
-        c.fewer(f'nospof_vip_held{{name="{vip.name}"}}', "!= 1", topology, hosts),
+        c.not_one(f'nospof_vip_held{{name="{vip.name}"}}', topology, vip.hosts),
         f"{vip.address} ({vip.name}) is held by {{{{ $value }}}} hosts",
         "Visitors come in at this address. With no holder nobody answers them; with two, each of them answers some, and a "
         "connection may change from one to the other.",

@@ -233,7 +233,8 @@ def _tier_alerts(topology: c.Topology, measured: str) -> Iterator[c.Alert]:
 
 def _fewer(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
     hosts = [one.id.host for one in members]
-    lost = f"{_told(tier)} == 0 or {c.measured(topology, hosts)} == 0"
+    asked = c.measured(topology, hosts)
+    lost = f"{_told(tier)} == 0 or {asked} == 0 or ({asked} == 1 unless on (host) {_told(tier)})"
     named = f"{{{{ range query `{lost}` }}}} {{{{ .Labels.host }}}}{{{{ end }}}}"
     return c.Alert(
         "RedundancyLost",

@@ -89,11 +89,17 @@ class Stage:
 def run(stage: Stage, drill: Drill, number: int = 1) -> DrillResult:
     """Run one drill and judge it. Raises NospofError where it could not begin: the stack is not well, a fault cannot be made.
 
-    What happens after the first fault is in the result, with what could not be healed. Must be called under a guard.
+    What happens after the first fault is in the result, with what could not be healed. Must be called under a guard. Where a
+    busy machine answered visitors badly before anything was broken, it begins once more: without them it comes to rest.
     """
     _refuse_unavailable(stage.ground, drill.faults)
     foretold = forecasts(stage.ground.topology, stage.made, drill.faults, drill.primary)
-    return _Run(stage, drill, number, foretold).run()
+    first = _Run(stage, drill, number, foretold)
+    result = first.run()
+    if not first.is_untried:
+        return result
+    stage.say(f"{result.invalid}; nothing was broken, so that it begins once more")
+    return _Run(stage, drill, number, foretold).run().model_copy(update={"tries": 2})
 
 
 def attempt(stage: Stage, drill: Drill, number: int) -> DrillResult:
@@ -132,6 +138,7 @@ class _Run:
     moments: list[tuple[float, str, str]] = field(default_factory=list)
     armed: list[Unhealed] = field(default_factory=list)
     invalid: str = ""
+    is_untried: bool = False
     not_healed: str = ""
     lacking: str = ""
     terms: dict[str, int] = field(default_factory=dict)
@@ -200,6 +207,7 @@ class _Run:
         before = wellness.answering(steady)
         if bad := wellness.unanswered(steady, before):
             self.invalid = f"the site did not answer well before the fault: {'; '.join(bad[:3])}"
+            self.is_untried = True
             return
         with self._healing():
             try:

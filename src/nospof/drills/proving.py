@@ -43,7 +43,6 @@ from nospof.topology import Topology
 
 # Between the losses of a pair, so that what follows from the first is under way or done.
 APART_S = 3.0
-MOST_TRIES = 2
 ASSUMPTIONS = (
     "One loss more never helps: what takes the site down does so with more losses too, and what does not, does not with fewer.",
     "The order of losses does not matter but where a database's primary is concerned; there each order was tried.",
@@ -149,12 +148,11 @@ class Course:
     def _tried(self, planned: Planned, number: int) -> DrillResult:
         """The result; one that may be the machine's fault is tried once more."""
         stage = Stage(self.ground, self.plan.made, self.folder, self.say, self.rates, self.show)
-        tries = 0
-        while True:
-            tries += 1
-            result = engine.attempt(stage, planned.drill, number)
-            if tries == MOST_TRIES or not _is_doubtful(result):
-                return result.model_copy(update={"tries": tries})
+        first = engine.attempt(stage, planned.drill, number)
+        if not _is_doubtful(first):
+            return first
+        second = engine.attempt(stage, planned.drill, number)
+        return second.model_copy(update={"tries": first.tries + second.tries})
 
     def _foretell(self) -> None:
         path = self.folder / "foretold.json"

@@ -82,7 +82,7 @@ def change(verb: str, unit: str) -> None:
 
 
 def enable(units: Iterable[str]) -> None:
-    """Have the next boot start them. systemd has read them before; to read all of them once more costs as much as a start."""
+    """Have the next boot start them. To have systemd read all units again for it costs as much as a start: see `settle`."""
     units = list(units)
     if units:
         run(["systemctl", "--quiet", "--no-reload", "enable", *units], timeout_s=30)

@@ -57,6 +57,16 @@ def test_everything_missing_is_made_and_the_second_time_nothing_is_left(machine:
     assert machine.calls() == []
 
 
+def test_unit_that_runs_and_was_disabled_by_hand_is_enabled_once(machine: Machine) -> None:
+    manifest = wanted(web(machine))
+    up(manifest)
+    machine.set_systemd(units={"web.service": {"active": "active", "enabled": "disabled", "condition": "yes"}}, calls=[])
+    assert changes(manifest) == [("unit", "web.service", "enable")]
+    up(manifest)
+    assert machine.calls() == ["enable web.service"]
+    assert changes(manifest) == []
+
+
 def test_changed_file_reloads_its_unit_and_no_other(machine: Machine) -> None:
     other = instance(
         "app/h1",
