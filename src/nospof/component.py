@@ -401,7 +401,7 @@ def fewer(told: str, than: str, topology: Topology, hosts: Iterable[str]) -> str
 
 
 def not_one(told: str, topology: Topology, hosts: Iterable[str]) -> str:
-    """How many series of `told` are 1, where that is not one: several are too many, whatever others tell; none is as in `fewer`."""
+    """How many series of `told` are 1, where that is not one: several are too many whatever others tell, none as in `fewer`."""
     return f"count({told} == 1) > 1 or {fewer(told, '== 0', topology, hosts)}"
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from live_site import LiveSite
+from live_site import LiveSite, with_the_shop
 
 from nospof.lab.machine import wait_until
 
@@ -17,6 +17,19 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the
 
 # Twice that is more than once that and all that is kept for others.
 MAX_CONNECTIONS = 60
+STACK = f"""\
+name: crowd
+domain: crowd.example.com
+hosts:
+  web1: {{zone: a}}
+  web2: {{zone: b}}
+  db1: {{zone: a}}
+  db2: {{zone: b}}
+  w1: {{zone: c}}
+tiers:
+  app: {{component: gunicorn, hosts: [web1, web2], source: ./app, module: "shop:app", workers: 1, to: database}}
+  database: {{component: mariadb, hosts: [db1, db2], witness: w1, max_connections: {MAX_CONNECTIONS}}}
+"""
 # Writes of which each waits in a connection of its own until a voter has it.
 CROWD = f"""
 import os, pymysql, threading
@@ -35,8 +48,7 @@ for _ in range({MAX_CONNECTIONS + 10}):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
-    site = LiveSite(tmp_path_factory.mktemp("stack"))
-    site.set_options("database", max_connections=MAX_CONNECTIONS)
+    site = with_the_shop(tmp_path_factory.mktemp("crowd"), STACK)
     try:
         site.nospof("up")
         yield site

@@ -24,7 +24,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the
 
 PORT, PROGRAMS, WORK = 4444, "/run/onhost.zip", "/var/lib/mysql/.nospof-copy"
 ADDRESSES = {host.name: host.address for host in HOSTS}
-DATA_MIB = 200
+# More than the server keeps in memory.
+DATA_MIB = 80
 
 log = logging.getLogger(__name__)
 

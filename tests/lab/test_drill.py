@@ -1,7 +1,12 @@
-"""Drills on the example `simple`: what `check` says is what happens, and whatever becomes of nospof, the fault is healed."""
+"""Drills on the example `simple`: what `check` says is what happens, and whatever becomes of nospof, the fault is healed.
+
+Then what the same stack carries: `measure` finds it, `check` and `explain` use it, `status` tells the database's queries. No
+figure is compared with a fixed one, since other work on the machine decides them: only with each other.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -26,6 +31,7 @@ from nospof.drills.proving import Course, plan, proof_folder
 from nospof.drills.result import Agreement, Conclusion, DrillResult
 from nospof.drills.undo import arm, heal, unhealed
 from nospof.drills.visitors import Rates
+from nospof.drills.workloads.http_get import Load, running
 from nospof.lab.machine import wait_until
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
@@ -33,6 +39,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the
 RATES = Rates(reads=20, writes=10)
 LOAD = ("--reads=20", "--writes=10")
 HEALED_WITHIN_S = 60.0
+# A busy machine answers late: what is sought here is a figure, whatever it is.
+PATIENT = ("--seconds", "2", "--p99", "1", "--most", "40")
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +139,7 @@ def is_healed(site: LiveSite) -> bool:
     ],
 )
 def test_killed_in_the_midst_of_a_drill_everything_heals(site: LiveSite, words: str, fault: tuple[str, str]) -> None:
-    process = site.start("drill", str(site.file), *fault, *LOAD)
+    process = site.start("drill", str(site.file), *fault, *LOAD, "--hold=1")
     kill_when(process, words, signals=[signal.SIGKILL], whole_group=True)
     assert wait_until(lambda: is_healed(site), HEALED_WITHIN_S, step_s=0.2), unhealed(site.deployment().state)
     site.settled_status()
@@ -173,7 +181,8 @@ def test_stack_that_is_not_well_is_not_drilled(site: LiveSite) -> None:
     site.on("web2", "systemctl", "stop", "nginx.service")
     begun = time.monotonic()
     try:
-        said = site.nospof("drill", "process-kill", "web/web1", *LOAD, code=3)
+        shorter = {"nospof.drills.engine.WELL_BEFORE_S": 6.0}
+        said = site.nospof("drill", "process-kill", "web/web1", *LOAD, code=3, shorter=shorter)
     finally:
         site.on("web2", "systemctl", "start", "nginx.service")
     assert "the stack is not well" in said
@@ -196,3 +205,75 @@ def test_wrong_words_touch_nothing_and_say_what_is_right(site: LiveSite, words: 
     out, err = process.communicate(timeout=60)
     assert process.returncode in (2, 3)
     assert said in out + err
+
+
+# --- what it carries -------------------------------------------------------------------------------------------------
+def codes(site: LiveSite) -> set[str]:
+    process = site.start("check", "--json", str(site.file))
+    out, _ = process.communicate(timeout=60)
+    return {problem["code"] for problem in json.loads(out)}
+
+
+def test_measured_figures_are_plausible_and_check_uses_them(site: LiveSite) -> None:
+    site.settled_status()
+    assert "F223" in codes(site)
+
+    measured = json.loads(site.nospof("measure", "--json", *PATIENT))
+
+    instances = measured["instances"]
+    assert set(instances) == {"load-balancer", "web", "app", "database"}
+    assert set(instances["web"]) == set(instances["app"]) == {"web1", "web2"}
+    assert 0 < measured["whole"]["qps"] <= 40
+    assert all(0 < figure["qps"] <= 40 for hosts in instances.values() for figure in hosts.values())
+    assert instances["web"] == instances["app"]  # behind its socket, the application is measured with its web server
+    assert instances["database"] == {"db1": {"qps": measured["whole"]["qps"], "is_at_least": True}}
+    assert abs(measured["at"] - time.time()) < 600
+    assert (measured["machine"]["is_shared"], measured["machine"]["cores"]) == (True, len(os.sched_getaffinity(0)))
+
+    site.edit("domain: ", "peak_qps: 1\ndomain: ")
+    # Without lb1 or db1 nothing is left of a tier; two web servers carry one request a second, each without the other.
+    text = site.nospof("check", code=1)
+    assert text.count("warning[F220]") == 2
+    assert "without host lb1 tier load-balancer carries 0" in text
+    assert "without host web1" not in text
+    assert "in a lab whose hosts and load share" in site.nospof("explain")
+
+
+def test_interrupted_measurement_ends_its_load_and_leaves_the_old_figures(site: LiveSite) -> None:
+    before = site.deployment().state.measured()
+    process = site.start("measure", "--seconds", "60", str(site.file))
+    time.sleep(4)  # the first load is under way
+
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+
+    assert process.returncode == 3
+    assert "interrupted: nothing was written down" in err
+    assert site.deployment().state.measured() == before
+    site.settled_status()
+
+
+def test_stack_that_is_not_whole_is_not_measured(site: LiveSite) -> None:
+    site.on("web2", "systemctl", "stop", "nginx")
+    try:
+        shorter = {"nospof.measuring.measure.WELL_WITHIN_S": 3.0}
+        assert "not measured: 1 of" in site.nospof("measure", code=1, shorter=shorter)
+    finally:
+        site.on("web2", "systemctl", "start", "nginx")
+    site.settled_status()
+
+
+def test_status_tells_how_much_the_database_is_asked_under_load(site: LiveSite, tmp_path: Path) -> None:
+    deployment = site.deployment()
+    load = Load(deployment.entrance_addresses, "simple.example.com", deployment.ca_file, rate=10.0)
+
+    def qps() -> float:
+        (database,) = site.settled_status()["tiers"]["database"]
+        assert database["qps"] is not None
+        return float(database["qps"])
+
+    # Each page asks the database at least once. A reading is of the last five seconds.
+    with running(load, tmp_path / "history", lambda argv: deployment.lab.network_argv("client", argv)):
+        assert wait_until(lambda: qps() > 5, 25, step_s=1.0)
+        busy = qps()
+    assert wait_until(lambda: qps() < busy / 2, 25, step_s=1.0)

@@ -2,12 +2,14 @@
 """The distributed example loses one part after another under load, what DESIGN promises holds, and then it heals.
 
 Each test prints one line of figures. Times are bounded generously, since machines are busy; `script/bench` compares them with
-the budgets.
+the budgets. At the end the firewall is compared with the topology: from every host to every host what is open equals the links.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,10 +19,14 @@ from dataclasses import replace
 import failing_site as faults
 import pytest
 from failing_site import FailingSite, Figures
+from firewall_scan import HEAR_VRRP, SAY_VRRP, SCAN, SCAN_UDP, expected, listening, python_on
 
 from nospof.drills.workloads.http_get import Load
 from nospof.lab.machine import wait_until
+from nospof.lab.places import CLIENT
+from nospof.topology import Bind
 
+RANDOM_PORTS = 200
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 
@@ -163,8 +169,10 @@ def _longest_queue(stat: str) -> int:
 
 @pytest.mark.parametrize(
     "order",
-    [("db2", "w1", "web1", "web2", "lb1", "lb2", "db1"), ("lb1", "lb2", "web1", "web2", "db1", "db2", "w1")],
-    ids=["primary last", "load balancers first"],
+    [
+        pytest.param(("db2", "w1", "web1", "web2", "lb1", "lb2", "db1"), id="primary last", marks=pytest.mark.long),
+        pytest.param(("lb1", "lb2", "web1", "web2", "db1", "db2", "w1"), id="load balancers first"),
+    ],
 )
 def test_site_that_lost_all_power_serves_again_without_hands(site: FailingSite, order: Sequence[str]) -> None:
     tokens = {f"dark-{secrets.token_hex(4)}-{number}" for number in range(8)}
@@ -180,3 +188,71 @@ def test_site_that_lost_all_power_serves_again_without_hands(site: FailingSite, 
     written_s = time.monotonic() - on
     print(f"\nall dark, on again {' '.join(order)}: read after {read_s:.1f} s, written after {written_s:.1f} s", end="")
     assert tokens <= site.tokens()
+
+
+# --- after its whole site was dark no connection is left that a rule could owe its passing to ------------------------
+def test_open_tcp_ports_equal_the_links_from_every_host_to_every_host(site: FailingSite) -> None:
+    topology = site.deployment.topology
+    declared = {endpoint.listen.port for endpoint in topology.endpoints if endpoint.listen.port is not None}
+    chance = set(random.sample(range(1, 65536), RANDOM_PORTS))
+    ports = sorted(declared | listening(site.live, "-lt") | chance | {22, 3307, 6081, 8000, 8405, 9090, 9100})
+    sources, wrong = [*(host.name for host in topology.hosts), CLIENT], []
+
+    def scanned(source: str) -> set[tuple[str, int]]:
+        targets = [(host.name, host.address, port) for host in topology.hosts if host.name != source for port in ports]
+        return {(host, port) for host, port in json.loads(python_on(site.live, source, SCAN, json.dumps(targets)))}
+
+    with ThreadPoolExecutor(len(sources)) as pool:
+        by_source = dict(zip(sources, pool.map(scanned, sources), strict=True))
+    for source, found in by_source.items():
+        wanted = expected(topology, source, "tcp")
+        wrong += [f"{source} reaches {host}:{port}, and no link says so" for host, port in sorted(found - wanted)]
+        wrong += [f"{source} does not reach {host}:{port}, which is a link" for host, port in sorted(wanted - found)]
+    assert wrong == []
+
+
+def test_open_udp_ports_equal_the_links(site: FailingSite) -> None:
+    topology = site.deployment.topology
+    ports = sorted(listening(site.live, "-lu") | set(random.sample(range(1, 65536), 4)))
+    for source in ("web1", CLIENT):
+        targets = [(host.name, host.address, port) for host in topology.hosts if host.name != source for port in ports]
+        found = {(host, port) for host, port in json.loads(python_on(site.live, source, SCAN_UDP, json.dumps(targets)))}
+        assert found == expected(topology, source, "udp")
+
+
+def test_vrrp_is_heard_from_the_peer_and_from_nobody_else(site: FailingSite) -> None:
+    topology = site.deployment.topology
+    lb1 = topology.host("lb1").address
+    with ThreadPoolExecutor() as pool:
+        hearing = pool.submit(python_on, site.live, "lb1", HEAR_VRRP)
+        for source in ("lb2", "web1", "db1", CLIENT):
+            pool.submit(python_on, site.live, source, SAY_VRRP, "", lb1)
+        heard = hearing.result().splitlines()[1:]
+    assert heard == [topology.host("lb2").address]
+
+
+def test_scan_finds_a_port_that_is_wrongly_open(site: FailingSite) -> None:
+    """The test of the test: with the firewall of one host open for a moment, the scan must say so."""
+    web1 = site.deployment.topology.host("web1")
+    targets = json.dumps([(web1.name, web1.address, 9999)])
+    assert json.loads(python_on(site.live, CLIENT, SCAN, targets)) == []
+    site.on("web1", "nft", "insert", "rule", "inet", "nospof", "input", "tcp", "dport", "9999", "accept")
+    assert json.loads(python_on(site.live, CLIENT, SCAN, targets)) == [["web1", 9999]]
+    site.on("web1", "systemctl", "reload", "nospof-firewall.service")
+    assert json.loads(python_on(site.live, CLIENT, SCAN, targets)) == []
+
+
+def test_daemons_listen_exactly_where_their_components_say(site: FailingSite) -> None:
+    """On addresses other hosts could reach; behind the firewall, an open port is one rule away from an open door."""
+    topology = site.deployment.topology
+    for host in topology.hosts:
+        shown = site.on(host.name, "ss", "-Hltn").splitlines()
+        found = {line.split()[3] for line in shown if not line.split()[3].startswith(("127.", "[::1]"))}
+        declared = set()
+        for endpoint in topology.endpoints:
+            is_over_network = any(link.target == endpoint and not link.is_local for link in topology.links)
+            if endpoint.owner.host != host.name or endpoint.listen.port is None or not is_over_network:
+                continue
+            address = "0.0.0.0" if endpoint.listen.bind is Bind.ANY else host.address
+            declared.add(f"{address}:{endpoint.listen.port}")
+        assert found == declared, host.name

@@ -30,7 +30,7 @@ LONG = 150
 
 @dataclass(frozen=True)
 class Case:
-    """`bad` makes it fire after `minutes`, `good` does not, nor does any of `fine`; each is all the figures there are.
+    """`bad` and each of `losses` make it fire after `minutes`; `good` and each of `fine` do not. Each is all there is to know.
 
     `fine`: what must not be taken for a loss, as what is known of a stack that is only just looked at, or being set up.
     """
@@ -38,6 +38,7 @@ class Case:
     bad: Series
     good: Series
     minutes: int = 20
+    losses: tuple[Series, ...] = ()
     fine: tuple[Series, ...] = ()
     labels: str = ""
     """Of which of several alerts of this name it is told: the others have no figures here."""
@@ -62,6 +63,16 @@ def asked(*hosts: str) -> Series:
 def dark(*hosts: str) -> Series:
     """These hosts do not answer."""
     return {host("up", name=name): "0x99" for name in hosts}
+
+
+def back(*hosts: str) -> Series:
+    """These hosts answer again since some minutes."""
+    return {host("up", name=name): "1x5 0x8 1x99" for name in hosts}
+
+
+def mute(*hosts: str) -> Series:
+    """People have been told that nothing is known of these hosts."""
+    return {f'ALERTS{{alertname="NotMeasured",alertstate="firing",host="{name}"}}': "1x99" for name in hosts}
 
 
 def held(*by: str) -> Series:
@@ -137,6 +148,11 @@ CASES: dict[str, Case] = {
     "RedundancyLost": Case(
         asked("web1", "web2") | up("web/web1") | up("web/web2", value="1x5 0x20"),
         asked("web1", "web2") | up("web/web1", "web/web2"),
+        losses=(
+            asked("web1", "web2") | up("web/web1") | mute("web2"),
+            asked("web1") | back("web2") | up("web/web1"),
+            asked("web1") | dark("web2") | up("web/web1"),
+        ),
         fine=(asked("web1") | up("web/web1"), asked("web1", "web2") | up("web/web1")),
         labels='tier="web"',
     ),
@@ -154,6 +170,11 @@ CASES: dict[str, Case] = {
     "VipNotHeldByOne": Case(
         asked(*HOSTS) | held("lb1", "lb2"),
         asked(*HOSTS) | held("lb1"),
+        losses=(
+            asked("lb1", "lb2") | held("lb1", "lb2"),
+            {name: value for name, value in (asked(*HOSTS) | held("lb1", "lb2")).items() if value != "0x99"},
+            asked("lb1", "lb2") | held(),
+        ),
         fine=(asked("web1"), asked(*HOSTS)),
     ),
     "VipAway": Case(
@@ -211,6 +232,10 @@ CASES: dict[str, Case] = {
     "NotOnePrimary": Case(
         asked("db1", "db2", "w1") | database("takes_writes", db1="1x99", db2="1x99", w1="0x99"),
         asked("db1", "db2", "w1") | database("takes_writes", db1="1x99", db2="0x99", w1="0x99"),
+        losses=(
+            asked("db1", "db2", "w1") | database("takes_writes", db1="1x99", db2="1x99"),
+            asked("db2", "w1") | dark("db1") | database("takes_writes", db2="0x99", w1="0x99"),
+        ),
         fine=(
             asked("db2") | database("takes_writes", db2="0x99"),
             asked("db1", "db2", "w1") | database("takes_writes", db2="0x99", w1="0x99"),
@@ -451,6 +476,7 @@ def as_files(*rules: str) -> dict[str, str]:
 
 def _tests(name: str, case: Case) -> dict[str, object]:
     fires = {"bad": (case.bad, True), "good": (case.good, name == "Watchdog")}
+    fires |= {f"loss {number}": (loss, True) for number, loss in enumerate(case.losses, 1)}
     fires |= {f"fine {number}": (fine, False) for number, fine in enumerate(case.fine, 1)}
     labels = ",".join(filter(None, (f'alertname="{name}"', 'alertstate="firing"', case.labels)))
     count = f"min(count(ALERTS{{{labels}}}) > bool 0) or vector(0)"

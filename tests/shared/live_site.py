@@ -72,16 +72,20 @@ class LiveSite:
         with self.file.open("w") as file:
             yaml.dump(told, file)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start `nospof WORDS` in a process group of its own."""
-        argv = [sys.executable, "-c", "from nospof.cli.main import main; main()", *words]
+    def start(self, *words: str, shorter: Mapping[str, float] | None = None) -> subprocess.Popen[str]:
+        """Start `nospof WORDS` in a process group of its own.
+
+        `shorter`: "module.NAME" of a time that elapses in full, and so many seconds in its place.
+        """
+        given = [f"import {name.rpartition('.')[0]}; {name} = {seconds}" for name, seconds in (shorter or {}).items()]
+        argv = [sys.executable, "-c", "; ".join([*given, "from nospof.cli.main import main", "main()"]), *words]
         environment = {**os.environ, "COLUMNS": "200"}
         pipe = subprocess.PIPE
         return subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=environment)
 
-    def nospof(self, command: str, *words: str, code: int = 0) -> str:
+    def nospof(self, command: str, *words: str, code: int = 0, shorter: Mapping[str, float] | None = None) -> str:
         """Run `nospof COMMAND STACK WORDS`, which must end with exit `code`; returns what it printed, errors last."""
-        process = self.start(*command.split(), str(self.file), *words)
+        process = self.start(*command.split(), str(self.file), *words, shorter=shorter)
         out, err = process.communicate(timeout=UP_S)
         assert process.returncode == code, f"exit code {process.returncode}, not {code}:\n{out}\n{err}"
         return out + err
@@ -117,7 +121,7 @@ class LiveSite:
                 document: dict[str, Any] = json.loads(out)
                 return document
             assert time.monotonic() < end, f"exit code {process.returncode}:\n{out}\n{err}"
-            time.sleep(0.5)
+            time.sleep(1.0)
 
     def on(self, host: str, *argv: str) -> str:
         """Run a command on a host, which must work; returns its standard output."""
@@ -216,8 +220,12 @@ class LiveSite:
             lab.down()
 
     @contextmanager
-    def visited(self, period_s: float = 0.05, path: str = "/") -> Iterator[list[str]]:
-        """Visit `path` all the time; the list gets one line per visit that failed."""
+    def visited(self, period_s: float = 0.05, path: str = "/", timeout_s: float = 35.0) -> Iterator[list[str]]:
+        """Visit `path` all the time; the list gets one line per visit that failed.
+
+        `timeout_s`: by itself as long as the load balancer gives a server. A visit that waits for a restart is slow and has not
+        failed; one that a dark load balancer had in hand gets no answer at all.
+        """
         failed: list[str] = []
         is_over = threading.Event()
         count = [0]
@@ -226,8 +234,7 @@ class LiveSite:
             while not is_over.wait(period_s):
                 count[0] += 1
                 try:
-                    # As long as the load balancer gives a server: a visit that waits for a restart is slow and has not failed.
-                    status, _ = self.ask(path, timeout_s=35.0)
+                    status, _ = self.ask(path, timeout_s=timeout_s)
                     said = "" if status == 200 else f"status {status}"
                 except (OSError, http.client.HTTPException) as error:
                     said = repr(error)

@@ -106,11 +106,15 @@ def _what(change: Change) -> str:
 
 
 def activation_order(topology: Topology) -> tuple[str, ...]:
+    """The tiers, one after the other: layer by layer."""
+    return tuple(tier for layer in activation_layers(topology) for tier in layer)
+
+
+def activation_layers(topology: Topology) -> tuple[tuple[str, ...], ...]:
     """The tiers, callees before callers; providers that nobody calls come after those who need them.
 
-    A provider that calls those who need it watches them: it is there first, and they are no callees of its.
-
-    Tiers that call each other in a circle come in the order of their names.
+    Those of one layer need none of each other. A provider that calls those who need it watches them: it is there first, and
+    they are no callees of its. Tiers that call each other in a circle come in the order of their names.
     """
     after: dict[str, set[str]] = defaultdict(set)
     watched = {(instance.id, demand.by) for instance in topology.instances for demand in instance.demands}
@@ -123,12 +127,12 @@ def activation_order(topology: Topology) -> tuple[str, ...]:
             if instance.id.tier not in after[demand.by.tier]:
                 after[instance.id.tier].add(demand.by.tier)
     waiting = sorted({instance.id.tier for instance in topology.instances})
-    order: list[str] = []
+    layers: list[tuple[str, ...]] = []
     while waiting:
         ready = [tier for tier in waiting if not after[tier] & set(waiting) - {tier}] or waiting[:1]
-        order += ready
+        layers.append(tuple(ready))
         waiting = [tier for tier in waiting if tier not in ready]
-    return (BASE_TIER, FIREWALL_TIER, *order)
+    return ((BASE_TIER,), (FIREWALL_TIER,), *layers)
 
 
 def host_order(

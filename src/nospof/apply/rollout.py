@@ -8,13 +8,14 @@ is begun.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nospof.apply import trips
-from nospof.apply.plan import Change, Plan, activation_order, host_order
+from nospof.apply.plan import Change, Plan, activation_layers, host_order
 from nospof.apply.seal import Vault
 from nospof.apply.state import who
 from nospof.apply.transport import Finished, Transport
@@ -185,7 +186,7 @@ class Rollout:
 
     def _change_firewall(self, hosts: Sequence[str], overrides: Mapping[str, Mapping[str, str]]) -> None:
         """Change it with the way back armed on each host: who can no longer be reached puts the old rules back by itself."""
-        self._activate_hosts(FIREWALL_TIER, hosts, overrides)
+        self._activate({host: [FIREWALL_TIER] for host in hosts}, overrides)
         with ThreadPoolExecutor(trips.PARALLEL) as pool:
             confirmed = pool.map(lambda host: self.transport.run_anew(host, CONFIRM), hosts)
             shut = {host: outcome for host, outcome in zip(hosts, confirmed, strict=True) if not isinstance(outcome, Finished)}
@@ -204,30 +205,39 @@ class Rollout:
 
     def _activate_one_by_one(self, plan: Plan) -> None:
         """Change a stack that serves: never two hosts of a tier at once, those that lead last."""
-        for tier in self._tiers(plan):
+        for tier in (tier for layer in self._layers(plan) for tier in layer):
             self.progress.phase(tier)
             for host in self._order(tier, plan):
-                self._activate_hosts(tier, [host], care=self._care(tier, host))
+                self._activate({host: [tier]}, care=self._care(tier, host))
 
     def _activate_first_time(self, plan: Plan) -> None:
-        """Nobody is served yet: the other hosts of a tier follow while the next tier's first host starts.
+        """Nobody is served yet: a layer at once, and the other hosts of its tiers while the next layer's first ones start.
 
         What a `down` has left knows its others, and may be nothing without them: such hosts come back together.
         """
-        following: list[tuple[Sequence[str], Future[None]]] = []
+        following: list[tuple[Collection[str], Future[None]]] = []
         with ThreadPoolExecutor(1) as second_wave:
-            for tier in self._tiers(plan):
-                self.progress.phase(tier)
-                first, *others = self._order(tier, plan)
-                begun = [host for host in (first, *others) if self.hosts[host].is_retired] or [first]
-                others = [host for host in (first, *others) if host not in begun]
+            for layer in self._layers(plan):
+                self.progress.phase(", ".join(layer))
+                first, others = self._waves(layer, plan)
                 for hosts, wave in following:
-                    if not set(begun).isdisjoint(hosts):
+                    if not first.keys().isdisjoint(hosts):
                         wave.result()
-                self._activate_hosts(tier, begun)
-                following.append((others, second_wave.submit(self._activate_hosts, tier, others)))
+                self._activate(first)
+                following.append((others, second_wave.submit(self._activate, others)))
         for _, wave in following:
             wave.result()
+
+    def _waves(self, layer: Sequence[str], plan: Plan) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """By host, the tiers of `layer` that it begins, and those in which it follows."""
+        first: defaultdict[str, list[str]] = defaultdict(list)
+        others: defaultdict[str, list[str]] = defaultdict(list)
+        for tier in layer:
+            hosts = self._order(tier, plan)
+            begun = [host for host in hosts if self.hosts[host].is_retired] or hosts[:1]
+            for host in hosts:
+                (first if host in begun else others)[host].append(tier)
+        return first, others
 
     def _order(self, tier: str, plan: Plan) -> tuple[str, ...]:
         leads = {host: known.leads.get(f"{tier}/{host}", False) for host, known in self.hosts.items()}
@@ -235,10 +245,13 @@ class Rollout:
         new = {host for host, known in self.hosts.items() if known.generation == 0}
         return host_order(plan.hosts_of_tier(tier), leads, chosen, new)
 
-    def _tiers(self, plan: Plan) -> list[str]:
+    def _layers(self, plan: Plan) -> list[list[str]]:
         """The tiers that change, callees first; the firewall has a turn of its own before and after them."""
-        order = activation_order(self.topology)
-        return [tier for tier in order if tier != FIREWALL_TIER and plan.hosts_of_tier(tier)]
+        layers = [
+            [tier for tier in layer if tier != FIREWALL_TIER and plan.hosts_of_tier(tier)]
+            for layer in activation_layers(self.topology)
+        ]
+        return [layer for layer in layers if layer]
 
     def _care(self, tier: str, host: str) -> Json:
         """What is done that callers of `tier` notice nothing while the one on `host` changes and others serve."""
@@ -256,25 +269,25 @@ class Rollout:
         is_served = any(self.hosts[other].generation > 0 for other in others & self.hosts.keys())
         return component_of(instance).is_drained and host in asked and is_served
 
-    def _activate_hosts(
+    def _activate(
         self,
-        tier: str,
-        hosts: Sequence[str],
+        tiers: Mapping[str, Sequence[str]],
         overrides: Mapping[str, Mapping[str, str]] | None = None,
         care: Json = NO_CARE,
     ) -> None:
+        """Activate on each host its instances of `tiers`, one after the other; different hosts do not wait."""
         requests = {
             host: {
                 "phase": "activate",
-                "instances": [f"{tier}/{host}"],
+                "instances": [f"{tier}/{host}" for tier in its_tiers],
                 "overrides": dict((overrides or {}).get(host, {})),
-                "guard_s": GUARD_S if tier == FIREWALL_TIER else 0,
+                "guard_s": GUARD_S if FIREWALL_TIER in its_tiers else 0,
                 "care": care,
                 "digest": self.hosts[host].digest,
             }
-            for host in hosts
+            for host, its_tiers in tiers.items()
         }
-        answers = self._write(hosts, requests, ACTIVATE_S)
+        answers = self._write(list(tiers), requests, ACTIVATE_S * max(map(len, tiers.values()), default=1))
         problems = [answer for answer in answers.values() if isinstance(answer, Problem)]
         for host, answer in answers.items():
             if isinstance(answer, Problem):

@@ -12,8 +12,8 @@ from nospof.drills.workloads.http_get import Request
 
 LOOKS_EVERY_S = 0.5
 ASKS_EVERY_S = 3.0
-# So many of the last requests must be good, and must have been answered by everybody.
-LAST = 60
+# The requests of so long must be good, and must have been answered by everybody: of few visitors so many, of many no more.
+LAST_S, FEWEST_LAST, MOST_LAST = 4.0, 20, 60
 # Who needs longer is overloaded: what a fault does then says little.
 SLOW_S = 2.0
 
@@ -32,7 +32,11 @@ Latest = Sequence[tuple[Visitor, Sequence[Request]]]
 
 
 def latest(visitors: Sequence[Visitor]) -> Latest:
-    return [(visitor, visitor.so_far(LAST)) for visitor in visitors]
+    return [(visitor, visitor.so_far(_counted(visitor.period_s))) for visitor in visitors]
+
+
+def _counted(period_s: float) -> int:
+    return min(MOST_LAST, max(FEWEST_LAST, math.ceil(LAST_S / period_s)))
 
 
 def answering(seen: Latest) -> dict[str, frozenset[str]]:

@@ -176,7 +176,7 @@ RuntimeDirectory={{ run }}
 ExecStartPre=/bin/mkdir -p /var/lib/{{ state }}/spool/checkresults
 ExecStartPre=/bin/rm -f {{ commands }}
 ExecStart=/usr/sbin/nagios4 {{ config }}
-# By itself it would wait for up to a whole interval before it looks for the first time.
+# Started, it would wait for up to a whole interval before it looks for the first time.
 ExecStartPost=-/usr/bin/timeout 5 /bin/sh -c 'until [ -p {{ commands }} ]; do sleep 0.1; done; \
     echo "[$$(date +%%s)] SCHEDULE_FORCED_SVC_CHECK;{{ stack }};look;$$(date +%%s)" > {{ commands }}'
 ExecReload=/bin/kill -HUP $MAINPID
