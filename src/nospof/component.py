@@ -375,8 +375,8 @@ class Panel:
     can_be_empty: bool = False
 
 
-# A host that was away answers before it knows what runs on it.
-RETURNS_WITHIN = "10m"
+# A host that was away answers before it knows what runs on it: so long it counts as lost, if it told of it in the last hours.
+RETURNS_WITHIN, REMEMBERED = "10m", "6h"
 
 
 def measured(topology: Topology, hosts: Iterable[str]) -> str:
@@ -394,7 +394,8 @@ def fewer(told: str, than: str, topology: Topology, hosts: Iterable[str]) -> str
     """
     hosts = sorted(set(hosts))
     asked = measured(topology, hosts)
-    silent = f"min_over_time({asked}[{RETURNS_WITHIN}]) == 0"
+    returning = f"min_over_time({asked}[{RETURNS_WITHIN}]) == 0 and on (host) present_over_time({told}[{REMEMBERED}])"
+    silent = f"{asked} == 0 or ({returning})"
     mute = 'ALERTS{alertname=~"NotMeasured|InstanceUnknown",alertstate="firing"}'
     known = f"count({silent} or ({asked} and on (host) {told}) or ({asked} and on (host) {mute})) == {len(hosts)}"
     return f"(count({told} == 1) or vector(0)) {than} and on () {known}"

@@ -150,10 +150,14 @@ CASES: dict[str, Case] = {
         asked("web1", "web2") | up("web/web1", "web/web2"),
         losses=(
             asked("web1", "web2") | up("web/web1") | mute("web2"),
-            asked("web1") | back("web2") | up("web/web1"),
+            asked("web1") | back("web2") | up("web/web1") | up("web/web2", value="1x5"),
             asked("web1") | dark("web2") | up("web/web1"),
         ),
-        fine=(asked("web1") | up("web/web1"), asked("web1", "web2") | up("web/web1")),
+        fine=(
+            asked("web1") | up("web/web1"),
+            asked("web1", "web2") | up("web/web1"),
+            asked("web1") | back("web2") | up("web/web1"),
+        ),
         labels='tier="web"',
     ),
     "InstanceUnknown": Case(

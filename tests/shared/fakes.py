@@ -113,7 +113,12 @@ class FakeHosts:
         assert digest(host.staged) == request["digest"]
         if phase == "activate":
             self.care.update(dict.fromkeys(request["instances"], request["care"]))
-            return {"ok": True, "activated": [self._activate(host, name, request, misdeed) for name in request["instances"]]}
+            activated = []
+            for name in request["instances"]:
+                activated.append(self._activate(host, name, request, misdeed))
+                if activated[-1]["failure"]:
+                    break
+            return {"ok": True, "activated": activated}
         host.generation += 1
         host.stack_id, host.digest = request["stack_id"], request["digest"]
         return {"ok": True, "removed": []}

@@ -215,18 +215,35 @@ class Rollout:
 
         What a `down` has left knows its others, and may be nothing without them: such hosts come back together.
         """
+        layers = self._layers(plan)
+        if any(known.is_retired for known in self.hosts.values()):
+            layers = [[tier] for layer in layers for tier in layer]
         following: list[tuple[Collection[str], Future[None]]] = []
         with ThreadPoolExecutor(1) as second_wave:
-            for layer in self._layers(plan):
-                self.progress.phase(", ".join(layer))
-                first, others = self._waves(layer, plan)
-                for hosts, wave in following:
-                    if not first.keys().isdisjoint(hosts):
-                        wave.result()
-                self._activate(first)
-                following.append((others, second_wave.submit(self._activate, others)))
-        for _, wave in following:
+            try:
+                for layer in layers:
+                    self.progress.phase(", ".join(layer))
+                    first, others = self._waves(layer, plan)
+                    for hosts, wave in following:
+                        if not first.keys().isdisjoint(hosts):
+                            wave.result()
+                    self._activate(first)
+                    before = [wave for _, wave in following]
+                    following.append((others, second_wave.submit(self._follow, before, others)))
+                for _, wave in following:
+                    wave.result()
+            except NospofError:
+                second_wave.shutdown(cancel_futures=True)
+                for _, wave in following:
+                    if not wave.cancelled():
+                        wave.result()  # what failed here was first
+                raise
+
+    def _follow(self, before: Sequence[Future[None]], tiers: Mapping[str, Sequence[str]]) -> None:
+        """Activate what follows, unless one of the waves before failed: raises what that one did."""
+        for wave in before:
             wave.result()
+        self._activate(tiers)
 
     def _waves(self, layer: Sequence[str], plan: Plan) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """By host, the tiers of `layer` that it begins, and those in which it follows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,9 +56,13 @@ class Site:
             rollout.apply(plan)
         return plan
 
+    def trips(self) -> list[tuple[str, ...]]:
+        """What each trip activated, in their order."""
+        return [names for _, phase, names in self.hosts.done if phase == "activate"]
+
     def activated(self) -> list[tuple[str, str]]:
         """(tier, host) in the order of activation, without the base and the firewall."""
-        pairs = [(name, host) for host, phase, names in self.hosts.done if phase == "activate" for name in names]
+        pairs = [(name, name.partition("/")[2]) for names in self.trips() for name in names]
         tiers = [(name.partition("/")[0], host) for name, host in pairs]
         return [(tier, host) for tier, host in tiers if tier not in ("base", "firewall")]
 
@@ -94,6 +98,32 @@ def test_callees_are_activated_before_callers(site: Site) -> None:
         ("node-exporter", "monitoring"),
     ]:
         assert firsts.index(callee) < firsts.index(caller)
+
+
+def test_first_up_changes_a_layer_in_one_trip_and_what_follows_in_another(site: Site) -> None:
+    site.up()
+    trips = site.trips()
+    assert ("etcd/db2", "node-exporter/db2") in trips
+    assert ("database/db2",) in trips
+    assert trips.index(("database/db1",)) < trips.index(("database/db2",))
+
+
+def test_hosts_that_come_back_together_do_so_tier_by_tier(site: Site) -> None:
+    site.up()
+    for host in site.hosts.hosts.values():
+        host.generation, host.stack_id, host.digest, host.is_retired = 0, "", "", True
+        host.running.clear()
+    site.hosts.done.clear()
+    site.up()
+    assert {len(trip) for trip in site.trips()} == {1}
+
+
+def test_what_would_follow_is_not_begun_after_a_failure(site: Site) -> None:
+    site.hosts.misdeeds[("db2", "activate")] = Misdeed.UNHEALTHY
+    with pytest.raises(Failed) as failed:
+        site.up()
+    assert "host db2" in failed.value.what
+    assert not [host for tier, host in site.activated() if tier == "database" and host == "db2"]
 
 
 def test_address_comes_up_only_after_the_load_balancer_is_healthy(site: Site) -> None:
@@ -273,13 +303,13 @@ def test_firewall_lets_in_old_and_new_until_everything_has_changed(site: Site) -
     texts: list[str] = []
     rollout = site.rollout()
     plan = rollout.plan()
-    watch = rollout._activate_hosts
+    watch = rollout._activate
 
-    def watching(tier: str, hosts: list[str], overrides: Mapping[str, Mapping[str, str]] | None = None) -> None:
-        watch(tier, hosts, overrides)
+    def watching(tiers: Mapping[str, Sequence[str]], overrides: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        watch(tiers, overrides)
         texts.append(site.hosts.hosts["web1"].files[RULES_PATH])
 
-    rollout._activate_hosts = watching  # type: ignore[method-assign,assignment]
+    rollout._activate = watching  # type: ignore[method-assign,assignment]
     rollout.apply(plan)
     assert old_rule in texts[0]
     assert site.hosts.hosts["web1"].files[RULES_PATH] == new
