@@ -166,14 +166,16 @@ def _replace_files(instance: Instance, todo: list[Difference], receipt: Receipt)
         if symlink.path in changed:
             files.keep(symlink.path, LAST_GOOD)
             files.link(symlink.path, symlink.target)
-    if any(path.startswith("/etc/systemd/system/") for path in changed):
-        units.reload_systemd()
 
 
 def _change_units(instance: Instance, todo: list[Difference]) -> None:
     wanted = {difference.name: difference.change for difference in todo if difference.kind == "unit"}
     states = units.states(unit.name for unit in instance.units)
-    units.enable(unit.name for unit in instance.units if states[unit.name].needs_enabling)
+    # Either has systemd read all units again, which costs as much as a start.
+    if new := [unit.name for unit in instance.units if states[unit.name].needs_enabling]:
+        units.enable(new)
+    elif any(difference.name.startswith("/etc/systemd/system/") for difference in todo):
+        units.reload_systemd()
     for unit in _agents_first(instance.units, states):
         change = wanted.get(unit.name, "")
         if change == "ask":

@@ -17,14 +17,11 @@ KEPT_RELEASES = 5
 
 
 def settle(manifest: Manifest, receipt: Receipt, journal: Journal, finished: Receipt) -> list[Difference]:
-    """Remove what is gone and write the receipt; `finished` carries who, when, which stack. Returns what was removed.
-
-    Where anything changed systemd reads all units once more: it remembers which were enabled when it last did.
-    """
+    """Remove what is gone and write the receipt; `finished` carries who, when, which stack. Returns what was removed."""
     removed = gone(manifest, receipt, journal)
     for difference in removed:
         _remove(difference, {**receipt.files, **journal.files})
-    if removed or journal != Journal():
+    if removed:
         units.reload_systemd()
     _prune_trees(manifest)
     shutil.rmtree(LAST_GOOD, ignore_errors=True)

@@ -82,10 +82,10 @@ def change(verb: str, unit: str) -> None:
 
 
 def enable(units: Iterable[str]) -> None:
-    """Have the next boot start them. To have systemd read all units again for it costs as much as a start: see `settle`."""
+    """Have the next boot start them. systemd reads all unit files again for it, if there are any."""
     units = list(units)
     if units:
-        run(["systemctl", "--quiet", "--no-reload", "enable", *units], timeout_s=30)
+        run(["systemctl", "--quiet", "enable", *units], timeout_s=30)
 
 
 def disable(unit: str) -> None:
