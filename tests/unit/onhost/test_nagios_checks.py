@@ -159,6 +159,22 @@ def test_a_site_is_well_while_it_answers_without_an_error_of_its_own(page: Page,
     assert look(host(is_primary=1), host(), pages={SITE: page})[f"stack.shop: {SITE}"].state is state
 
 
+def test_what_is_not_there_while_hosts_are_set_up_was_not_lost() -> None:
+    new = replace(host(fit=0), samples={**(host(fit=0).samples or {}), "nospof_instance_up": ()})
+    none = {SITE: Page(None, 1.0, "refused")}
+    names = {f"stack.shop: {name}" for name in ("vip load-balancer", "primary database", "copies database", SITE)}
+    for a, expected in ((new, State.UNKNOWN), (host(fit=0), State.CRITICAL)):
+        found = look(a, host(fit=0), pages=none)
+        assert {found[name].state for name in names - {"stack.shop: copies database"}} == {expected}
+    assert look(new, host(is_primary=1, fit=0))["stack.shop: copies database"].state is State.UNKNOWN
+    both = look(
+        replace(host(is_primary=1), samples={**(host(is_primary=1).samples or {}), "nospof_instance_up": ()}),
+        host(is_primary=1),
+    )
+    assert both["stack.shop: vip load-balancer"].state is State.CRITICAL, "two have it, whatever else is not known"
+    assert both["stack.shop: primary database"].state is State.CRITICAL
+
+
 def test_a_site_that_was_not_asked_is_unknown() -> None:
     assert bad(look(host(is_primary=1), host(), pages={})) == {f"stack.shop: {SITE}": State.UNKNOWN}
 
