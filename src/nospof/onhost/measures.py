@@ -32,7 +32,8 @@ from nospof.onhost.receipt import STATE, read_receipt
 from nospof.onhost.watchdog import tell_systemd
 
 TICK_S, PROBE_S, NFT_S, SYSTEMD_EVERY_S, AGENT_S = 1.0, 2.0, 5.0, 60.0, 1.0
-# What changed is often not over yet: a server that just became primary has not told how it came to that.
+# What changed is often not over yet: a server that just became primary has not told how it came to that. And who does not
+# answer in time may be slow this once: it is looked at again so soon, and then after twice as long.
 AGAIN_S = 2.0
 # Of the changes of the primary so many are told: each is a series of its own.
 MOST_CHANGES = 10
@@ -121,7 +122,7 @@ class Measuring:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
         seen: dict[str, bool] = {}
         led: tuple[object, ...] = ()
-        next_s = 0.0
+        next_s = again_s = 0.0
         while True:
             tell_systemd("WATCHDOG=1")
             instances = self._instances()
@@ -132,8 +133,11 @@ class Measuring:
                 if alive != seen:
                     self._said_until_s = 0.0
                 seen, led = alive, leads
-                next_s = time.monotonic() + (min(AGAIN_S, self.config.look_s) if has_changed else self.config.look_s)
-                write(Path(self.config.file), text(self.figures(instances, alive)))
+                found = list(self.figures(instances, alive))
+                write(Path(self.config.file), text(found))
+                is_well = all(figure.value for figure in found if figure.name == "nospof_instance_up")
+                again_s = next_look_s(again_s, self.config.look_s, has_changed=has_changed, is_well=is_well)
+                next_s = time.monotonic() + again_s
             if signal.sigtimedwait({signal.SIGTERM, signal.SIGINT}, TICK_S) is not None:
                 return 0
 
@@ -192,6 +196,15 @@ class Measuring:
                 continue
             labels = (("tier", path.stem), ("path", str(path)))
             yield Figure("nospof_certificate_ends_seconds", self._ends[path][1], labels)
+
+
+def next_look_s(before_s: float, look_s: float, *, has_changed: bool, is_well: bool) -> float:
+    """Seconds until the next look, `before_s` those until this one. Pure."""
+    if has_changed:
+        return min(AGAIN_S, look_s)
+    if is_well:
+        return look_s
+    return min(AGAIN_S if before_s >= look_s else 2 * before_s, look_s)
 
 
 # --- instances -----------------------------------------------------------------------------------------------------------

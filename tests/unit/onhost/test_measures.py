@@ -262,3 +262,12 @@ def test_new_role_or_address_is_noticed_between_two_looks(tmp_path: Path, monkey
     before = measuring._leads()
     routes.write_text(ROUTES.replace("198.18.0.1\n", "198.18.0.9\n"))
     assert measuring._leads() != before
+
+
+def test_what_is_not_well_is_looked_at_soon_again() -> None:
+    """Incident: a probe that was slow once on a busy machine counted as lost until the next look, and people were told."""
+    waits, wait_s = [], 15.0
+    for has_changed, is_well in [(False, False), (False, False), (False, False), (True, True), (False, True)]:
+        wait_s = m.next_look_s(wait_s, 15.0, has_changed=has_changed, is_well=is_well)
+        waits.append(wait_s)
+    assert waits == [2.0, 4.0, 8.0, 2.0, 15.0]
