@@ -375,8 +375,10 @@ class Panel:
     can_be_empty: bool = False
 
 
-# A host that was away answers before it knows what runs on it: so long it counts as lost, if it told of it in the last hours.
-RETURNS_WITHIN, REMEMBERED = "10m", "6h"
+# Alerts of which others must know: nothing is known of a host, or of one of its instances for so long.
+NOT_MEASURED, INSTANCE_UNKNOWN, UNKNOWN_FOR_S = "NotMeasured", "InstanceUnknown", 600
+# A host that was away answers before it knows what runs on it: until then it is lost, if it told of it in the last hours.
+RETURNS_WITHIN, REMEMBERED = f"{UNKNOWN_FOR_S // 60}m", "6h"
 
 
 def measured(topology: Topology, hosts: Iterable[str]) -> str:
@@ -396,7 +398,7 @@ def fewer(told: str, than: str, topology: Topology, hosts: Iterable[str]) -> str
     asked = measured(topology, hosts)
     returning = f"min_over_time({asked}[{RETURNS_WITHIN}]) == 0 and on (host) present_over_time({told}[{REMEMBERED}])"
     silent = f"{asked} == 0 or ({returning})"
-    mute = 'ALERTS{alertname=~"NotMeasured|InstanceUnknown",alertstate="firing"}'
+    mute = f'ALERTS{{alertname=~"{NOT_MEASURED}|{INSTANCE_UNKNOWN}",alertstate="firing"}}'
     known = f"count({silent} or ({asked} and on (host) {told}) or ({asked} and on (host) {mute})) == {len(hosts)}"
     return f"(count({told} == 1) or vector(0)) {than} and on () {known}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -145,14 +144,7 @@ def test_django_files_come_from_the_web_hosts_where_it_does_not_run(site: LiveSi
     finally:
         for host in ("app1", "app2"):
             site.on(host, "systemctl", "start", *units)
-    assert wait_until(lambda: answers(site, "/board/"), 30)
-
-
-def answers(site: LiveSite, path: str) -> bool:
-    try:
-        return site.ask(path)[0] == 200
-    except (OSError, http.client.HTTPException):
-        return False
+    assert wait_until(lambda: site.status_of("/board/") == 200, 30)
 
 
 def test_nobody_is_signed_in_by_another_sites_form_or_a_name_of_their_choice(site: LiveSite) -> None:

@@ -239,9 +239,7 @@ def test_alerts_that_count_know_of_every_host(watched: Watched) -> None:
     """Else they would keep still for ever: they say nothing while a host that answers has not told of what they count."""
     rules = YAML(typ="safe").load(watched.ground.sh("one", "cat /etc/nospof/prometheus/rules.yml"))
     written = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
-    known = {
-        said for _, mark, said in (one.partition(" and on () count(up{") for one in written) if "present_over_time" in said
-    }
+    known = {said for _, _, said in (one.partition(" and on () count(up{") for one in written) if "present_over_time" in said}
     assert len(known) > 15
     for said in sorted(known):
         assert not math.isnan(watched.ask(f"count(up{{{said}")), said

@@ -161,6 +161,13 @@ class LiveSite:
         status, _, text = self.answer(path, "GET" if body is None else "POST", body, timeout_s, more)
         return status, text
 
+    def status_of(self, path: str = "/", body: bytes | None = None, timeout_s: float = 10.0) -> int:
+        """Ask once; 0 when nothing came."""
+        try:
+            return self.ask(path, body, timeout_s)[0]
+        except (OSError, http.client.HTTPException):
+            return 0
+
     def answer(
         self,
         path: str,

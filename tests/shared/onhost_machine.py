@@ -22,7 +22,7 @@ state["calls"].append(" ".join(words) if verb != "show" else "")
 state["calls"] = [call for call in state["calls"] if call]
 code = 0
 # What a unit's file says is remembered while the unit is loaded, until all are read again.
-if verb == "daemon-reload" or (verb in ("enable", "disable") and "--no-reload" not in sys.argv):
+if verb in ("daemon-reload", "enable", "disable"):
     for unit in state["units"].values():
         unit.pop("remembered", None)
 for name in names:

@@ -78,13 +78,13 @@ class NodeExporter(c.Component[NodeExporterSettings]):
         host = "{{ $labels.host }}"
         found = [
             c.Alert(
-                "NotMeasured",
+                c.NOT_MEASURED,
                 f'(up{{component="{self.name}"}} == 1 unless on (host) (time() - nospof_measured_at_seconds < 60))',
                 f"{host}: nothing is known of what runs on it",
                 f"The host answers, but nospof's own program there has written no figures for a minute ({MEASURES}).",
                 f"On {host}: systemctl status {MEASURES}; its log says why. Until then nospof status tells how the host is.",
                 for_s=30,
-                hides=("InstanceUnknown",),
+                hides=(c.INSTANCE_UNKNOWN,),
                 hides_by=("host",),
             ),
             c.Alert(

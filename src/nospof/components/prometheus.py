@@ -27,8 +27,6 @@ CONFIG, RULES = f"{FOLDER}/prometheus.yml", f"{FOLDER}/rules.yml"
 USER = "prometheus"
 # Less than a look at everything, so that a host that is dark is noticed in the same round.
 TIMEOUT_SHARE = 0.4
-# A first `up` may take minutes between the first host's figures and the last host's end.
-UNKNOWN_FOR_S = 600
 
 
 class PrometheusSettings(c.Settings):
@@ -265,13 +263,14 @@ def _none(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c
 
 def _untold(topology: c.Topology, tier: str, members: tuple[c.Instance, ...]) -> c.Alert:
     return c.Alert(
-        "InstanceUnknown",
+        c.INSTANCE_UNKNOWN,
         f"{c.measured(topology, [one.id.host for one in members])} == 1 unless on (host) {_told(tier)}",
         f"{{{{ $labels.host }}}}: nothing is known of its tier {tier}",
         f"The stack file gives this host an instance of tier {tier} ({members[0].component}), and the host itself knows "
         "nothing of it: it was never set up to the end.",
         "Run nospof up, and let it end.",
-        for_s=UNKNOWN_FOR_S,
+        # A first `up` may take minutes between the first host's figures and the last host's end.
+        for_s=c.UNKNOWN_FOR_S,
         labels=(("tier", tier),),
     )
 

@@ -4,8 +4,9 @@
 
 Every second it looks whether the processes of each instance are there, who holds which address and which role, which costs
 reading a few files; when that changed, two seconds later, and every `look_s` seconds, it also asks the instances whether they
-are healthy, as `nospof status` does, and writes the file anew. What it could not find out is left out, so that nobody takes an
-old figure for a new one; that nothing comes any more is seen by nospof_measured_at_seconds.
+are healthy, as `nospof status` does, and writes the file anew; while one is not, it asks again sooner. What it could not find
+out is left out, so that nobody takes an old figure for a new one; that nothing comes any more is seen by
+nospof_measured_at_seconds.
 
 Limits: the file is as old as `look_s`, and a probe that hangs counts as "not healthy" after 2 s. Units without processes, as
 sockets, are asked of systemd once a minute, which costs more than everything else here.

@@ -127,7 +127,7 @@ def results(watched: Watched, seen: Mapping[str, Figures], pages: Mapping[str, P
     found += [_primary(watched, tier, told, now) for tier in watched.primaries]
     lacking = [_promotable(watched, tier, told, now) for tier in watched.promotable]
     lacking += [_site(watched, service, pages.get(service)) for service in watched.sites]
-    return found + [_unless_set_up(result, told, now) for result in lacking]
+    return found + [_unless_being_set_up(result, told, now) for result in lacking]
 
 
 # --- a host --------------------------------------------------------------------------------------------------------------
@@ -227,10 +227,10 @@ def _tier(watched: Watched, tier: str, hosts: Sequence[str], told: Mapping[str, 
     return Result(watched.stack, service, State.OK, f"all {well} are healthy" if well > 1 else "it is healthy")
 
 
-def _unless_set_up(result: Result, told: Mapping[str, Figures], now: float) -> Result:
+def _unless_being_set_up(result: Result, told: Mapping[str, Figures], now: float) -> Result:
     """As it is, or unknown while a host is being set up for the first time: what is lacking then was not lost."""
-    is_set_up = any(one.is_known(now) and not one.of("nospof_instance_up") for one in told.values())
-    if result.state is State.OK or not is_set_up:
+    is_being_set_up = any(one.is_known(now) and not one.of("nospof_instance_up") for one in told.values())
+    if result.state is State.OK or not is_being_set_up:
         return result
     return replace(result, state=State.UNKNOWN, says=f"{result.says}; hosts are being set up")
 
@@ -242,7 +242,7 @@ def _vip(watched: Watched, name: str, told: Mapping[str, Figures], now: float) -
     state = State.OK if len(holders) == 1 else State.CRITICAL
     says = f"{watched.vips[name]} is held by {' and '.join(holders) or 'no host'}"
     result = Result(watched.stack, f"vip {name}", state, says)
-    return result if holders else _unless_set_up(result, told, now)
+    return result if holders else _unless_being_set_up(result, told, now)
 
 
 def _primary(watched: Watched, tier: str, told: Mapping[str, Figures], now: float) -> Result:
@@ -251,7 +251,7 @@ def _primary(watched: Watched, tier: str, told: Mapping[str, Figures], now: floa
     who = " and ".join(taking)
     says = f"tier {tier}: {who or 'no server'} {'take' if len(taking) > 1 else 'takes'} writes"
     result = Result(watched.stack, f"primary {tier}", state, says)
-    return result if taking else _unless_set_up(result, told, now)
+    return result if taking else _unless_being_set_up(result, told, now)
 
 
 def _promotable(watched: Watched, tier: str, told: Mapping[str, Figures], now: float) -> Result:

@@ -107,13 +107,8 @@ def _burns(tier: str, name: str, window: _Window, allowed_percent: float) -> c.A
 
 def failing(tier: str, proxies: str, window: str) -> str:
     """The share of answers with status 5xx; no series where nobody asked."""
-    bad, all_ = (rate(tier, proxies, which, window) for which in (FAILED, ""))
+    bad, all_ = (f"rate({answers(tier, proxies, which)}[{window}])" for which in (FAILED, ""))
     return f"sum by (tier) ({bad}) / sum by (tier) ({all_})"
-
-
-def rate(tier: str, proxies: str, which: str, window: str) -> str:
-    """Answers a second, per load balancer, backend and status."""
-    return f"rate({answers(tier, proxies, which)}[{window}])"
 
 
 def answers(tier: str, proxies: str, which: str) -> str:
