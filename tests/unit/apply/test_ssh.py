@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,18 +48,25 @@ if [ "$ROOT" = yes ] || [ ! -e "$FOLDER/user" ]; then echo 0; else echo 1000; fi
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("FOLDER", str(tmp_path))
     (tmp_path / "bin").mkdir()
     for name, text in (("ssh", SSH), ("bin/systemd-run", SYSTEMD_RUN), ("bin/sudo", SUDO), ("bin/id", ID)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    return tmp_path
+    yield tmp_path
+    while WAYS:
+        WAYS.pop().close()
+
+
+WAYS: list[OpenSsh] = []
 
 
 def way(folder: Path, password: str = "") -> OpenSsh:
+    """Closed when the test ends, else the folder of its connections would stay behind."""
     server = Server("web1", "192.0.2.1", user="ops", port=2222)
-    return OpenSsh({"web1": server}, lambda: password, str(folder / "ssh"))
+    WAYS.append(OpenSsh({"web1": server}, lambda: password, str(folder / "ssh")))
+    return WAYS[-1]
 
 
 def run(folder: Path, *argv: str, stdin: bytes = b"", timeout_s: float = 20.0, password: str = "") -> Outcome:
