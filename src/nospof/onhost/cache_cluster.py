@@ -50,6 +50,8 @@ CALM_S = 5.0
 LEAVE_S, NOTE_S, FIGURES_S = 6.0, 3.0, 0.5
 # Slots that are moved in one go: an interruption costs no more.
 AT_ONCE, MOVE_S = 512, 300.0
+# Else it waits minutes for a host that has just gone dark.
+CLI_CONNECT_S = 3
 TROUBLE = (OSError, ValueError, Refused)
 
 log = logging.getLogger("nospof")
@@ -180,6 +182,7 @@ class Server:
     silent_since_s: float | None = None
     calm_since_s: float = field(default_factory=time.monotonic)
     unmet: dict[Place, bool] = field(default_factory=dict)
+    marks: dict[Place, str] = field(default_factory=dict)
 
     @property
     def me(self) -> Place:
@@ -190,7 +193,7 @@ class Server:
         try:
             nodes, is_ok, is_in_step = self.line.ask(_seen)
             view = View(self.me, self.config.plan, nodes, is_ok, is_in_step)
-            self.view = replace(view, unmet=self._unmet(view))
+            self.view = replace(view, unmet=self._unmet(view), marks=self.marks)
             self.silent_since_s = None
             if self.process is None or not self.process.is_there():
                 told = fields_of(str(self.line.ask(lambda connection: connection.ask("INFO", "server"))))
@@ -231,7 +234,7 @@ class Agent:
         now_s = time.monotonic()
         for server in self.servers:
             server.look()
-        if now_s >= self._next_meeting_s:
+        if is_time := now_s >= self._next_meeting_s:
             self._next_meeting_s = now_s + MEET_EVERY_S
             self._meet()
         for server in self.servers:
@@ -241,6 +244,8 @@ class Agent:
                 log.info("kills server %d, which is frozen and was replaced: it must not go on as primary", server.number)
                 os.kill(server.process.pid, signal.SIGKILL)
                 server.process = None
+        if is_time:  # after own servers were told the plan: they hear each other no sooner than the rest
+            self._hear()
         self._move(now_s)
         self._tell()
 
@@ -257,6 +262,31 @@ class Agent:
         for address, number in [place for place in wanted if there[place]]:
             ports = self.config.port + number, self.config.bus_port + number
             self._say(home, Command(("CLUSTER", "MEET", address, *map(str, ports)), f"meets {address}"))
+
+    def _hear(self) -> None:
+        """Ask those who seem to have another plan which one they have, all at once.
+
+        Incident: the last host of an `up` had not heard yet that the others had its plan, took them for some that were still to
+        get it, and passed for well. So a host that was taken out of the stack was taken away with its shard.
+        """
+        config = self.config
+        found: dict[Place, str] = {}
+        for server in self.servers:
+            if server.view is not None and server.view.behind:
+                ports = _ports(config, server.number)
+                at = {place: ports.get(node.id) or config.port + place[1] for place, node in server.view.behind.items()}
+                with ThreadPoolExecutor(len(at)) as pool:
+                    found |= dict(zip(at, pool.map(self._mark_of, at, at.values()), strict=True))
+        for server in self.servers:
+            server.marks = found
+
+    def _mark_of(self, place: Place, port: int) -> str:
+        """Which plan the server there says that it has; "" = it does not answer."""
+        try:
+            with Connection(self.config.other(place[0], port), self.config.context, ASK_S) as connection:
+                return next((node.mark for node in cluster_nodes(connection) if "myself" in node.flags), "")
+        except TROUBLE:
+            return ""
 
     def _act(self, server: Server, view: View, now_s: float) -> None:
         decided = plans.next_command(view)
@@ -378,10 +408,10 @@ class Mover:
         """What went wrong; "" if nothing did."""
         config = self._config
         tls = ("--tls", "--cacert", config.ca, "--cert", config.certificate, "--key", config.key)
-        at = f"{config.address}:{config.port}"
+        at, as_agent = f"{config.address}:{config.port}", ("--user", "nospof_agent", "--no-auth-warning")
         try:
             done = subprocess.run(
-                [config.cli, *tls, "--user", "nospof_agent", "--no-auth-warning", "--cluster", command, at, *words],
+                [config.cli, *tls, "-t", str(CLI_CONNECT_S), *as_agent, "--cluster", command, at, *words],
                 env={"REDISCLI_AUTH": config.password, "PATH": "/usr/bin:/bin"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -436,6 +466,11 @@ def _kept(folder: Path) -> tuple[Node, ...]:
         return ()
 
 
+def _ports(config: Config, number: int) -> dict[str, int]:
+    """By id, where others are asked: over its socket a server does not say it; its file does, while `up` changes ports, too."""
+    return {node.id: node.port for node in _kept(config.data(number))}
+
+
 def _waits(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
     """Whether most of those who answer say so."""
     context, said = config.context, []
@@ -456,8 +491,7 @@ def leave(config: Config, number: int) -> int:
         if own.primary or not own.slots:
             return 0
         copies = [node for node in nodes if node.primary == own.id and node.is_well]
-        # Asked over its socket, a server does not say where others are asked; its file does, while `up` changes the ports, too.
-        ports = {node.id: node.port for node in _kept(config.data(number))}
+        ports = _ports(config, number)
         # The home first: it is where the shard belongs.
         for copy in sorted(copies, key=lambda node: node.bus_port):
             try:

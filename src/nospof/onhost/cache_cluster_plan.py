@@ -127,6 +127,8 @@ class View:
     is_in_step: bool = True
     """Whether this server, if it is a copy, has what its primary has."""
     unmet: Mapping[Place, bool] = field(default_factory=dict)
+    marks: Mapping[Place, str] = field(default_factory=dict)
+    """By place, which plan those of `behind` have said themselves that they have; "" = they do not answer."""
 
     @cached_property
     def own(self) -> Node:
@@ -155,9 +157,15 @@ class View:
     @property
     def is_agreed(self) -> bool:
         """Whether most hosts are there, and all that are have this plan: while `up` is under way some have another."""
-        well = [(place, node) for place, node in self.at.items() if node.is_well]
-        hosts = {address for (address, _), _ in well}
-        return len(hosts) > len(self.plan.ring) // 2 and all(node.mark == self.plan.mark for _, node in well)
+        hosts = {address for (address, _), node in self.at.items() if node.is_well}
+        have_it = all(self.marks.get(place) == self.plan.mark for place in self.behind)
+        return len(hosts) > len(self.plan.ring) // 2 and have_it and self.own.mark == self.plan.mark
+
+    @cached_property
+    def behind(self) -> dict[Place, Node]:
+        """Who is there and, as far as this server has heard, has another plan: such news is a second or more on its way."""
+        well = {place: node for place, node in self.at.items() if node.is_well and node is not self.own}
+        return {place: node for place, node in well.items() if node.mark != self.plan.mark}
 
     @property
     def is_complete(self) -> bool:
@@ -314,6 +322,9 @@ def lacks(view: View) -> Iterator[str]:
     for place, is_answering in sorted(view.unmet.items()):
         if is_answering:
             yield f"has not met {place[0]} yet"
+    for place in sorted(view.behind):
+        if not view.marks.get(place):
+            yield f"does not know yet which plan {place[0]} has"
     for node in view.nodes:
         if not node.is_well and not node.is_lost and "handshake" not in node.flags:
             yield f"has no connection to {node.address}"

@@ -140,6 +140,50 @@ def test_those_with_the_ports_of_before_are_met_already(config: Config, servers:
     assert {place[0] for place in agent.servers[0].view.unmet} == {ME}  # type: ignore[union-attr]
 
 
+def test_those_who_seem_to_have_another_plan_are_asked_themselves(
+    config: Config, servers: tuple[Pretender, Pretender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = [one.replace(config.plan.mark, "plan-before") if OTHER in one else one for one in nodes(config, 0).splitlines(True)]
+    servers[0].answers["CLUSTER NODES"] = bulk("".join(late))
+    agent = Agent(config)
+
+    agent.step()
+    agent.step()
+    assert program.read_note(config)["lacks"] == [f"server 0 does not know yet which plan {OTHER} has"] * 2
+
+    asked: list[tuple[object, int]] = []
+
+    def mark_of(place: object, port: int) -> str:
+        asked.append((place, port))
+        return config.plan.mark
+
+    monkeypatch.setattr(agent, "_mark_of", mark_of)
+    agent._next_meeting_s = 0.0
+    agent.step()
+    agent.step()
+    assert sorted(asked) == [((OTHER, 0), 17100), ((OTHER, 1), 17101)]
+    assert program.read_note(config)["lacks"] == []
+
+
+def test_own_servers_are_told_the_plan_before_anybody_is_asked_for_it(
+    config: Config, servers: tuple[Pretender, Pretender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Incident: asked too soon, the second server of a host passed for one that was still to get the plan."""
+    servers[0].answers["CLUSTER NODES"] = bulk(nodes(config, 0).replace(config.plan.mark, "plan-before"))
+    agent = Agent(config)
+    told: list[int] = []
+
+    def mark_of(place: object, port: int) -> str:
+        told.append(len(changing(servers[0])))
+        return "plan-before"
+
+    monkeypatch.setattr(agent, "_mark_of", mark_of)
+
+    agent.step()
+
+    assert set(told) == {1}
+
+
 def test_home_takes_its_shard_back_after_a_while_of_calm(
     config: Config, servers: tuple[Pretender, Pretender], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -364,9 +364,30 @@ def test_links_and_copies_count_while_hosts_have_two_plans() -> None:
     own = {place: replace(old[place], mark=THREE.mark) for place in ((A, 0), (A, 1))}
     nodes = old | own | {(D, 0): replace(old[D, 0], is_linked=False)}
 
+    def lacks(me: Place, nodes: Iterable[Node], *, is_in_step: bool = True) -> list[str]:
+        seen = view(me, nodes, is_in_step=is_in_step)
+        return list(plans.lacks(replace(seen, marks=dict.fromkeys(seen.behind, "plan-before"))))
+
     assert lacks((A, 0), nodes.values()) == [f"has no connection to {D}"]
     assert lacks((A, 1), (old | own).values()) == []
     assert lacks((A, 1), (old | own).values(), is_in_step=False) == [f"has not everything that {D} has yet"]
+
+
+def test_last_host_with_the_plan_is_not_well_while_it_has_not_heard_that_the_others_have_it() -> None:
+    """Incident: D was taken away with its shard, since for a second others seemed to be still to get the plan without it."""
+    nodes = shrunk()
+    late = nodes | {place: replace(nodes[place], mark=FOUR.mark) for place in ((B, 0), (B, 1))}
+    seen = view((A, 0), late.values())
+    assert set(seen.behind) == {(B, 0), (B, 1)}
+
+    not_asked, silent = seen, replace(seen, marks={(B, 0): THREE.mark, (B, 1): ""})
+    for one in (not_asked, silent):
+        assert f"does not know yet which plan {B} has" in list(plans.lacks(one))
+        assert plans.moves(one) == ()
+    asked = replace(seen, marks=dict.fromkeys(seen.behind, THREE.mark))
+    assert list(plans.lacks(asked)) == ["4096 of 16384 slots are still to be moved"]
+    waiting = replace(seen, marks=dict.fromkeys(seen.behind, FOUR.mark))
+    assert list(plans.lacks(waiting)) == [], "those are still to get it, and this host is well without them"
 
 
 def test_what_is_lost_is_not_waited_for() -> None:
