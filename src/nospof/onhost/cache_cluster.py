@@ -269,16 +269,15 @@ class Agent:
         Incident: the last host of an `up` had not heard yet that the others had its plan, took them for some that were still to
         get it, and passed for well. So a host that was taken out of the stack was taken away with its shard.
         """
-        config = self.config
-        found: dict[Place, str] = {}
+        at: dict[Place, int] = {}
         for server in self.servers:
             if server.view is not None and server.view.behind:
-                ports = _ports(config, server.number)
-                at = {place: ports.get(node.id) or config.port + place[1] for place, node in server.view.behind.items()}
-                with ThreadPoolExecutor(len(at)) as pool:
-                    found |= dict(zip(at, pool.map(self._mark_of, at, at.values()), strict=True))
+                ports = _ports(self.config, server.number)
+                at |= {place: ports.get(node.id) or self.config.port + place[1] for place, node in server.view.behind.items()}
+        with ThreadPoolExecutor(max(1, len(at))) as pool:
+            marks = dict(zip(at, pool.map(self._mark_of, at, at.values()), strict=True))
         for server in self.servers:
-            server.marks = found
+            server.marks = marks
 
     def _mark_of(self, place: Place, port: int) -> str:
         """Which plan the server there says that it has; "" = it does not answer."""
