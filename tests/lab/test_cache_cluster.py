@@ -33,6 +33,11 @@ def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 def wait_well(site: ClusterSite, *hosts: str) -> None:
     """Each shard at home, each copy in step, all slots where they belong."""
     site.wait_until(lambda: site.is_well(hosts), limit_s=60)
+    assert_well(site, *hosts)
+
+
+def assert_well(site: ClusterSite, *hosts: str) -> None:
+    """All slots are where they belong, as far as the first of `hosts` knows, and all shards at home."""
     slots = site.slots(hosts[0])
     assert set(slots) == set(hosts)
     assert sum(slots.values()) == SLOTS
@@ -154,16 +159,20 @@ def test_other_port_comes_while_writes_go_on(site: ClusterSite) -> None:
 
 
 @pytest.mark.long
-def test_host_joins_and_another_one_leaves_while_writes_go_on(site: ClusterSite) -> None:
+def test_host_joins_another_one_leaves_and_one_is_replaced_while_writes_go_on(site: ClusterSite) -> None:
     wait_well(site, *HOSTS)
     site.edit("hosts: [c1, c2, w1], memory", "hosts: [c1, c2, w1, app1], memory")
     with site.written() as writer:
         assert site.up()
-        wait_well(site, *HOSTS, "app1")
+        assert_well(site, *HOSTS, "app1")
         site.edit("hosts: [c1, c2, w1, app1], memory", "hosts: [c1, c2, app1], memory")
         assert site.up()
-        wait_well(site, "c1", "c2", "app1")
-    told("joined and left", site, writer.stop())
+        assert_well(site, "c1", "c2", "app1")
+        # In one go, and the new one is the last that gets the plan.
+        site.edit("hosts: [c1, c2, app1]", "hosts: [c1, c2, w1]")
+        assert site.up()
+        assert_well(site, *HOSTS)
+    told("joined, left and replaced", site, writer.stop())
     assert not site.up()
     assert site.visit().startswith("visit ")
     site.wait_until(lambda: len(site.nodes("c1")) == 6)

@@ -168,17 +168,26 @@ class View:
         return {place: node for place, node in well.items() if node.mark != self.plan.mark}
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether nobody was ever seen at a place of the plan: `up` may be on its way there, with new ports or a new host."""
+        return any(place not in self.at for place in self.plan.places)
+
+    @property
     def is_complete(self) -> bool:
         """Whether that are all."""
         return self.is_agreed and all(place in self.at and self.at[place].is_well for place in self.plan.places)
 
     @cached_property
     def orphaned(self) -> frozenset[int]:
-        """Slots of primaries that are not to have any: their host has left the plan, or their place holds another's copy."""
+        """Slots of primaries that are not to have any: their host has left the plan, or their place holds another's copy.
+
+        Also of one that is lost while it has a copy: that takes them over within a second or so.
+        """
         return frozenset(
             slot
             for node in self.nodes
-            if node.slots and not node.primary and node.id not in self._keepers and not node.is_lost
+            if node.slots and not node.primary and node.id not in self._keepers
+            if not node.is_lost or any(other.primary == node.id and not other.is_lost for other in self.nodes)
             for slot in node.slots
         )
 
@@ -238,7 +247,7 @@ def _forgets(view: View) -> Node | None:
 
     One that lives is not forgotten: until its host is taken away, it may have the only copy of something.
     """
-    if not view.is_agreed:
+    if not view.is_agreed or view.is_awaited:
         return None
     replaced = {(node.address, node.bus_port) for node in view.at.values() if node.is_well}
     for node in view.strangers:
@@ -333,7 +342,12 @@ def lacks(view: View) -> Iterator[str]:
     if not view.is_ok:
         yield "the cluster does not answer: of some slots nobody is primary, or most primaries are lost"
     yield from _lacks_role(view)
-    if view.is_agreed and (to_move := sum(one.count for one in moves(view)) or len(view.orphaned)):
+    if view.is_complete:
+        # What others lack, too: the last one that gets the plan is the last one that is asked.
+        for place in view.plan.places:
+            if place != view.me and _is_misplaced(view, place):
+                yield f"{place[0]} does not copy the shard of {view.plan.home_of(place)[0]} yet"
+    if view.is_agreed and not view.is_awaited and (to_move := sum(one.count for one in moves(view)) or len(view.orphaned)):
         yield f"{to_move} of {SLOTS} slots are still to be moved"
 
 
@@ -346,12 +360,17 @@ def _lacks_role(view: View) -> Iterator[str]:
     if view.me == home:
         if view.own.primary:
             yield "is not primary of its own shard yet"
+        elif view.is_complete and not view.own.slots:
+            yield "has no slots yet"
         return
     if view.own.slots:
         # The home is away, or takes the shard back within a moment.
         if (node := view.at.get(home)) is not None and node.is_well:
             yield f"is primary in the place of {home[0]}"
-    elif keeper is not None and not keeper.is_lost and view.is_agreed and view.own.primary != keeper.id:
+        return
+    # A copy of another shard stays that until all are there.
+    may_follow = view.is_agreed and (view.is_complete or not view.own.primary)
+    if may_follow and keeper is not None and not keeper.is_lost and view.own.primary != keeper.id:
         yield f"does not copy the shard of {home[0]} yet"
 
 
