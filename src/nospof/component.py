@@ -106,6 +106,7 @@ __all__ = [
     "as_json",
     "fewer",
     "measured",
+    "onhost_at",
     "token",
 ]
 
@@ -429,6 +430,11 @@ ONHOST = "/usr/lib/nospof/onhost"
 """Where nospof's own programs lie on a host; run as `/usr/bin/python3 /usr/lib/nospof/onhost PROGRAM`."""
 
 
+def onhost_at(sha256: str) -> str:
+    """Where those programs lie whose content has this hash: a link leads from `ONHOST` to the present ones."""
+    return f"{ONHOST}-{sha256[:12]}"
+
+
 @dataclass(frozen=True)
 class File:
     """A text file. `check`: the daemon's own checker, run where /etc already holds the new files.
@@ -692,7 +698,7 @@ class Context:
 
     def program(self, name: str, *arguments: str) -> str:
         """Command line of one of nospof's own programs on the host; it changes with the program, so that units restart."""
-        return " ".join(("/usr/bin/python3", f"{ONHOST}-{self.blobs['base/onhost'][:12]}", name, *arguments))
+        return " ".join(("/usr/bin/python3", onhost_at(self.blobs["base/onhost"]), name, *arguments))
 
     def secret(self, name: str) -> str:
         """A token for the secret called `name`, made once per stack: 32 characters of [A-Za-z0-9].

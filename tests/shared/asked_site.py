@@ -28,7 +28,8 @@ class Hosts:
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
         if host in self.dark:
             return Unreachable(f"{host} is off")
-        length, _, rest = stdin.partition(b"\n")
+        programs, _, rest = stdin.partition(b"\n")
+        length = programs.split()[1]
         request = json.loads(rest[int(length) :].partition(b"\n")[0])
         answer = self._agent(host, request) if request["phase"] == "agent" else self._status(host, request)
         if host in self.mute and request["phase"] == "agent" and request["ask"]["do"] != "status":

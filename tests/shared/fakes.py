@@ -63,7 +63,8 @@ class FakeHosts:
         self._lock = threading.Lock()
 
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
-        length, _, rest = stdin.partition(b"\n")
+        programs, _, rest = stdin.partition(b"\n")
+        length = programs.split()[1]
         line, _, blobs = rest[int(length) :].partition(b"\n")
         request = json.loads(line)
         assert sum(size for _, size in request["blobs"]) == len(blobs)

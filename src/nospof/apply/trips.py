@@ -23,16 +23,36 @@ from threading import Lock
 from typing import Any
 
 from nospof.apply.transport import Finished, Outcome, Transport, Unreachable
+from nospof.component import onhost_at
 
 PARALLEL = 16
 SLOW_SHARE, PATIENCE_FACTOR = 0.4, 5.0  # of a trip's limit
 Json = dict[str, Any]
 
-BOOT = (
-    "import os,sys;i=sys.stdin.buffer;f=os.memfd_create('nospof');d=i.read(int(i.readline()));"
-    "os.write(f,d);sys.path.insert(0,'/proc/self/fd/%d'%f);"
-    "from nospof.onhost.receive import main;sys.exit(main([]))"
-)
+# With the programs that are installed under the name of these, where they can be imported: they are compiled. Else with those
+# that are sent. In one line: not every user's shell, which it passes on a server, takes several between quotes.
+_BOOT = """
+import os, sys
+source = sys.stdin.buffer
+place, length = source.readline().decode().split()
+content = source.read(int(length))
+sys.dont_write_bytecode = True
+sys.path.insert(0, place)
+try:
+    import nospof
+    if nospof.__file__ != place + "/nospof/__init__.py":
+        raise ImportError(place)
+    from nospof.onhost.receive import main
+except Exception:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "nospof"]:
+        del sys.modules[name]
+    sent = os.memfd_create("nospof")
+    os.write(sent, content)
+    sys.path[0] = "/proc/self/fd/%d" % sent
+    from nospof.onhost.receive import main
+sys.exit(main([]))
+"""
+BOOT = f"exec({_BOOT!r})"
 MAIN = """import importlib, os, sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
@@ -125,7 +145,7 @@ def _send(transport: Transport, trip: Trip) -> Json | Problem:
     names = list(trip.blobs)
     header = {**trip.request, "blobs": [[name, len(trip.blobs[name])] for name in names]}
     programs = onhost_zip()
-    content = [f"{len(programs)}\n".encode(), programs, json.dumps(header).encode(), b"\n"]
+    content = [f"{onhost_at(onhost_blob()[0])} {len(programs)}\n".encode(), programs, json.dumps(header).encode(), b"\n"]
     content += [trip.blobs[name] for name in names]
     outcome = transport.run(trip.host, ("/usr/bin/python3", "-c", BOOT), b"".join(content), trip.timeout_s)
     if isinstance(outcome, Finished):
@@ -172,9 +192,9 @@ def _modules(folder: Traversable, path: str) -> list[tuple[str, bytes]]:
 def onhost_zip() -> bytes:
     """The on-host package as one importable file."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, content in _sources():
-            archive.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
+            archive.writestr(path, content)
     return stream.getvalue()
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from nospof.onhost.manifest import File
 
+# How what is not whole yet, or no more, is called beside its place.
+BESIDE = ".nospof-"
 BLOCK_BEGIN, BLOCK_END = "# >>> nospof >>>", "# <<< nospof <<<"
 
 
@@ -73,7 +75,7 @@ def write_atomically(path: str, content: bytes, mode: int, uid: int = 0, gid: in
     """Write beside, sync, rename; a power cut leaves the old file or the new one."""
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o755, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=folder, prefix=".nospof-")
+    handle, beside = tempfile.mkstemp(dir=folder, prefix=BESIDE)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
@@ -150,6 +152,16 @@ def restore(path: str, folder: Path) -> None:
 def remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder of ours; what a power cut leaves of it has a name that nobody takes for it, and that `stage` sweeps."""
+    if not os.path.isdir(path):
+        return
+    with contextlib.suppress(OSError):
+        beside = tempfile.mkdtemp(dir=os.path.dirname(path), prefix=BESIDE)
+        os.rename(path, beside)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def kept_at(path: str, folder: Path) -> Path:

@@ -65,7 +65,7 @@ def retire(receipt: Receipt, journal: Journal, stores: Sequence[str]) -> list[st
     for table in ("nospof", "nospof_fence"):
         units.run(["nft", "destroy", "table", "inet", table], timeout_s=10)
     for path in receipt.trees:
-        shutil.rmtree(path, ignore_errors=True)
+        files.remove_tree(path)
     shutil.rmtree(LAST_GOOD, ignore_errors=True)
     clear_journal()
     STAGED.unlink(missing_ok=True)
@@ -103,4 +103,4 @@ def _prune_trees(manifest: Manifest) -> None:
         alike.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
         for old in alike[KEPT_RELEASES:]:
             if str(old) not in used:
-                shutil.rmtree(old, ignore_errors=True)
+                files.remove_tree(str(old))

@@ -92,7 +92,7 @@ def unpack(tree: Tree, blobs: Mapping[str, bytes]) -> None:
     parent = os.path.dirname(tree.path)
     os.makedirs(parent, mode=0o755, exist_ok=True)
     _sweep(parent)
-    beside = tempfile.mkdtemp(dir=parent, prefix=".nospof-")
+    beside = tempfile.mkdtemp(dir=parent, prefix=files.BESIDE)
     try:
         with tarfile.open(fileobj=io.BytesIO(blobs[tree.blob])) as archive:
             _extract(archive, beside)
@@ -136,9 +136,9 @@ def _leads_out(path: str) -> bool:
 
 
 def _sweep(parent: str) -> None:
-    """Remove what a run that died left half unpacked."""
+    """Remove what a run that died left half unpacked, or half removed."""
     for entry in os.scandir(parent):
-        if entry.name.startswith(".nospof-") and entry.is_dir(follow_symlinks=False):
+        if entry.name.startswith(files.BESIDE) and entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from nospof.component import ONHOST, File, Ownership, Parts, Symlink, Tree, Unit
+from nospof.component import ONHOST, File, Ownership, Parts, Symlink, Tree, Unit, onhost_at
 from nospof.errors import WrongInput
 from nospof.topology import Topology
 
@@ -24,7 +24,7 @@ def base_parts(topology: Topology, host: str, others: Iterable[Parts], blobs: Ma
     """The parts of every host. `others` are its instances' parts: their names and kernel settings are gathered here."""
     others = list(others)
     onhost = blobs["base/onhost"]
-    release = f"{ONHOST}-{onhost[:12]}"
+    release = onhost_at(onhost)
     return Parts(
         files=(
             File("/etc/hosts", _hosts(topology, host, others), ownership=Ownership.BLOCK, for_units=()),

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from nospof.apply import trips
 from nospof.apply.transport import Finished, Outcome, Unknown
 from nospof.apply.trips import BOOT, OneAtATime, Problem, Trip, ask, onhost_blob, onhost_zip, send
@@ -27,11 +29,47 @@ class ThisMachine:
 
 def test_programs_travel_along_and_run_from_memory() -> None:
     """The host needs nothing but Python: not even this package, which is why the interpreter runs isolated."""
-    request = json.dumps({"phase": "no-such-phase", "by": "me", "stack_id": "", "generation": 0, "blobs": []}).encode()
-    content = f"{len(onhost_zip())}\n".encode() + onhost_zip() + request + b"\n"
-    done = subprocess.run(["python3", "-I", "-c", BOOT], input=content, capture_output=True, timeout=60, check=False)
+    done = booted(Path("/nowhere"), NO_SUCH_PHASE)
     assert b"unknown phase no-such-phase" in done.stderr
     assert b"/proc/self/fd/" in done.stderr
+
+
+NO_SUCH_PHASE = json.dumps({"phase": "no-such-phase", "by": "me", "stack_id": "", "generation": 0}).encode() + b"\n"
+
+
+def booted(installed: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
+    content = f"{installed} {len(onhost_zip())}\n".encode() + onhost_zip() + request
+    return subprocess.run(["python3", "-I", "-c", BOOT], input=content, capture_output=True, timeout=60, check=False)
+
+
+def installed(folder: Path, receive: str) -> Path:
+    (folder / "nospof/onhost").mkdir(parents=True)
+    (folder / "nospof/__init__.py").touch()
+    (folder / "nospof/onhost/receive.py").write_text(receive)
+    return folder
+
+
+def test_programs_that_are_installed_already_are_used(tmp_path: Path) -> None:
+    """They are compiled; what is sent would have to be, each time."""
+    place = installed(tmp_path, "import sys\ndef main(argv): print(sys.stdin.readline()); return 7\n")
+    done = booted(place, b"the request\n")
+    assert (done.returncode, done.stdout.strip()) == (7, b"the request")
+
+
+@pytest.mark.parametrize("left", ["from nospof.onhost import activate\n", "def main(argv", "\0", "raise OSError(5)\n"])
+def test_programs_that_are_no_more_whole_are_not_used(tmp_path: Path, left: str) -> None:
+    """Else a host with a bad disk, or one that is half removed, could be neither asked nor taken down."""
+    done = booted(installed(tmp_path, left), NO_SUCH_PHASE)
+    assert b"unknown phase no-such-phase" in done.stderr
+
+
+def test_another_package_of_the_name_is_not_taken_for_the_installed_programs(tmp_path: Path) -> None:
+    """As on a host that is the controlling machine, too."""
+    place = installed(tmp_path / "other", "def main(argv): return 7\n")
+    content = f"/nowhere {len(onhost_zip())}\n".encode() + onhost_zip() + NO_SUCH_PHASE
+    argv = ["python3", "-s", "-c", BOOT]
+    done = subprocess.run(argv, input=content, capture_output=True, timeout=60, check=False, env={"PYTHONPATH": str(place)})
+    assert b"unknown phase no-such-phase" in done.stderr
 
 
 def test_receiver_that_fails_is_a_defect_with_its_traceback() -> None:
@@ -43,8 +81,7 @@ def test_receiver_that_fails_is_a_defect_with_its_traceback() -> None:
 
 def test_request_that_was_cut_short_does_nothing() -> None:
     header = json.dumps({"phase": "stage", "blobs": [["aa", 100]]}).encode()
-    content = f"{len(onhost_zip())}\n".encode() + onhost_zip() + header + b"\nshort"
-    done = subprocess.run(["python3", "-I", "-c", BOOT], input=content, capture_output=True, timeout=60, check=False)
+    done = booted(Path("/nowhere"), header + b"\nshort")
     assert b"ended 95 bytes early" in done.stderr
 
 
