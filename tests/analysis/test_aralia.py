@@ -24,6 +24,7 @@ from nospof.analysis.open_psa.model import Model
 PUBLISHED = answers()
 # Gate by gate these take from ten seconds to more than a minute.
 BY_ANOTHER_ORDER = {"baobab1", "edf9203", "edfpa14p"}
+SLOW_THE_SECOND_WAY = {"edf9203", "edfpa14p", "edfpa15q"}
 NOT_COHERENT = {"das9601"}
 
 pytestmark = pytest.mark.skipif(not PUBLISHED, reason=f"no fault trees in {FOLDER}")
@@ -65,7 +66,14 @@ def test_listed_cut_sets_bring_the_top_event_and_none_can_be_spared(name: str) -
         assert not any(is_true(model, set(one.events) - {event}) for event in one.events)
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLISHED if name not in NOT_COHERENT])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in SLOW_THE_SECOND_WAY else ())
+        for name in PUBLISHED
+        if name not in NOT_COHERENT
+    ],
+)
 def test_second_way_finds_as_many_cut_sets(name: str) -> None:
     model, found = tree(name), analysed(name).cut_sets
     if name in BY_ANOTHER_ORDER:

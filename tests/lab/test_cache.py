@@ -203,6 +203,7 @@ class Interrupts(Quiet):
             raise KeyboardInterrupt
 
 
+@pytest.mark.long
 def test_other_passwords_come_while_writes_go_on_also_after_an_interruption(site: CacheSite) -> None:
     site.wait_well(*SERVERS)
     old, before = site.secrets(), [site.process(host) for host in SERVERS]
@@ -243,6 +244,7 @@ def coming(site: CacheSite) -> dict[str, str]:
     return {name.replace("/", "."): password for name, password in change.coming.items()}
 
 
+@pytest.mark.long
 def test_copy_takes_over_with_the_new_passwords(site: CacheSite) -> None:
     primary = site.wait_well(*SERVERS)
     site.on(primary, "systemctl", "kill", "--signal=KILL", "--kill-whom=main", site.unit("server"))
@@ -250,6 +252,7 @@ def test_copy_takes_over_with_the_new_passwords(site: CacheSite) -> None:
     assert site.wait_well(*SERVERS) == other(primary)
 
 
+@pytest.mark.long
 def test_third_server_joins_and_leaves_while_writes_go_on(site: CacheSite) -> None:
     site.wait_well(*SERVERS)
     site.edit("hosts: [c1, c2]", "hosts: [c1, c2, w1]")

@@ -34,7 +34,7 @@ from nospof.drills.visitors import Rates
 from nospof.drills.workloads.http_get import Load, running
 from nospof.lab.machine import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 # The machine does other things as well.
 RATES = Rates(reads=20, writes=10)
 LOAD = ("--reads=20", "--writes=10")
@@ -61,7 +61,7 @@ TOPOLOGY = topology_of("simple")
 ALONE = {part.name for part in single_points(TOPOLOGY, structure(TOPOLOGY)) if part.kind == "host"}
 
 
-@pytest.mark.parametrize("host", ["lb1", "web1"])
+@pytest.mark.parametrize("host", ["lb1", pytest.param("web1", marks=pytest.mark.long)])
 def test_check_names_exactly_what_takes_the_site_down(site: LiveSite, host: str) -> None:
     assert {"lb1", "db1"} == ALONE
     result = drilled(site, {"fault": "host-off", "target": host})

@@ -27,7 +27,7 @@ from nospof.lab.places import CLIENT
 from nospof.topology import Bind
 
 RANDOM_PORTS = 200
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from live_site import LiveSite
 
 from nospof.lab.machine import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 FULL = Path(__file__).parents[2] / "examples" / "full"
 # The site's own limit for an answer; a visitor whose request meets a failover is slow, and gets an answer.
@@ -234,6 +234,7 @@ def test_writes_survive_a_dark_database_host(site: LiveSite, visitor: Visitor) -
     site.nospof("lab on", primary)
 
 
+@pytest.mark.long
 def test_drill_on_a_machine_that_is_busy_with_seven_hosts_is_valid_and_passes(site: LiveSite) -> None:
     """Incidents: visitors of three sites were more than the machine could answer, and a cache stayed away after a power cut."""
     said = site.nospof("drill", "host-off", "primary", "--reads=20", "--writes=10")

@@ -14,7 +14,7 @@ import pymysql
 import pytest
 from mariadb_lab import MariadbLab, Pending, Server, Session, wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 WAITS = "Waiting for semi-sync ACK from slave"
 # Long enough that something that does not happen would have.
 A_WHILE_S = 0.6

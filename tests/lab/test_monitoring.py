@@ -38,7 +38,7 @@ from nospof.explain.dashboard import expressions
 from nospof.lab.machine import wait_until
 from nospof.lab.places import CLIENT, CLIENT_ADDRESS
 
-pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
 
 TOLD_WITHIN_S, OVER_WITHIN_S, WATCHED_WITHIN_S = 60.0, 60.0, 120.0
 # A moment more than the second of two waits for its turn (`turn_s`, 8 s).
@@ -361,6 +361,7 @@ def test_fault_is_one_mail_in_time_and_so_is_its_end(watched: Watched) -> None:
         assert "over: " in mail.subject
 
 
+@pytest.mark.long
 def test_host_that_watches_and_goes_dark_is_told_of_by_the_other(watched: Watched) -> None:
     begun = time.time()
     watched.ground.lab.power_off("two")

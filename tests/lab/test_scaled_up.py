@@ -12,7 +12,13 @@ from live_site import EXAMPLE, LiveSite
 
 from nospof.lab.machine import wait_until
 
-pytestmark = [pytest.mark.lab, pytest.mark.long, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
+# Alone: its twelve hosts take most of what the kernel has for watching files.
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.alone,
+    pytest.mark.long,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root"),
+]
 
 AT_HOME = {"load-balancer": ("lb1",), "load-balancer.2": ("lb2",)}
 AT_THE_SPARE = dict.fromkeys(AT_HOME, ("x1",))

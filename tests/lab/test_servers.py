@@ -181,6 +181,7 @@ def test_network_in_which_no_vip_moves_is_found_before_a_host_dies(servers: Plai
     assert holder(servers) == first
 
 
+@pytest.mark.long
 def test_program_that_moves_the_vip_is_run_until_it_succeeds(servers: PlainServers, site: LiveSite) -> None:
     kept = site.file.read_text()
     folder = site.folder / "move"
@@ -281,11 +282,10 @@ PHASES = ("asking the hosts", "checking everything", "  app", "  load-balancer",
 
 
 def _attacks() -> Iterator[object]:
-    """Each kind in each phase; of two kinds one is among the short ones, and killed is the very first `up`."""
-    short = {("booted", "  app"), ("cut off", "closing")}
+    """Each kind in each phase; one of all is among the short ones, and killed is the very first `up`."""
     for phase in PHASES:
         for kind in ("killed", "cut off", "booted"):
-            marks = () if (kind, phase) in short else pytest.mark.long
+            marks = () if (kind, phase) == ("cut off", "closing") else pytest.mark.long
             yield pytest.param(kind, phase, id=f"{kind}-{phase.strip()}", marks=marks)
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,6 +117,7 @@ def test_change_of_one_setting_touches_exactly_the_files_and_units_it_concerns(s
     assert "balance leastconn" in site.on("lb1", "cat", "/etc/haproxy/haproxy.cfg")
 
 
+@pytest.mark.long
 def test_another_ca_comes_without_an_outage(site: LiveSite) -> None:
     before = site.on("lb1", "sha256sum", "/etc/nospof/tls/ca.pem")
     written = site.post_entry("before-the-new-ca")
@@ -270,26 +271,30 @@ def test_application_whose_health_fails_is_not_rolled_out(site: LiveSite) -> Non
     site.set_options("app", health=None)
 
 
-def _kills() -> Iterator[object]:
-    """In each phase the run alone and with its children; by turns one of the two is among the long ones.
-
-    While the hosts are asked nothing has begun: that, too, is among the long ones.
-    """
-    for number, phase in enumerate(("asking the hosts", "checking everything", "  app", "  web", "  load-balancer", "closing")):
-        for whole_group in (True, False):
-            is_long = phase == "asking the hosts" or whole_group == bool(number % 2)
-            marks = pytest.mark.long if is_long else ()
-            yield pytest.param(phase, whole_group, id=f"{phase}-{'all' if whole_group else 'alone'}", marks=marks)
+PHASES = ("asking the hosts", "checking everything", "  app", "  web", "  load-balancer", "closing")
 
 
-@pytest.mark.parametrize(("phase", "whole_group"), list(_kills()))
+@pytest.mark.long
+@pytest.mark.parametrize("whole_group", [True, False], ids=("all", "alone"))
+@pytest.mark.parametrize("phase", PHASES)
 def test_up_killed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_along(
     site: LiveSite, phase: str, whole_group: bool
 ) -> None:
+    _kill_up_in(site, {phase: whole_group})
+
+
+def test_up_killed_in_one_phase_after_the_other_is_finished_by_the_last_and_the_site_serves_all_along(site: LiveSite) -> None:
+    """By turns with its children and alone; each run comes one phase further than the one before."""
+    _kill_up_in(site, {phase: bool(number % 2) for number, phase in enumerate(PHASES)})
+
+
+def _kill_up_in(site: LiveSite, phases: Mapping[str, bool]) -> None:
+    """Kill an `up` in each of `phases`, with its children where it says True; what is left is done by one that nobody kills."""
     with site.visited() as failed:
         number = _change_three_tiers(site)
-        process = site.start("up", str(site.file))
-        kill_when(process, phase, signals=KILL, whole_group=whole_group)
+        for phase, whole_group in phases.items():
+            site.wait_free()
+            kill_when(site.start("up", str(site.file)), phase, signals=KILL, whole_group=whole_group)
         site.up_when_free()
     assert "nothing to change" in site.nospof("plan")
     assert f"{1000 + number % 9000}" in site.on("lb2", "cat", "/etc/haproxy/haproxy.cfg")

@@ -223,6 +223,7 @@ def test_new_release_reaches_every_host_and_fails_nobody(site: LiveSite) -> None
         assert '"release":2' in asked(site, host, "/perl/told")[1], host
 
 
+@pytest.mark.long
 def test_application_that_does_not_run_is_taken_back(site: LiveSite) -> None:
     """PHP reads a script when it is asked for it: until the load balancer has noticed, some visitors are answered by it."""
     site.edit("declare(strict_types=1);", "declare(strict_types=1); this is no PHP;", "app/public/index.php")

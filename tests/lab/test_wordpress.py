@@ -262,6 +262,7 @@ def test_dark_primary(site: LiveSite, admin: Browser) -> None:
         assert title in page, title
 
 
+@pytest.mark.long
 def test_new_release_and_another_web_server_keep_uploads(site: LiveSite, admin: Browser) -> None:
     path = admin.upload("kept.png", ONE_PIXEL)
     site.edit('echo "ok', 'echo "well', "wordpress/health.php")

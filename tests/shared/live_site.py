@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 
 from nospof.apply.transport import Finished
 from nospof.deployment import Deployment, NamedHTTPSConnection, lab_of
+from nospof.lab.machine import wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distributed"
 UP_S = 420.0
@@ -104,6 +105,12 @@ class LiveSite:
             time.sleep(1)
         raise AssertionError(out + err)
 
+    def wait_free(self) -> None:
+        """Wait until no trip of a run that was killed holds a host any more."""
+        hosts = [host.name for host in self.deployment().topology.hosts]
+        free = ("flock", "--nonblock", "/run/nospof.lock", "true")
+        assert wait_until(lambda: all(self.told(host, free)[0] == 0 for host in hosts), UP_S)
+
     def deployment(self) -> Deployment:
         return Deployment.load(self.file)
 
@@ -130,7 +137,7 @@ class LiveSite:
         assert outcome.exit_code == 0, f"{host}: {' '.join(argv)}: {outcome}"
         return outcome.stdout.decode().strip()
 
-    def told(self, host: str, argv: Sequence[str], text: str) -> tuple[int, str]:
+    def told(self, host: str, argv: Sequence[str], text: str = "") -> tuple[int, str]:
         """Run a command on a host with `text` on its standard input; returns its exit code and what it printed."""
         outcome = self.deployment().lab.run(host, argv, text.encode(), timeout_s=60)
         assert isinstance(outcome, Finished), f"{host}: {outcome}"
