@@ -199,7 +199,7 @@ cluster-replica-validity-factor 0
 CLUSTER_USERS = """\
 user default off
 user nospof_agent on {{ accepted.agent }} resetkeys ~* resetchannels -@all +info +config|get +config|set +cluster +ping \
-+acl|load +acl|list +select +multi +exec +migrate +restore +restore-asking
++acl|load +acl|list +select +multi +exec +migrate +restore +restore-asking +dbsize
 user nospof_replication on {{ accepted.replication }} resetkeys resetchannels -@all +psync +replconf +ping
 {% for name, accepted in applications %}
 user {{ name }} on {{ accepted }} ~* allchannels +@all -@admin -migrate -restore -swapdb

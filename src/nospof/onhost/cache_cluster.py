@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -446,7 +447,12 @@ def run(config: Config) -> NoReturn:
 def start(config: Config, number: int) -> int:
     """Wait while a copy is about to take the place that this server had when it died; for a while, since none may."""
     nodes = _kept(config.data(number))
-    own = next((node for node in nodes if "myself" in node.flags and node.slots and not node.primary), None)
+    me = next((node for node in nodes if "myself" in node.flags), None)
+    if me is not None and _is_forgotten(config, nodes, me.id):
+        log.info("the others know nothing of this server: it left them once; what it kept is old, and is removed")
+        _empty(config.data(number))
+        me, nodes = None, ()
+    own = me if me is not None and me.slots and not me.primary else None
     began_s, has_said = time.monotonic(), False
     while own is not None and time.monotonic() - began_s < config.replaced_s and _waits(config, nodes, own.id):
         if not has_said:
@@ -472,12 +478,34 @@ def _ports(config: Config, number: int) -> dict[str, int]:
 
 def _waits(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
     """Whether most of those who answer say so."""
-    context, said = config.context, []
-    for node in nodes:
-        if node.id != own_id and node.port:
-            with contextlib.suppress(*TROUBLE), Connection(config.other(node.address, node.port), context, ASK_S) as connection:
-                said.append(plans.waits_for(cluster_nodes(connection), own_id))
+    places = [(node.address, node.port) for node in nodes if node.id != own_id and node.port]
+    said = [plans.waits_for(seen, own_id) for seen in _heard(config, places)]
     return sum(said) > len(said) // 2
+
+
+def _is_forgotten(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
+    """Asked are the homes of the others, at the ports that they have, or had while `up` changes these."""
+    others = [address for address in config.ring.values() if address != config.address]
+    places = {(address, config.port) for address in others}
+    places |= {(node.address, node.port) for node in nodes if node.address in others and node.port}
+    return plans.is_forgotten(_heard(config, sorted(places)), own_id)
+
+
+def _heard(config: Config, places: Iterable[tuple[str, int]]) -> list[tuple[Node, ...]]:
+    """What those see who answer there."""
+    context, heard = config.context, []
+    for address, port in places:
+        with contextlib.suppress(*TROUBLE), Connection(config.other(address, port), context, ASK_S) as connection:
+            heard.append(cluster_nodes(connection))
+    return heard
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 # --- leave ---------------------------------------------------------------------------------------------------------------

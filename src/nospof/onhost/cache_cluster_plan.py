@@ -396,6 +396,12 @@ def waits_for(nodes: Iterable[Node], own_id: str) -> bool:
     return bool(copies) and len(living) > len(primaries) // 2
 
 
+def is_forgotten(views: Iterable[tuple[Node, ...]], own_id: str) -> bool:
+    """Whether all who have a cluster know nothing of this server: it has left it, and whatever it kept is of a former life."""
+    formed = [nodes for nodes in views if any(node.slots for node in nodes)]
+    return bool(formed) and not any(node.id == own_id for nodes in formed for node in nodes)
+
+
 def is_replaced(nodes: Iterable[Node], own_id: str) -> bool:
     """Whether most primaries have agreed that this server is lost, and another one has its slots."""
     own = next((node for node in nodes if node.id == own_id), None)

@@ -253,6 +253,7 @@ def test_only_a_primary_with_slots_waits_before_it_starts(
         return True
 
     monkeypatch.setattr(program, "_waits", waits_for_ever)
+    monkeypatch.setattr(program, "_heard", lambda *_: [])
     folder = config.data(0)
     folder.mkdir()
     more = "" if "connected" in kept else " 0 0 1 connected"
@@ -264,6 +265,29 @@ def test_only_a_primary_with_slots_waits_before_it_starts(
     assert program.main(["--config", written(config), "start", "0"]) == 0
     assert bool(asked) is waits
     assert (time.monotonic() - began_s >= config.replaced_s) is waits
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_a_server_kept_that_left_the_others_once_is_removed(
+    config: Config, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    asked: list[object] = []
+
+    def heard(_: Config, places: list[tuple[str, int]]) -> list[object]:
+        asked.extend(places)
+        return [nodes_of(nodes(config, 0).replace("myself,", "") if is_known else line(0, OTHER, "master -", "0-16383"))]
+
+    monkeypatch.setattr(program, "_heard", heard)
+    folder = config.data(0)
+    (folder / "appendonlydir").mkdir(parents=True)
+    kept = line(0, ME, "myself,slave -", "", config.plan.mark) + line(0, OTHER, "master -").replace("17100@", "7000@")
+    (folder / "nodes.conf").write_text(kept)
+    (folder / "appendonlydir" / "one").touch()
+
+    assert program.main(["--config", written(config), "start", "0"]) == 0
+
+    assert sorted(path.name for path in folder.iterdir()) == (["appendonlydir", "nodes.conf"] if is_known else [])
+    assert asked == [(OTHER, 7000), (OTHER, 17100), (THIRD, 17100)]
 
 
 def test_it_does_not_wait_for_those_who_give_no_answer(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
