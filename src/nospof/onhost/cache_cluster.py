@@ -488,7 +488,7 @@ def _is_forgotten(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
     others = [address for address in config.ring.values() if address != config.address]
     places = {(address, config.port) for address in others}
     places |= {(node.address, node.port) for node in nodes if node.address in others and node.port}
-    return plans.is_forgotten(_heard(config, sorted(places)), own_id)
+    return plans.is_forgotten(_heard(config, sorted(places)), own_id, len(others))
 
 
 def _heard(config: Config, places: Iterable[tuple[str, int]]) -> list[tuple[Node, ...]]:

@@ -396,10 +396,14 @@ def waits_for(nodes: Iterable[Node], own_id: str) -> bool:
     return bool(copies) and len(living) > len(primaries) // 2
 
 
-def is_forgotten(views: Iterable[tuple[Node, ...]], own_id: str) -> bool:
-    """Whether all who have a cluster know nothing of this server: it has left it, and whatever it kept is of a former life."""
+def is_forgotten(views: Iterable[tuple[Node, ...]], own_id: str, others: int) -> bool:
+    """Whether most of so many others answer, have a cluster and know nothing of this server, and none does.
+
+    Then it has left it, and whatever it kept is of a former life. One who is new there himself may not have heard of all yet.
+    """
+    views = list(views)
     formed = [nodes for nodes in views if any(node.slots for node in nodes)]
-    return bool(formed) and not any(node.id == own_id for nodes in formed for node in nodes)
+    return len(formed) > others // 2 and not any(node.id == own_id for nodes in views for node in nodes)
 
 
 def is_replaced(nodes: Iterable[Node], own_id: str) -> bool:

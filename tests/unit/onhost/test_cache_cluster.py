@@ -275,7 +275,7 @@ def test_what_a_server_kept_that_left_the_others_once_is_removed(
 
     def heard(_: Config, places: list[tuple[str, int]]) -> list[object]:
         asked.extend(places)
-        return [nodes_of(nodes(config, 0).replace("myself,", "") if is_known else line(0, OTHER, "master -", "0-16383"))]
+        return [nodes_of(nodes(config, 0).replace("myself,", "") if is_known else line(0, OTHER, "master -", "0-16383"))] * 2
 
     monkeypatch.setattr(program, "_heard", heard)
     folder = config.data(0)

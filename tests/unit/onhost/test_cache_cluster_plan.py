@@ -505,10 +505,11 @@ def test_server_that_has_left_is_forgotten_and_no_other() -> None:
     """Incident: a host that came back into the stack had its old entries, and slots of others for which it still had some."""
     seen, mine = tuple(settled().values()), "id-of-a-former-life"
 
-    assert plans.is_forgotten([seen, seen], mine)
-    assert not plans.is_forgotten([seen, (*seen, node((D, 0), id_=mine))], mine), "one who knows it is enough"
-    assert not plans.is_forgotten([], mine), "nobody answers"
-    assert not plans.is_forgotten([(node((A, 0)), node((B, 0)))], mine), "they have no cluster yet"
+    assert plans.is_forgotten([seen, seen], mine, 2)
+    assert not plans.is_forgotten([seen, (*seen, node((D, 0), id_=mine))], mine, 2), "one who knows it is enough"
+    assert not plans.is_forgotten([seen], mine, 2), "one alone may be new himself"
+    assert not plans.is_forgotten([], mine, 2), "nobody answers"
+    assert not plans.is_forgotten([(node((A, 0)), node((B, 0)))] * 2, mine, 2), "they have no cluster yet"
 
 
 def test_only_who_was_replaced_is_replaced() -> None:
