@@ -484,10 +484,10 @@ def _waits(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
 
 
 def _is_forgotten(config: Config, nodes: Iterable[Node], own_id: str) -> bool:
-    """Asked are the homes of the others, at the ports that they have, or had while `up` changes these."""
+    """Asked is the home of each of the others, at the port that it has, or had while `up` changes it: one voice a host."""
     others = [address for address in config.ring.values() if address != config.address]
-    places = {(address, config.port) for address in others}
-    places |= {(node.address, node.port) for node in nodes if node.address in others and node.port}
+    homes = [node for node in nodes if node.address in others and node.bus_port == config.bus_port and node.port]
+    places = {(address, config.port) for address in others} | {(node.address, node.port) for node in homes}
     return plans.is_forgotten(_heard(config, sorted(places)), own_id, len(others))
 
 

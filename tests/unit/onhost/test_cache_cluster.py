@@ -280,8 +280,8 @@ def test_what_a_server_kept_that_left_the_others_once_is_removed(
     monkeypatch.setattr(program, "_heard", heard)
     folder = config.data(0)
     (folder / "appendonlydir").mkdir(parents=True)
-    kept = line(0, ME, "myself,slave -", "", config.plan.mark) + line(0, OTHER, "master -").replace("17100@", "7000@")
-    (folder / "nodes.conf").write_text(kept)
+    others = line(0, OTHER, "master -").replace("17100@", "7000@") + line(1, OTHER, "slave -")
+    (folder / "nodes.conf").write_text(line(0, ME, "myself,slave -", "", config.plan.mark) + others)
     (folder / "appendonlydir" / "one").touch()
 
     assert program.main(["--config", written(config), "start", "0"]) == 0
