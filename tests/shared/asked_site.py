@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fakes import received
 from small_tier import SmallTier
 
 import nospof.components  # noqa: F401 - registers the real components
@@ -28,9 +29,7 @@ class Hosts:
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
         if host in self.dark:
             return Unreachable(f"{host} is off")
-        programs, _, rest = stdin.partition(b"\n")
-        length = programs.split()[1]
-        request = json.loads(rest[int(length) :].partition(b"\n")[0])
+        request, _ = received(stdin)
         answer = self._agent(host, request) if request["phase"] == "agent" else self._status(host, request)
         if host in self.mute and request["phase"] == "agent" and request["ask"]["do"] != "status":
             return Unknown(f"no answer within {timeout_s:.0f} s")

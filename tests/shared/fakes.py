@@ -24,6 +24,13 @@ FACTS = {
 }
 
 
+def received(stdin: bytes) -> tuple[dict[str, Any], bytes]:
+    """The request of a trip, and the blobs that travel with it; the programs are left out."""
+    programs, _, rest = stdin.partition(b"\n")
+    line, _, blobs = rest[int(programs.split()[1]) :].partition(b"\n")
+    return json.loads(line), blobs
+
+
 class Misdeed(Enum):
     UNREACHABLE = "nothing was sent"
     HANGS = "sent, never carried out, no answer"
@@ -63,10 +70,7 @@ class FakeHosts:
         self._lock = threading.Lock()
 
     def run(self, host: str, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = 60.0) -> Outcome:
-        programs, _, rest = stdin.partition(b"\n")
-        length = programs.split()[1]
-        line, _, blobs = rest[int(length) :].partition(b"\n")
-        request = json.loads(line)
+        request, blobs = received(stdin)
         assert sum(size for _, size in request["blobs"]) == len(blobs)
         phase = request["phase"]
         misdeed = self.misdeeds.get((host, phase))

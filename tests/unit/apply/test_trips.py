@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -37,9 +37,12 @@ def test_programs_travel_along_and_run_from_memory() -> None:
 NO_SUCH_PHASE = json.dumps({"phase": "no-such-phase", "by": "me", "stack_id": "", "generation": 0}).encode() + b"\n"
 
 
-def booted(installed: Path, request: bytes) -> subprocess.CompletedProcess[bytes]:
+def booted(
+    installed: Path, request: bytes, option: str = "-I", env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     content = f"{installed} {len(onhost_zip())}\n".encode() + onhost_zip() + request
-    return subprocess.run(["python3", "-I", "-c", BOOT], input=content, capture_output=True, timeout=60, check=False)
+    argv = ["python3", option, "-c", BOOT]
+    return subprocess.run(argv, input=content, capture_output=True, timeout=60, check=False, env=env)
 
 
 def installed(folder: Path, receive: str) -> Path:
@@ -66,9 +69,7 @@ def test_programs_that_are_no_more_whole_are_not_used(tmp_path: Path, left: str)
 def test_another_package_of_the_name_is_not_taken_for_the_installed_programs(tmp_path: Path) -> None:
     """As on a host that is the controlling machine, too."""
     place = installed(tmp_path / "other", "def main(argv): return 7\n")
-    content = f"/nowhere {len(onhost_zip())}\n".encode() + onhost_zip() + NO_SUCH_PHASE
-    argv = ["python3", "-s", "-c", BOOT]
-    done = subprocess.run(argv, input=content, capture_output=True, timeout=60, check=False, env={"PYTHONPATH": str(place)})
+    done = booted(Path("/nowhere"), NO_SUCH_PHASE, "-s", {"PYTHONPATH": str(place)})
     assert b"unknown phase no-such-phase" in done.stderr
 
 

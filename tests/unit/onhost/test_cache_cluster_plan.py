@@ -299,7 +299,7 @@ def swapped() -> dict[Place, Node]:
 
 
 def test_host_is_well_before_one_that_is_new_is_there() -> None:
-    """Incident: of a host that was replaced by another one nothing could move before that had the plan, and it got it last."""
+    """Else nothing could move of a host that another one replaces, if that is the last that gets the plan."""
     nodes = swapped()
 
     for place in ((A, 0), (B, 0), (B, 1)):
@@ -324,7 +324,7 @@ def test_host_is_well_while_another_one_has_the_bus_port_of_before() -> None:
 
 
 def test_copy_that_is_to_change_places_is_well_before_all_are_there() -> None:
-    """Incident: it waited for a host that `up` had not reached, and `up` waited for it."""
+    """Else it would wait for a host that `up` has not reached, and `up` for it."""
     plan = Plan((B, A, D, C), 1, 17000)
     nodes = {place: replace(one, mark=plan.mark) for place, one in settled().items()}
     assert plan.home_of((B, 1)) == (C, 0)
@@ -390,8 +390,10 @@ def test_shard_of_a_host_that_was_replaced_goes_to_the_one_in_its_place() -> Non
 
 
 # --- what is said --------------------------------------------------------------------------------------------------------
-def lacks(me: Place, nodes: Iterable[Node], *, is_ok: bool = True, is_in_step: bool = True) -> list[str]:
-    return list(plans.lacks(view(me, nodes, is_ok=is_ok, is_in_step=is_in_step)))
+def lacks(me: Place, nodes: Iterable[Node], *, is_ok: bool = True, is_in_step: bool = True, others_say: str = "") -> list[str]:
+    """`others_say`: which plan those say, when they are asked, who seem to have another one; "" = they do not answer."""
+    seen = view(me, nodes, is_ok=is_ok, is_in_step=is_in_step)
+    return list(plans.lacks(replace(seen, marks=dict.fromkeys(seen.behind, others_say))))
 
 
 def test_nothing_is_lacking_where_all_is_as_planned() -> None:
@@ -421,13 +423,10 @@ def test_links_and_copies_count_while_hosts_have_two_plans() -> None:
     own = {place: replace(old[place], mark=THREE.mark) for place in ((A, 0), (A, 1))}
     nodes = old | own | {(D, 0): replace(old[D, 0], is_linked=False)}
 
-    def lacks(me: Place, nodes: Iterable[Node], *, is_in_step: bool = True) -> list[str]:
-        seen = view(me, nodes, is_in_step=is_in_step)
-        return list(plans.lacks(replace(seen, marks=dict.fromkeys(seen.behind, "plan-before"))))
-
-    assert lacks((A, 0), nodes.values()) == [f"has no connection to {D}"]
-    assert lacks((A, 1), (old | own).values()) == []
-    assert lacks((A, 1), (old | own).values(), is_in_step=False) == [f"has not everything that {D} has yet"]
+    assert lacks((A, 0), nodes.values(), others_say="plan-before") == [f"has no connection to {D}"]
+    assert lacks((A, 1), (old | own).values(), others_say="plan-before") == []
+    found = lacks((A, 1), (old | own).values(), is_in_step=False, others_say="plan-before")
+    assert found == [f"has not everything that {D} has yet"]
 
 
 def test_last_host_with_the_plan_is_not_well_while_it_has_not_heard_that_the_others_have_it() -> None:
@@ -441,10 +440,8 @@ def test_last_host_with_the_plan_is_not_well_while_it_has_not_heard_that_the_oth
     for one in (not_asked, silent):
         assert f"does not know yet which plan {B} has" in list(plans.lacks(one))
         assert plans.moves(one) == ()
-    asked = replace(seen, marks=dict.fromkeys(seen.behind, THREE.mark))
-    assert "4096 of 16384 slots are still to be moved" in list(plans.lacks(asked))
-    waiting = replace(seen, marks=dict.fromkeys(seen.behind, FOUR.mark))
-    assert list(plans.lacks(waiting)) == [], "those are still to get it, and this host is well without them"
+    assert "4096 of 16384 slots are still to be moved" in lacks((A, 0), late.values(), others_say=THREE.mark)
+    assert lacks((A, 0), late.values(), others_say=FOUR.mark) == [], "those are still to get it; this host is well without them"
 
 
 def test_what_is_lost_is_not_waited_for() -> None:
