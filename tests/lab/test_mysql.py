@@ -35,6 +35,12 @@ SIXTY_MEGABYTES = (
     "SELECT id, REPEAT('x', 1000000) FROM numbers"
 )
 PART = 4_000_000
+SAVED = "/var/lib/nospof/database/beyond"
+WORDS = "SELECT word FROM app.alone"
+COMPRESSED = """\
+SELECT COALESCE(SUM(transaction_counter), 0) FROM performance_schema.binary_log_transaction_compression_stats
+ WHERE log_type = 'RELAY' AND compression_type = 'ZSTD'
+"""
 # STOP REPLICA alone would wait for sixty.
 TAKEN_OVER_WITHIN_S = 20.0
 
@@ -94,7 +100,8 @@ def test_transaction_that_came_in_part_holds_no_takeover_up(database: FailingDat
     voter = next(node for node in database.nodes if node != primary)
     assert database.sql(primary, f"CREATE TABLE app.{BLOBS} (id INT PRIMARY KEY, filler LONGBLOB NOT NULL)") is not None
     before = received_bytes(database, voter)
-    insert = f"SET SESSION cte_max_recursion_depth = 1000; INSERT INTO app.{BLOBS} {SIXTY_MEGABYTES}"
+    as_it_is = "SET SESSION binlog_transaction_compression = OFF"  # it would be one small event
+    insert = f"{as_it_is}, cte_max_recursion_depth = 1000; INSERT INTO app.{BLOBS} {SIXTY_MEGABYTES}"
     inserting = threading.Thread(target=database.sql, args=(primary, insert))
     inserting.start()
     assert wait_until(lambda: received_bytes(database, voter) > before + PART, 30.0, step_s=0.0)
@@ -107,3 +114,36 @@ def test_transaction_that_came_in_part_holds_no_takeover_up(database: FailingDat
     assert in_part, "it came whole: nothing was tested"
     assert took_s < TAKEN_OVER_WITHIN_S
     assert {tuple(database.sql(node, f"SELECT COUNT(*) FROM app.{BLOBS}")[0]) for node in database.nodes} == {("0",)}
+
+
+def test_write_that_nobody_acknowledged_is_saved_in_clear_and_can_be_replayed(database: FailingDatabase) -> None:
+    """Transactions are compressed in the log, which must not keep anybody from reading what was saved of it."""
+    primary = database.primary()
+    assert database.sql(primary, "CREATE TABLE app.alone (word VARCHAR(40) PRIMARY KEY)") is not None
+    database.healed()
+    with database.replication_cut(primary):
+        writing = threading.Thread(target=database.sql, args=(primary, "INSERT INTO app.alone VALUES ('only here')"))
+        writing.start()
+        time.sleep(0.3)
+        database.kill_primary()
+        assert wait_until(lambda: database.primaries() not in ((), (primary,)), 30.0)
+    writing.join()
+    database.healed()
+    saved = database.on(primary, "sh", "-c", f"cat {SAVED}/beyond-*.sql")
+    assert "@1='only here'" in saved
+    assert {str(database.sql(node, WORDS)) for node in database.nodes} == {"[]"}
+    assert database.lab.run(database.primary(), ["mysql"], saved.encode()).exit_code == 0  # type: ignore[union-attr]
+    assert wait_until(lambda: {str(database.sql(node, WORDS)) for node in database.nodes} == {"[['only here']]"}, 10.0)
+    database.healed()
+
+
+def test_voter_is_sent_each_transaction_as_one_event_behind_its_number(database: FailingDatabase) -> None:
+    """It syncs after each event: with five of them, a third fewer writes a second were acknowledged."""
+    primary = database.primary()
+    voter = next(node for node in database.nodes if node != primary)
+    (before,) = database.sql(voter, COMPRESSED) or ()
+    inserts = [f"INSERT INTO app.many VALUES ({number});" for number in range(20)]
+    assert database.sql(primary, "\n".join(["CREATE TABLE app.many (id INT PRIMARY KEY);", *inserts])) is not None
+    database.healed()
+    (after,) = database.sql(voter, COMPRESSED) or ()
+    assert int(after[0]) >= int(before[0]) + 20

@@ -349,7 +349,7 @@ class FailingDatabase:
         host = self.primary()
         off = self.product.waits_no_more
         again = f"{off} DO SLEEP(0.01);" * round(PLANTED_WITHIN_S / 0.01)
-        with self._replication_cut(host):
+        with self.replication_cut(host):
             self.sql(host, f"SET GLOBAL sync_binlog = 0, innodb_flush_log_at_trx_commit = 0; {off}")
             # The host falls silent in the midst of it, and it ends without an answer.
             planting = threading.Thread(target=self.sql, args=(host, again))
@@ -362,7 +362,7 @@ class FailingDatabase:
         return cut
 
     @contextlib.contextmanager
-    def _replication_cut(self, host: str) -> Iterator[None]:
+    def replication_cut(self, host: str) -> Iterator[None]:
         """Drop, between the host and the other nodes, what goes from or to its database port."""
         table = f"planted_{secrets.token_hex(3)}"
         address = self._address(host)

@@ -42,6 +42,10 @@ def test_server_boots_as_nobody_and_keeps_what_it_confirmed() -> None:
     assert found["sync_relay_log"] == found["sync_binlog"] == found["innodb_flush_log_at_trx_commit"] == "1"
 
 
+def test_voter_syncs_two_events_for_a_small_transaction_and_not_five() -> None:
+    assert settings_in_mysql(parts_of("db1"))["binlog_transaction_compression"] == "ON"
+
+
 def test_history_has_no_holes_and_no_write_is_acknowledged_alone() -> None:
     found = settings_in_mysql(parts_of("db1"))
     assert found["gtid_mode"] == found["enforce_gtid_consistency"] == found["replica_preserve_commit_order"] == "ON"

@@ -2,7 +2,8 @@
 
 Needed because the server does not tell: a transaction that waits for a voter is in the log and on its way to replicas, but in
 `gtid_executed` only once it is committed. Each transaction begins with an event that says how long the whole is, so that its
-rows are never read. Limits: no encrypted or compressed logs, and no tagged numbers, which no account of ours may use.
+rows are never read, nor need they be readable: most are compressed, and that length is what the log has of them. Limits: no
+encrypted logs, and no tagged numbers, which no account of ours may use.
 Source: https://dev.mysql.com/doc/dev/mysql-server/latest/classmysql_1_1binlog_1_1event_1_1Gtid__event.html
 """
 
