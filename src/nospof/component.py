@@ -767,6 +767,9 @@ class Component(Generic[S]):
     """Command of a host that writes all its data as text, to be kept elsewhere; "" = it keeps none, or has no such way."""
     chooses_once: ClassVar[tuple[str, ...]] = ()
     """Names of choices of one host of the tier that must never change later; the first host is taken."""
+    moves_what_it_keeps: ClassVar[bool] = False
+    """Whether a host that leaves the tier gives what it keeps to the others, so that none may join it in the same `up`: their
+    firewalls let in who is of the old tier, or who is of the new one, and these two never each other."""
     dump: ClassVar[tuple[str, ...]] = ()
     """A command that prints all that an instance stores, a row a line, and the same for equal copies; (): it stores nothing."""
     mends_saying: ClassVar[tuple[str, ...]] = ()

@@ -300,6 +300,7 @@ class Deployment:
                 self.state.write(ZONE_FILE, "".join(f"{line}\n" for line in zone_lines(self.topology)))
             if plan.is_empty and not leaving:
                 return False
+            rollout.refuse_exchange(leaving)
             self._have_primaries_leave({*leaving, *plan.losing_units}, progress)
             if not plan.is_empty:
                 rollout.apply(plan)

@@ -13,6 +13,7 @@ from cluster_site import ClusterSite
 from quiet_site import Quiet
 from redis.crc import key_slot
 
+from nospof.errors import Failed
 from nospof.onhost.cache_cluster_plan import SLOTS
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")]
@@ -156,6 +157,16 @@ def test_other_port_comes_while_writes_go_on(site: ClusterSite) -> None:
     listening = site.on("c1", "ss", "-Hltn")
     assert [port for port in (6479, 6480, 7000, 7001) if f":{port} " in listening] == [6479, 6480]
     assert site.visit().startswith("visit ")
+
+
+def test_one_host_in_the_place_of_another_is_refused_before_anything_is_changed(site: ClusterSite) -> None:
+    """Incident: they could never reach each other, and `up` waited six minutes for slots that could not move."""
+    wait_well(site, *HOSTS)
+    site.edit("hosts: [c1, c2, w1], memory", "hosts: [c1, c2, app1], memory")
+    with pytest.raises(Failed, match="tier cache loses w1 and gains app1 at once: nothing was changed"):
+        site.up()
+    site.edit("hosts: [c1, c2, app1], memory", "hosts: [c1, c2, w1], memory")
+    assert not site.up()
 
 
 @pytest.mark.long

@@ -105,6 +105,7 @@ class FakeHosts:
             leads = {name: name in host.leads for name in request["leads"]}
             common = {"generation": host.generation, "stack_id": host.stack_id, "stack": "other", "leads": leads}
             common["is_retired"] = host.is_retired
+            common["instances"] = [one["id"] for one in host.staged["instances"]] if host.staged and host.generation else []
             return {"ok": True, "facts": FACTS, "firewall": host.files.get("/etc/nospof/firewall.nft", ""), **common}
         if phase == "compare":
             return self._compare(host, request["manifest"])

@@ -70,6 +70,8 @@ class Known:
     missing_blobs: tuple[str, ...] = ()
     is_retired: bool = False
     """It was this stack's before, until `down`, and may have kept its data."""
+    instances: frozenset[str] = frozenset()
+    """What it has now, as "tier/host"."""
 
 
 class Rollout:
@@ -145,7 +147,31 @@ class Rollout:
             trips.digest(wire),
             blobs,
             is_retired=answer["is_retired"],
+            instances=frozenset(answer["instances"]),
         )
+
+    def refuse_exchange(self, leaving: Collection[str]) -> None:
+        """Raise Failed where one host would come in the place of another that has to give it what it keeps.
+
+        `leaving`: hosts that are there and no longer in the topology; one that does not answer has nothing to give.
+        """
+        tiers = {one.id.tier for one in self.topology.instances if component_of(one).moves_what_it_keeps}
+        if not tiers:
+            return
+        had = {host: known.instances for host, known in self.hosts.items()}
+        asked = self._send(leaving, lambda _: {"phase": "facts", "address": "", "leads": {}}, FACTS_S)
+        had |= {host: frozenset(answer["instances"]) for host, answer in asked.items() if not isinstance(answer, Problem)}
+        for tier in sorted(tiers):
+            planned = {one.id.host for one in self.topology.of_tier(tier)}
+            there = {host for host, names in had.items() if f"{tier}/{host}" in names}
+            gone, new = sorted(there - planned), sorted((planned & had.keys()) - there)
+            if gone and new:
+                leaving_now, joining = ", ".join(gone), ", ".join(new)
+                raise Failed(
+                    f"tier {tier} loses {leaving_now} and gains {joining} at once: nothing was changed",
+                    why=f"what {leaving_now} keeps moves to the others, but it and {joining} never let each other in",
+                    fix=f"in two steps: put {leaving_now} back into `hosts:`, nospof up; then take it out, nospof up",
+                )
 
     def _lose(self, host: str, problem: Problem) -> None:
         self.hosts.pop(host, None)

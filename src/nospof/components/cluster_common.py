@@ -76,6 +76,7 @@ class CacheCluster(c.Component[S]):
         "reached, and what was acknowledged in the last moment may be gone. The rest goes on."
     )
     redundancy = c.Majority()
+    moves_what_it_keeps = True
 
     @property
     def numbers(self) -> range:

@@ -24,6 +24,8 @@ SLOW_S = 2.0
 BIN_S = 0.2
 # A machine that stood still for longer says nothing about times.
 MOST_LATE_S = 0.5
+# Visitors who wait longer in the median while nothing is broken ask too much of the machine: what they see then says little.
+OVERLOADED_S = 0.5
 
 
 def goals_seen(record: Record, foretold: Iterable[Forecast]) -> tuple[GoalSeen, ...]:
@@ -39,6 +41,7 @@ def _goal(record: Record, forecast: Forecast, visits: Sequence[Visits]) -> GoalS
     late_s = max((history.most_late_s for history in histories), default=0.0)
     whole = History.of(requests)
     good = [request.latency_s for request in whole.requests if request.is_good]
+    before_s = _before_s(histories, record.injected)
     return GoalSeen(
         goal=forecast.goal,
         predicted=forecast.state.value,
@@ -52,10 +55,24 @@ def _goal(record: Record, forecast: Forecast, visits: Sequence[Visits]) -> GoalS
         reasons=dict(whole.reasons().most_common(4)),
         p50_s=_quantile(good, 0.5),
         p99_s=_quantile(good, 0.99),
+        before_p50_s=before_s,
         agreement=agreement(forecast, seen, outage, late_s),
         bins=tuple(_bins(histories)),
-        note=_note(histories, late_s),
+        note=_note(histories, late_s, before_s or 0.0),
     )
+
+
+def _before_s(histories: Iterable[History], injected: float) -> float | None:
+    """The median answer before anything was broken, of those visitors who waited longest."""
+    before = [history.between(-math.inf, injected) for history in histories]
+    medians = (_quantile([one.latency_s for one in history.requests if one.is_good], 0.5) for history in before)
+    return max((median for median in medians if median is not None), default=None)
+
+
+def is_doubtful(goal: GoalSeen, most_late_s: float) -> bool:
+    """Whether a machine that had too much to do may have brought about what was not foretold."""
+    is_overloaded = most_late_s > MOST_LATE_S or (goal.before_p50_s or 0.0) > OVERLOADED_S
+    return goal.agreement is Agreement.TIMING_OFF or (goal.agreement is not Agreement.AGREES and is_overloaded)
 
 
 def state(history: History, held_from: float, healing: float) -> State:
@@ -153,7 +170,11 @@ def _period_s(history: History) -> float:
     return period_s * len(history.by_address())
 
 
-def _note(histories: Sequence[History], late_s: float) -> str:
+def _note(histories: Sequence[History], late_s: float, before_s: float) -> str:
     if not histories:
         return "nobody asked: no application of the stack says how to try a write (trial_write)"
-    return f"the machine stood still for {late_s:.1f} s, so that times say little" if late_s > MOST_LATE_S else ""
+    if late_s > MOST_LATE_S:
+        return f"the machine stood still for {late_s:.1f} s, so that times say little"
+    if before_s > OVERLOADED_S:
+        return f"half of the answers took over {before_s:.1f} s before anything was broken: too much is asked of this machine"
+    return ""

@@ -21,14 +21,12 @@ from nospof.analysis.structure import Part, Structure, structure
 from nospof.analysis.takeovers import Takeovers, Tried
 from nospof.apply.state import State as Kept
 from nospof.component import Component
-from nospof.drills import engine
+from nospof.drills import engine, judging
 from nospof.drills.combinations import Lost, boundary, extent, orders, roles, settle
 from nospof.drills.engine import Drill, Injection, Stage
 from nospof.drills.fault import Fault, Ground
-from nospof.drills.judging import MOST_LATE_S
 from nospof.drills.prediction import Forecast, State, digest, forecasts
 from nospof.drills.result import (
-    Agreement,
     Combination,
     Conclusion,
     DrillResult,
@@ -183,10 +181,9 @@ def proof_folder(kept: Kept, chosen: Plan, *, fresh: bool) -> Path:
 
 
 def _is_doubtful(result: DrillResult) -> bool:
-    """Whether it says nothing, or something that a machine which stood still may have brought about."""
-    is_late = result.most_late_s > MOST_LATE_S and any(goal.agreement is not Agreement.AGREES for goal in result.goals)
-    is_off = any(goal.agreement is Agreement.TIMING_OFF for goal in result.goals)
-    return not result.not_healed and (bool(result.invalid) or is_late or is_off)
+    """Whether it says nothing, or something that the machine may have brought about."""
+    is_off = any(judging.is_doubtful(goal, result.most_late_s) for goal in result.goals)
+    return not result.not_healed and (bool(result.invalid) or is_off)
 
 
 # --- what it settles -------------------------------------------------------------------------------------------------------

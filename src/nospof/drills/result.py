@@ -76,6 +76,8 @@ class GoalSeen(_Value):
     p50_s: float | None
     p99_s: float | None
     """Of the good answers while the fault was in force."""
+    before_p50_s: float | None = None
+    """Of the good answers before anything was broken."""
     agreement: Agreement
     bins: tuple[Bin, ...]
     note: str = ""

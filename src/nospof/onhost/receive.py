@@ -122,6 +122,7 @@ def _facts(request: Request) -> Answer:
         "stack_id": known.stack_id,
         "stack": known.stack,
         "is_retired": receipt.is_retired(),
+        "instances": sorted(known.instances),
         "firewall": _text(rules),
         "leads": {name: compare.is_done(tuple(argv)) for name, argv in request["leads"].items()},
     }

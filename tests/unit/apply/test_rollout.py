@@ -382,6 +382,62 @@ def test_each_change_of_a_firewall_is_confirmed_over_a_new_connection(site: Site
     assert set(confirmed) == set(site.hosts.hosts)
 
 
+# --- who keeps something, and leaves -------------------------------------------------------------------------------------
+SHARDS = """\
+name: shards
+domain: shards.example.com
+hosts: {HOSTS}
+tiers:
+  cache: {component: valkey-cluster, hosts: [NAMES]}
+"""
+
+
+def become(site: Site, folder: Path, *names: str) -> Rollout:
+    """The site is a cache of shards on these hosts from now on; returns a run that has looked."""
+    hosts = ", ".join(f"c{number}: {{zone: z{number}}}" for number in range(1, 6) if f"c{number}" in names)
+    (folder / "stack.yaml").write_text(SHARDS.replace("HOSTS", hosts).replace("NAMES", ", ".join(names)))
+    site.topology, site.choices = topology_of(folder / "stack.yaml")
+    rollout = site.rollout()
+    rollout.plan()
+    return rollout
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Site:
+    site = Site(tmp_path)
+    site.hosts = FakeHosts([f"c{number}" for number in range(1, 6)])
+    become(site, tmp_path, "c1", "c2", "c3")
+    site.up()
+    return site
+
+
+def test_host_in_the_place_of_another_that_keeps_something_is_refused(shards: Site, tmp_path: Path) -> None:
+    rollout = become(shards, tmp_path, "c1", "c2", "c4")
+    with pytest.raises(Failed, match="tier cache loses c3 and gains c4 at once: nothing was changed") as caught:
+        rollout.refuse_exchange({"c3"})
+    assert caught.value.fix == "in two steps: put c3 back into `hosts:`, nospof up; then take it out, nospof up"
+
+
+def test_who_only_joins_or_only_leaves_is_not_refused(shards: Site, tmp_path: Path) -> None:
+    become(shards, tmp_path, "c1", "c2", "c3", "c4").refuse_exchange(())
+    shards.up()
+    become(shards, tmp_path, "c1", "c2", "c3").refuse_exchange({"c4"})
+
+
+def test_one_that_is_dead_has_nothing_to_give_and_may_be_replaced(shards: Site, tmp_path: Path) -> None:
+    shards.hosts.misdeeds["c3", "facts"] = Misdeed.UNREACHABLE
+    become(shards, tmp_path, "c1", "c2", "c4").refuse_exchange({"c3"})
+
+
+def test_where_nothing_moves_nobody_is_asked_about_it(site: Site) -> None:
+    site.up()
+    rollout = site.rollout()
+    rollout.plan()
+    before = len(site.hosts.done)
+    rollout.refuse_exchange({"web9"})
+    assert len(site.hosts.done) == before
+
+
 def test_what_a_down_has_left_comes_back_together(site: Site) -> None:
     """Incident: the first voter waited for the majority that it remembered, and the others for their turn after it."""
     for host in ("db1", "db2"):

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from nospof.analysis.structure import Goal
-from nospof.drills.judging import JUDGED_AFTER_S, agreement, goals_seen, outage_s, served, state
+from nospof.drills.judging import JUDGED_AFTER_S, agreement, goals_seen, is_doubtful, outage_s, served, state
 from nospof.drills.prediction import Forecast, State
 from nospof.drills.record import Record, Visits
-from nospof.drills.result import Agreement
+from nospof.drills.result import Agreement, GoalSeen
 from nospof.drills.workloads.http_get import History, Outcome, Request
 
 INJECTED, HEALING, END, PERIOD = 5.0, 18.0, 25.0, 0.05
@@ -139,3 +139,29 @@ def test_who_answered_is_told_in_spans() -> None:
     by = [replace(one, servers={"app": "web2" if 8 <= one.intended <= 20 else "web1"}) for one in history.requests]
     spans = [(one.server, round(one.from_s), round(one.to_s)) for one in served(record(History.of(by)), 0.0)]
     assert spans == [("web1", 0, 8), ("web1", 20, 25), ("web2", 8, 20)]
+
+
+# --- a machine that has too much to do -----------------------------------------------------------------------------------
+def seen_as_down(before_s: float, late_s: float = 0.0) -> GoalSeen:
+    """A goal that was foretold to be up and was down, of visitors who waited so long before the fault."""
+    requests = visited((INJECTED, HEALING), late_s=late_s).requests
+    slow = [replace(one, ended=one.intended + before_s) if one.intended < INJECTED else one for one in requests]
+    (goal,) = goals_seen(record(History.of(slow, late_s)), (Forecast(Goal.SERVE.value, UP),))
+    return goal
+
+
+def test_what_is_seen_of_a_machine_that_was_slow_before_anything_was_broken_is_doubtful_and_says_why() -> None:
+    """Incident: its pages took a second before a voter was stopped, and the drill was said to be wrong."""
+    goal = seen_as_down(0.7)
+    assert goal.before_p50_s == pytest.approx(0.7)
+    assert is_doubtful(goal, 0.0)
+    assert goal.note == "half of the answers took over 0.7 s before anything was broken: too much is asked of this machine"
+
+
+def test_what_is_seen_of_a_machine_that_is_quick_or_as_foretold_is_not() -> None:
+    goal = seen_as_down(0.3)
+    assert not is_doubtful(goal, 0.0)
+    assert not goal.note
+    assert is_doubtful(goal, 0.6), "it stood still"
+    assert not is_doubtful(seen_as_down(0.7).model_copy(update={"agreement": Agreement.AGREES}), 0.6)
+    assert is_doubtful(goal.model_copy(update={"agreement": Agreement.TIMING_OFF}), 0.0)
