@@ -159,10 +159,10 @@ class MysqlEngine(MariadbEngine):
         return mysql_copy.save_beyond(self.places.data, keeps, into)
 
     def copy_from(self, node: str, progress: Callable[[str], None]) -> None:
-        mysql_copy.copy_from(self.places.data, node, self.settings, progress)
+        mysql_copy.copy_from(self.places.data, node, self.settings, self.places.keep / self.places.tier, progress)
 
     def first_data(self) -> None:
-        mysql_copy.first_data(self.places.data)
+        mysql_copy.first_data(self.places.data, self.places.keep / self.places.tier)
 
     # --- steps ---------------------------------------------------------------------------------------------------
     def _wait_applied(self, sql: Sql, row: Row) -> None:

@@ -30,7 +30,8 @@ MYSQLD = """\
 #!/bin/sh
 echo "$@" >>ARGV
 for word; do case $word in --datadir=*) data=${word#*=};; --init-file=*) cp "${word#*=}" INIT;; esac; done
-case $* in *--initialize-insecure*) mkdir -p "$data/mysql"; exit CODE;; esac
+case $* in *--initialize-insecure*) mkdir -p "$data/mysql"; echo x >"$data/ibdata1"; echo me >"$data/auto.cnf"; exit CODE;; esac
+ls "$data" >LISTED
 exit 1
 """
 
@@ -43,6 +44,7 @@ def places(tmp_path: Path) -> Places:
 
 def put_mysqld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int = 0) -> None:
     script = MYSQLD.replace("ARGV", str(tmp_path / "argv")).replace("INIT", str(tmp_path / "init")).replace("CODE", str(code))
+    script = script.replace("LISTED", str(tmp_path / "listed"))
     (tmp_path / "mysqld").write_text(script)
     (tmp_path / "mysqld").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -55,14 +57,14 @@ def test_copy_that_fails_leaves_the_old_data(
     put_mysqld(tmp_path, monkeypatch, code)
     (places.data / "ibdata1").write_text("old")
     with pytest.raises(EngineError):
-        copy_from(places, "db1", SETTINGS, lambda _: None, QUICK)
+        copy_from(places, "db1", SETTINGS, tmp_path / "keep", lambda _: None, QUICK)
     assert [entry.name for entry in places.data.iterdir()] == ["ibdata1"]
     assert PASSWORD not in (tmp_path / "argv").read_text()
 
 
 def test_first_data_is_for_root_over_the_socket_only(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put_mysqld(tmp_path, monkeypatch)
-    first_data(places, QUICK)
+    first_data(places, tmp_path / "keep", QUICK)
     assert has_data(places)
     assert "IDENTIFIED WITH auth_socket" in (tmp_path / "init").read_text()
 
@@ -71,6 +73,58 @@ def test_first_data_never_touches_data(places: Places, tmp_path: Path, monkeypat
     put_mysqld(tmp_path, monkeypatch)
     (places.data / "mysql").mkdir()
     (places.data / "ibdata1").write_text("old")
-    first_data(places, QUICK)
+    first_data(places, tmp_path / "keep", QUICK)
     assert (places.data / "ibdata1").read_text() == "old"
     assert not (tmp_path / "argv").exists()
+
+
+# --- an empty database, for the next time --------------------------------------------------------------------------------
+def initialized(tmp_path: Path) -> int:
+    """How often the server made an empty database."""
+    return (tmp_path / "argv").read_text().count("--initialize-insecure")
+
+
+def copied_in_vain(places: Places, tmp_path: Path) -> list[str]:
+    """Try to copy; the server for it does not start. Returns what was in its folder."""
+    seen = list[str]()
+    with pytest.raises(EngineError, match="does not start"):
+        copy_from(places, "db1", SETTINGS, tmp_path / "keep", lambda _: None, QUICK)
+    seen += (tmp_path / "listed").read_text().split()
+    return seen
+
+
+def test_empty_database_is_made_once_and_unpacked_then(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_mysqld(tmp_path, monkeypatch)
+    first_data(places, tmp_path / "keep", QUICK)
+    assert copied_in_vain(places, tmp_path) == ["ibdata1", "mysql"], "and without the other's identity"
+    assert initialized(tmp_path) == 1
+
+
+def test_what_cannot_be_unpacked_is_made_anew(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a power cut leaves it."""
+    put_mysqld(tmp_path, monkeypatch)
+    first_data(places, tmp_path / "keep", QUICK)
+    (kept,) = (tmp_path / "keep").iterdir()
+    kept.write_bytes(kept.read_bytes()[:50])
+    assert "ibdata1" in copied_in_vain(places, tmp_path)
+    copied_in_vain(places, tmp_path)
+    assert initialized(tmp_path) == 2
+
+
+def test_another_server_makes_its_own(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_mysqld(tmp_path, monkeypatch)
+    first_data(places, tmp_path / "keep", QUICK)
+    put_mysqld(tmp_path, monkeypatch)
+    os.utime(tmp_path / "mysqld", (1, 1))
+    copied_in_vain(places, tmp_path)
+    assert initialized(tmp_path) == 2
+    assert len(list((tmp_path / "keep").iterdir())) == 1
+
+
+def test_nothing_is_kept_where_there_is_no_room_and_the_database_is_made(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_mysqld(tmp_path, monkeypatch)
+    (tmp_path / "keep").write_text("no folder")
+    first_data(places, tmp_path / "keep", QUICK)
+    assert has_data(places)
