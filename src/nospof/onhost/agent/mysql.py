@@ -132,7 +132,7 @@ class MysqlEngine(MariadbEngine):
     def start(self, role: Role) -> None:
         """Start by systemd; there is no role at the start. The unit's file is there only as long as this takes."""
         mariadb_copy.recover(self.places.data)
-        mysql_copy.be_somebody(self.places.data)
+        mysql_copy.be_somebody(self.places.data, self._kept)
         self._start(f"# {role.value}\n")
 
     # --- as the primary ------------------------------------------------------------------------------------------
@@ -159,10 +159,14 @@ class MysqlEngine(MariadbEngine):
         return mysql_copy.save_beyond(self.places.data, keeps, into)
 
     def copy_from(self, node: str, progress: Callable[[str], None]) -> None:
-        mysql_copy.copy_from(self.places.data, node, self.settings, self.places.keep / self.places.tier, progress)
+        mysql_copy.copy_from(self.places.data, node, self.settings, self._kept, progress)
 
     def first_data(self) -> None:
-        mysql_copy.first_data(self.places.data, self.places.keep / self.places.tier)
+        mysql_copy.first_data(self.places.data, self._kept)
+
+    @property
+    def _kept(self) -> Path:
+        return self.places.keep / self.places.tier
 
     # --- steps ---------------------------------------------------------------------------------------------------
     def _wait_applied(self, sql: Sql, row: Row) -> None:

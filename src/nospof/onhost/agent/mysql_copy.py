@@ -46,6 +46,10 @@ SMALL = (
     "--caching-sha2-password-auto-generate-rsa-keys=OFF",
 )
 START_S = 60.0
+OF_US = "nospof-has-its-uuid"
+# Folders of a data folder in which nobody has anything.
+SYSTEM = {"mysql", "performance_schema", "sys", "#innodb_redo", "#innodb_temp", "lost+found"}
+ITS_OWN = ("auto.cnf", "binlog.*", "relay.*", "*.pem", "debian-*.flag", "lost+found", OF_US)
 FIRST_ACCOUNT = """\
 INSTALL PLUGIN auth_socket SONAME 'auth_socket.so';
 ALTER USER 'root'@'localhost' IDENTIFIED WITH auth_socket;
@@ -74,11 +78,17 @@ def _as_if_closed(line: bytes) -> bytes:
 PRINTER = Printer(("mysqlbinlog", "--no-defaults", "--verbose", "--skip-gtids"), "mysql", _as_if_closed)
 
 
-def be_somebody(places: Places) -> None:
-    """Have the server make itself a UUID, unless it did under us: what a package or an image brought may be on all hosts."""
-    mark = places.data / "nospof-has-its-uuid"
+def be_somebody(places: Places, keep: Path, limits: Limits = DEFAULTS) -> None:
+    """Have the server make itself a UUID, unless it did under us: what a package or an image brought may be on all hosts.
+
+    What the package made is kept as the empty database that a copy begins with; `keep` as `copy_from` says.
+    """
+    mark = places.data / OF_US
     with _told("the data folder"):
         if not mark.exists():
+            kept = keep / _empty()
+            if not kept.exists() and not {one.name for one in places.data.iterdir() if one.is_dir()} - SYSTEM:
+                _pack(places.data, kept, limits)
             (places.data / "auto.cnf").unlink(missing_ok=True)
             mark.touch()
 
@@ -139,7 +149,7 @@ def _make_empty(places: Places, new: Path, keep: Path, limits: Limits) -> None:
 
     Who comes back after a crash waits for it: it takes the server 4 s, and 7 on a busy host; to unpack it, a half.
     """
-    kept = keep / f"empty-{_build()}.tar.gz"
+    kept = keep / _empty()
     if kept.exists():
         new.mkdir()
         try:
@@ -155,30 +165,31 @@ def _make_empty(places: Places, new: Path, keep: Path, limits: Limits) -> None:
     _give(places, first)
     words = ("--initialize-insecure", f"--user={places.user}", f"--datadir={new}", f"--init-file={first}", *SMALL)
     run("mysqld", "--no-defaults", *words, limit_s=limits.program_s)
-    _keep_empty(new, kept, limits)
+    _pack(new, kept, limits)
 
 
-def _keep_empty(made: Path, kept: Path, limits: Limits) -> None:
-    """Pack it for the next time, without the server's own identity; where that fails it is made again."""
+def _pack(made: Path, kept: Path, limits: Limits) -> None:
+    """Keep the data of an empty server, without what is the server's own; where that fails it is made when it is needed."""
     try:
         kept.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         for old in kept.parent.glob("empty-*.tar.gz"):
             old.unlink()
         with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=".empty-") as packed:  # readable by root only
-            words = ("--create", "--gzip", f"--file={packed.name}", f"--directory={made}", "--exclude=./auto.cnf", ".")
+            without = (f"--exclude=./{name}" for name in ITS_OWN)
+            words = ("--create", "--gzip", f"--file={packed.name}", f"--directory={made}", *without, ".")
             run("tar", *words, limit_s=limits.program_s)
             os.link(packed.name, kept)
     except (EngineError, OSError) as error:
         log.warning("what an empty database is made of is not kept: %s", error)
 
 
-def _build() -> str:
-    """Which server is installed: what another one made is not its."""
+def _empty() -> str:
+    """The name of what is kept, which tells the server that is installed: what another one made is not its."""
     program = shutil.which("mysqld")
     if program is None:
         raise EngineError("mysqld is not installed")
     seen = Path(program).stat()
-    return f"{seen.st_size}-{seen.st_mtime_ns}"
+    return f"empty-{seen.st_size}-{seen.st_mtime_ns}.tar.gz"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from nospof.onhost.agent.engine import EngineError
 from nospof.onhost.agent.mariadb_copy import Places, has_data
 from nospof.onhost.agent.mariadb_reception import Limits
 from nospof.onhost.agent.mariadb_seen import Settings
-from nospof.onhost.agent.mysql_copy import copy_from, first_data
+from nospof.onhost.agent.mysql_copy import be_somebody, copy_from, first_data
 
 PASSWORD = "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6"
 SETTINGS = Settings(
@@ -128,3 +128,44 @@ def test_nothing_is_kept_where_there_is_no_room_and_the_database_is_made(
     (tmp_path / "keep").write_text("no folder")
     first_data(places, tmp_path / "keep", QUICK)
     assert has_data(places)
+
+
+def put_package_data(places: Places) -> None:
+    (places.data / "mysql").mkdir()
+    for name in ("ibdata1", "auto.cnf", "binlog.000001"):
+        (places.data / name).write_text(name)
+
+
+def test_what_the_package_made_is_kept_at_the_first_start(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_mysqld(tmp_path, monkeypatch)
+    put_package_data(places)
+    be_somebody(places, tmp_path / "keep", QUICK)
+    assert copied_in_vain(places, tmp_path) == ["ibdata1", "mysql"]
+    assert initialized(tmp_path) == 0
+
+
+def test_what_holds_somebodys_data_is_never_taken_for_empty(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_mysqld(tmp_path, monkeypatch)
+    put_package_data(places)
+    (places.data / "shop").mkdir()
+    be_somebody(places, tmp_path / "keep", QUICK)
+    assert not (tmp_path / "keep").exists()
+
+
+# --- identity ------------------------------------------------------------------------------------------------------------
+def test_identity_that_came_with_the_data_is_given_up_once(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image that all hosts share gave all servers one UUID: replicas then refuse each other, or skip each other's writes."""
+    put_mysqld(tmp_path, monkeypatch)
+    identity = places.data / "auto.cnf"
+    identity.write_text("of the image")
+    be_somebody(places, tmp_path / "keep", QUICK)
+    assert not identity.exists()
+    identity.write_text("its own")
+    be_somebody(places, tmp_path / "keep", QUICK)
+    assert identity.read_text() == "its own"

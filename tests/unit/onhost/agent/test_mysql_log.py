@@ -11,7 +11,7 @@ import pytest
 
 from nospof.onhost.agent.mariadb_copy import Places
 from nospof.onhost.agent.model import BEGINNING, Position
-from nospof.onhost.agent.mysql_copy import be_somebody, save_beyond
+from nospof.onhost.agent.mysql_copy import save_beyond
 from nospof.onhost.agent.mysql_gtids import gtids
 from nospof.onhost.agent.mysql_log import LogEnd, beyond
 
@@ -167,15 +167,3 @@ def test_log_that_a_start_closed_is_saved_under_the_same_name_again(
         (tmp_path / "mysqlbinlog").chmod(0o755)
         assert save_beyond(Places(log.folder), BEGINNING, tmp_path / "beyond") == 1
     assert len(list((tmp_path / "beyond").iterdir())) == 1
-
-
-# --- identity ------------------------------------------------------------------------------------------------------------
-def test_identity_that_came_with_the_data_is_given_up_once(tmp_path: Path) -> None:
-    """An image that all hosts share gave all servers one UUID: replicas then refuse each other, or skip each other's writes."""
-    places, identity = Places(tmp_path), tmp_path / "auto.cnf"
-    identity.write_text("of the image")
-    be_somebody(places)
-    assert not identity.exists()
-    identity.write_text("its own")
-    be_somebody(places)
-    assert identity.read_text() == "its own"
