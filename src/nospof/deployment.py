@@ -208,7 +208,13 @@ class Deployment:
     # --- looking -----------------------------------------------------------------------------------------------------
     def plan(self, progress: Progress) -> Plan:
         """What `up` would do on the hosts that are there. Makes and changes nothing."""
-        return self._with_hosts(self._rollout(progress, self._gathered(progress), is_reading=True).plan())
+        rollout = self._rollout(progress, self._gathered(progress), is_reading=True)
+        plan = rollout.plan()
+        try:
+            rollout.refuse_exchange(self._leaving())
+        except Failed as refusal:
+            progress.note(f"`up` refuses this: {refusal} ({refusal.why}); {refusal.fix}")
+        return self._with_hosts(plan)
 
     def _with_hosts(self, plan: Plan) -> Plan:
         """What the hosts lack, and the hosts that are to be made or to go."""
@@ -294,13 +300,13 @@ class Deployment:
             plan, leaving = rollout.plan(), self._leaving()
             if shown is not None:
                 self._with_hosts(plan).require_like(shown)
+            rollout.refuse_exchange(leaving)
             for problem in plan.problems:
                 progress.note(f"host {problem.host} does not answer and is left out: {problem.what}")
             if not self.is_lab:
                 self.state.write(ZONE_FILE, "".join(f"{line}\n" for line in zone_lines(self.topology)))
             if plan.is_empty and not leaving:
                 return False
-            rollout.refuse_exchange(leaving)
             self._have_primaries_leave({*leaving, *plan.losing_units}, progress)
             if not plan.is_empty:
                 rollout.apply(plan)
@@ -329,6 +335,7 @@ class Deployment:
             older = {name: one_before(self.state, name) for name in sources}
             rollout = self._rollout(progress, self._gathered(progress, older), is_reading=False)
             plan = rollout.plan()
+            rollout.refuse_exchange(self._leaving())
             if not plan.is_empty:
                 rollout.apply(plan)
             for name in sources:

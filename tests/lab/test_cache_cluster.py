@@ -192,6 +192,24 @@ def test_host_joins_another_one_leaves_and_comes_back_while_writes_go_on(site: C
     site.wait_until(lambda: len(site.nodes("c1")) == 6)
 
 
+@pytest.mark.long
+def test_dead_host_is_replaced_by_another_in_one_step(site: ClusterSite) -> None:
+    wait_well(site, *HOSTS)
+    site.deployment.lab.power_off("w1")
+    site.edit("  w1: {zone: c}\n", "")
+    site.edit("hosts: [c1, c2, w1], memory", "hosts: [c1, c2, app1], memory")
+    with site.written() as writer:
+        assert site.up()
+        assert_well(site, "c1", "c2", "app1")
+    told("dead host replaced", site, writer.stop(), limit=5)
+
+    site.edit("  c2: {zone: b}\n", "  c2: {zone: b}\n  w1: {zone: c}\n")
+    for before, after in (("app1]", "app1, w1]"), ("app1, w1]", "w1]")):
+        site.edit(f"hosts: [c1, c2, {before}, memory", f"hosts: [c1, c2, {after}, memory")
+        assert site.up()
+    assert_well(site, *HOSTS)
+
+
 def test_power_cut_of_all_with_one_host_staying_dark_loses_no_shard(site: ClusterSite) -> None:
     """Copies that have just started do not know how old they are, and must take over nevertheless."""
     lab = site.deployment.lab

@@ -17,6 +17,7 @@ from failing_database import MYSQL, PORT, FailingDatabase
 from nospof.drills.workloads.http_get import Outcome
 from nospof.drills.workloads.sql_write import Kind, Load
 from nospof.lab.machine import wait_until
+from nospof.onhost.agent.mysql_seen import WAITING
 
 pytestmark = [
     pytest.mark.lab,
@@ -124,12 +125,12 @@ def test_write_that_nobody_acknowledged_is_saved_in_clear_and_can_be_replayed(da
     with database.replication_cut(primary):
         writing = threading.Thread(target=database.sql, args=(primary, "INSERT INTO app.alone VALUES ('only here')"))
         writing.start()
-        time.sleep(0.3)
+        assert wait_until(lambda: database.sql(primary, WAITING) != [], 10.0, step_s=0.05)
         database.kill_primary()
         assert wait_until(lambda: database.primaries() not in ((), (primary,)), 30.0)
     writing.join()
     database.healed()
-    saved = database.on(primary, "sh", "-c", f"cat {SAVED}/beyond-*.sql")
+    saved = database.on(primary, "sh", "-c", f"cat {SAVED}/$(ls -t {SAVED} | head -1)")
     assert "@1='only here'" in saved
     assert {str(database.sql(node, WORDS)) for node in database.nodes} == {"[]"}
     assert database.lab.run(database.primary(), ["mysql"], saved.encode()).exit_code == 0  # type: ignore[union-attr]

@@ -160,7 +160,9 @@ class Rollout:
             return
         had = {host: known.instances for host, known in self.hosts.items()}
         asked = self._send(leaving, lambda _: {"phase": "facts", "address": "", "leads": {}}, FACTS_S)
-        had |= {host: frozenset(answer["instances"]) for host, answer in asked.items() if not isinstance(answer, Problem)}
+        ours = {host: answer for host, answer in asked.items() if not isinstance(answer, Problem)}
+        ours = {host: answer for host, answer in ours.items() if answer["stack_id"] == self.vault.state.stack_id}
+        had |= {host: frozenset(answer["instances"]) for host, answer in ours.items()}
         for tier in sorted(tiers):
             planned = {one.id.host for one in self.topology.of_tier(tier)}
             there = {host for host, names in had.items() if f"{tier}/{host}" in names}
@@ -170,7 +172,8 @@ class Rollout:
                 raise Failed(
                     f"tier {tier} loses {leaving_now} and gains {joining} at once: nothing was changed",
                     why=f"what {leaving_now} keeps moves to the others, but it and {joining} never let each other in",
-                    fix=f"in two steps: put {leaving_now} back into `hosts:`, nospof up; then take it out, nospof up",
+                    fix=f"in two steps, nospof up after each: {joining} in while {leaving_now} stays, then {leaving_now} out; "
+                    f"or {leaving_now} out first, where enough are left",
                 )
 
     def _lose(self, host: str, problem: Problem) -> None:

@@ -26,6 +26,8 @@ BIN_S = 0.2
 MOST_LATE_S = 0.5
 # Visitors who wait longer in the median while nothing is broken ask too much of the machine: what they see then says little.
 OVERLOADED_S = 0.5
+BEFORE_S = 4.0
+"""Of the time before the fault so much counts: the first visitors of a machine that was at rest may wait longer."""
 
 
 def goals_seen(record: Record, foretold: Iterable[Forecast]) -> tuple[GoalSeen, ...]:
@@ -63,8 +65,8 @@ def _goal(record: Record, forecast: Forecast, visits: Sequence[Visits]) -> GoalS
 
 
 def _before_s(histories: Iterable[History], injected: float) -> float | None:
-    """The median answer before anything was broken, of those visitors who waited longest."""
-    before = [history.between(-math.inf, injected) for history in histories]
+    """The median answer right before anything was broken, of those visitors who waited longest."""
+    before = [history.between(injected - BEFORE_S, injected) for history in histories]
     medians = (_quantile([one.latency_s for one in history.requests if one.is_good], 0.5) for history in before)
     return max((median for median in medians if median is not None), default=None)
 

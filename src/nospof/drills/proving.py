@@ -27,10 +27,12 @@ from nospof.drills.engine import Drill, Injection, Stage
 from nospof.drills.fault import Fault, Ground
 from nospof.drills.prediction import Forecast, State, digest, forecasts
 from nospof.drills.result import (
+    Agreement,
     Combination,
     Conclusion,
     DrillResult,
     GoalAvailability,
+    GoalSeen,
     Measured,
     Proof,
 )
@@ -122,7 +124,7 @@ class Course:
         for number, planned in enumerate(self.plan.drills, 1):
             done = self._result(number)
             # What said nothing is tried again when a run goes on.
-            if done is None or done.invalid:
+            if done is None or (done.invalid and not done.has_failed):
                 if end is not None and time.monotonic() > end:
                     break
                 done = self._tried(planned, number)
@@ -150,7 +152,8 @@ class Course:
         if not _is_doubtful(first):
             return first
         second = engine.attempt(stage, planned.drill, number)
-        return second.model_copy(update={"tries": first.tries + second.tries})
+        goals = tuple(_after(first, goal) for goal in second.goals)
+        return second.model_copy(update={"tries": first.tries + second.tries, "goals": goals})
 
     def _foretell(self) -> None:
         path = self.folder / "foretold.json"
@@ -181,9 +184,19 @@ def proof_folder(kept: Kept, chosen: Plan, *, fresh: bool) -> Path:
 
 
 def _is_doubtful(result: DrillResult) -> bool:
-    """Whether it says nothing, or something that the machine may have brought about."""
+    """Whether it says nothing, or something that the machine may have brought about; no machine loses what was acknowledged."""
     is_off = any(judging.is_doubtful(goal, result.most_late_s) for goal in result.goals)
-    return not result.not_healed and (bool(result.invalid) or is_off)
+    return not result.not_healed and not result.has_failed and (bool(result.invalid) or is_off)
+
+
+def _after(first: DrillResult, goal: GoalSeen) -> GoalSeen:
+    """What the second try saw, with what the first one saw where that was not as foretold."""
+    before = first.goal(goal.goal)
+    if before is None or before.agreement is Agreement.AGREES:
+        return goal
+    gap = "" if before.outage_s is None else f", longest gap {before.outage_s:.2f} s"
+    said = f"at the first try it was {before.seen}: {before.bad} of {before.asked} bad{gap}"
+    return goal.model_copy(update={"note": "; ".join(filter(None, (said, before.note, goal.note)))})
 
 
 # --- what it settles -------------------------------------------------------------------------------------------------------

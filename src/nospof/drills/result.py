@@ -173,6 +173,11 @@ class DrillResult(_Value):
         return Conclusion.UNKNOWN if "unknown" in results or Agreement.UNKNOWN in agreements else Conclusion.PASSED
 
     @property
+    def has_failed(self) -> bool:
+        """Whether a checker found what must never be, whatever else is said of the drill."""
+        return any(check.result == "fail" for check in self.checks)
+
+    @property
     def lost(self) -> int:
         """Acknowledged writes that are missing."""
         return sum(check.count for check in self.checks if check.name == LOST_WRITES)

@@ -415,7 +415,9 @@ def test_host_in_the_place_of_another_that_keeps_something_is_refused(shards: Si
     rollout = become(shards, tmp_path, "c1", "c2", "c4")
     with pytest.raises(Failed, match="tier cache loses c3 and gains c4 at once: nothing was changed") as caught:
         rollout.refuse_exchange({"c3"})
-    assert caught.value.fix == "in two steps: put c3 back into `hosts:`, nospof up; then take it out, nospof up"
+    assert caught.value.fix == (
+        "in two steps, nospof up after each: c4 in while c3 stays, then c3 out; or c3 out first, where enough are left"
+    )
 
 
 def test_who_only_joins_or_only_leaves_is_not_refused(shards: Site, tmp_path: Path) -> None:
@@ -426,6 +428,11 @@ def test_who_only_joins_or_only_leaves_is_not_refused(shards: Site, tmp_path: Pa
 
 def test_one_that_is_dead_has_nothing_to_give_and_may_be_replaced(shards: Site, tmp_path: Path) -> None:
     shards.hosts.misdeeds["c3", "facts"] = Misdeed.UNREACHABLE
+    become(shards, tmp_path, "c1", "c2", "c4").refuse_exchange({"c3"})
+
+
+def test_one_that_is_another_stacks_by_now_has_nothing_to_give(shards: Site, tmp_path: Path) -> None:
+    shards.hosts.hosts["c3"].stack_id = "another"
     become(shards, tmp_path, "c1", "c2", "c4").refuse_exchange({"c3"})
 
 

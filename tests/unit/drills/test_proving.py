@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from examples_read import topology_of
@@ -10,11 +12,13 @@ from examples_read import topology_of
 from nospof.analysis.availability import Assumptions, between
 from nospof.analysis.structure import Goal
 from nospof.cli.prove import exit_code
+from nospof.drills import engine
 from nospof.drills import faults as _all_faults  # noqa: F401
-from nospof.drills.proving import About, Plan, Planned, assemble, plan, takeovers
+from nospof.drills.proving import About, Course, Plan, Planned, assemble, plan, takeovers
 from nospof.drills.result import Agreement, Check, DrillResult, GoalSeen, Proof
 
 PLAN = plan(topology_of("distributed"))
+LOST = Check(name="lost writes", about="", result="fail", reason="2 are missing", count=2)
 ABOUT = About("shop", "shop.example.com", {"haproxy": "3.0"}, "2 CPUs", foretold_at=100.0)
 
 
@@ -125,7 +129,43 @@ def test_pair_foretold_down_is_settled_by_one_order_and_pair_foretold_up_by_both
 
 
 def test_lost_writes_are_counted_and_fail_the_proof() -> None:
-    lost = Check(name="lost writes", about="", result="fail", reason="2 are missing", count=2)
-    proof = with_result(1, checks=(lost,))
+    proof = with_result(1, checks=(LOST,))
     assert proof.lost == 2
     assert exit_code(proof) == 1
+
+
+# --- tried once more -----------------------------------------------------------------------------------------------------
+def after(monkeypatch: pytest.MonkeyPatch, *tries: DrillResult) -> tuple[DrillResult, int]:
+    """What becomes of a drill whose tries say these, one after the other, and how many tries there were."""
+    left = list(tries)
+    monkeypatch.setattr(engine, "attempt", lambda *_: left.pop(0))
+    nothing: Any = None
+    course = Course(nothing, PLAN, Path(), nothing, nothing, nothing, nothing)
+    return course._tried(PLAN.drills[0], 1), len(tries) - len(left)
+
+
+def slow(result: DrillResult) -> DrillResult:
+    """The same of visitors who waited a second before anything was broken."""
+    return result.model_copy(update={"goals": tuple(goal.model_copy(update={"before_p50_s": 1.0}) for goal in result.goals)})
+
+
+def test_what_was_not_as_foretold_on_an_overloaded_machine_is_tried_once_more_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    well, ill = as_foretold(PLAN.drills[0], 1), as_foretold(PLAN.drills[0], 1, {"serve": "down"})
+    seen, tries = after(monkeypatch, slow(ill), well)
+    assert (tries, seen.tries, seen.conclusion) == (2, 2, well.conclusion)
+    told = seen.goal("serve")
+    assert told is not None
+    assert told.note == "at the first try it was down: 0 of 100 bad, longest gap 0.50 s"
+    assert after(monkeypatch, ill, well) == (ill, 1), "a machine at rest has no excuse"
+    assert after(monkeypatch, slow(well), ill) == (slow(well), 1), "nothing is wrong"
+
+
+def test_lost_writes_are_the_fault_of_no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    well = as_foretold(PLAN.drills[0], 1)
+    for first in (
+        slow(as_foretold(PLAN.drills[0], 1, {"serve": "down"}, checks=(LOST,))),
+        well.model_copy(update={"checks": (LOST,)}),
+    ):
+        assert after(monkeypatch, first, well) == (first, 1)
+    invalid = as_foretold(PLAN.drills[0], 1, invalid="the load did not end", checks=(LOST,))
+    assert after(monkeypatch, invalid, well) == (invalid, 1)

@@ -38,7 +38,9 @@ from nospof.onhost.mariadb_server import quoted
 IN_USE = b"# Warning: this binlog is either in use"
 # A line of an event as mysqlbinlog prints it; of its first one, bytes that say what it is.
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{76}\n")
-KIND_AT, FLAGS_AT, FORMAT = 4, 17, 15
+KIND_AT, FLAGS_AT, FORMAT, VERSIONS_AT = 4, 17, 15, 19
+# Behind its header: the log's version, and the server's as text. Rows may look like the rest by chance.
+VERSIONS = re.compile(rb"\x04\x00\d+\.\d+\.\d+[ -~]*\x00*")
 # A server that serves nobody needs no keys, which take time to make.
 SMALL = (
     "--innodb-redo-log-capacity=8M",
@@ -68,7 +70,7 @@ def _as_if_closed(line: bytes) -> bytes:
     if not BASE64.fullmatch(line):
         return line
     event = bytearray(base64.b64decode(line))
-    if event[KIND_AT] != FORMAT:
+    if event[KIND_AT] != FORMAT or not VERSIONS.fullmatch(event, VERSIONS_AT):
         return line
     event[FLAGS_AT] &= ~1 & 0xFF
     return base64.b64encode(event) + b"\n"
@@ -122,7 +124,7 @@ def copy_from(
         _give(places, work)
         progress(f"prepares to clone {node}")
         _make_empty(places, seed, keep, limits)
-        with _server(places, seed, node, settings) as sql:
+        with _server(places, seed, node, settings, keep / _empty()) as sql:
             _clone(sql, new, node, settings, progress, limits)
         _put_in_place(places, new)
     progress(f"is a clone of {node}")
@@ -172,7 +174,7 @@ def _pack(made: Path, kept: Path, limits: Limits) -> None:
     """Keep the data of an empty server, without what is the server's own; where that fails it is made when it is needed."""
     try:
         kept.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for old in kept.parent.glob("empty-*.tar.gz"):
+        for old in (*kept.parent.glob("empty-*"), *kept.parent.glob(".empty-*")):
             old.unlink()
         with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=".empty-") as packed:  # readable by root only
             without = (f"--exclude=./{name}" for name in ITS_OWN)
@@ -193,8 +195,8 @@ def _empty() -> str:
 
 
 @contextmanager
-def _server(places: Places, data: Path, node: str, settings: Settings) -> Iterator[Sql]:
-    """A server that fetches and serves nobody: only root can reach its socket."""
+def _server(places: Places, data: Path, node: str, settings: Settings, kept: Path) -> Iterator[Sql]:
+    """A server that fetches and serves nobody: only root can reach its socket. Where it does not start, `kept` is no good."""
     socket, log = data.parent / "socket", data.parent / "log"
     argv = [
         *("mysqld", "--no-defaults", f"--user={places.user}", f"--datadir={data}", *SMALL, f"--socket={socket}"),
@@ -204,7 +206,12 @@ def _server(places: Places, data: Path, node: str, settings: Settings) -> Iterat
     ]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
-            yield _answering(running, socket, log)
+            try:
+                sql = _answering(running, socket, log)
+            except EngineError:
+                kept.unlink(missing_ok=True)
+                raise
+            yield sql
         finally:
             running.kill()
 

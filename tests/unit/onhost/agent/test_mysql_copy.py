@@ -107,6 +107,14 @@ def test_what_cannot_be_unpacked_is_made_anew(places: Places, tmp_path: Path, mo
     (kept,) = (tmp_path / "keep").iterdir()
     kept.write_bytes(kept.read_bytes()[:50])
     assert "ibdata1" in copied_in_vain(places, tmp_path)
+    assert initialized(tmp_path) == 2
+
+
+def test_what_no_server_starts_with_is_not_used_again(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_mysqld(tmp_path, monkeypatch)
+    first_data(places, tmp_path / "keep", QUICK)
+    copied_in_vain(places, tmp_path)
+    assert list((tmp_path / "keep").iterdir()) == []
     copied_in_vain(places, tmp_path)
     assert initialized(tmp_path) == 2
 
@@ -118,7 +126,6 @@ def test_another_server_makes_its_own(places: Places, tmp_path: Path, monkeypatc
     os.utime(tmp_path / "mysqld", (1, 1))
     copied_in_vain(places, tmp_path)
     assert initialized(tmp_path) == 2
-    assert len(list((tmp_path / "keep").iterdir())) == 1
 
 
 def test_nothing_is_kept_where_there_is_no_room_and_the_database_is_made(
