@@ -135,7 +135,7 @@ def is_healed(site: LiveSite) -> bool:
     ("words", "fault"),
     [
         ("processes run", ("process-stop", "web/web1")),
-        ("healing", ("host-off", "web2")),
+        pytest.param("healing", ("host-off", "web2"), marks=pytest.mark.long),
     ],
 )
 def test_killed_in_the_midst_of_a_drill_everything_heals(site: LiveSite, words: str, fault: tuple[str, str]) -> None:

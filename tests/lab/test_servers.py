@@ -282,13 +282,13 @@ PHASES = ("asking the hosts", "checking everything", "  app", "  load-balancer",
 
 
 def _attacks() -> Iterator[object]:
-    """Each kind in each phase; one of all is among the short ones, and killed is the very first `up`."""
+    """Each kind in each phase."""
     for phase in PHASES:
         for kind in ("killed", "cut off", "booted"):
-            marks = () if (kind, phase) == ("cut off", "closing") else pytest.mark.long
-            yield pytest.param(kind, phase, id=f"{kind}-{phase.strip()}", marks=marks)
+            yield pytest.param(kind, phase, id=f"{kind}-{phase.strip()}")
 
 
+@pytest.mark.long  # the very first `up` is killed, too
 @pytest.mark.parametrize(("kind", "phase"), list(_attacks()))
 def test_up_that_is_disturbed_in_any_phase_is_finished_by_the_next_and_the_site_serves_all_along(
     servers: PlainServers, site: LiveSite, kind: str, phase: str
