@@ -364,8 +364,9 @@ def _lacks_role(view: View) -> Iterator[str]:
             yield "has no slots yet"
         return
     if view.own.slots:
-        # The home is away, or takes the shard back within a moment.
-        if (node := view.at.get(home)) is not None and node.is_well:
+        # The home is away, or takes the shard back within a moment; one that has a shard does not: whose this server has was
+        # that of a host that has left, and moves once all have the plan.
+        if (node := view.at.get(home)) is not None and node.is_well and not node.slots:
             yield f"is primary in the place of {home[0]}"
         return
     # A copy of another shard stays that until all are there.

@@ -463,6 +463,22 @@ def test_shard_away_from_home_is_told_by_both() -> None:
     assert lacks((B, 1), nodes.values()) == [f"is primary in the place of {A}"]
 
 
+def test_who_stands_in_for_a_dead_host_that_left_is_well_until_all_have_the_plan() -> None:
+    """Incident: `up` waited for it six minutes, and it for the host whose turn was after it, to which the shard was to go."""
+    plan = Plan((B, A, D), 1, 17000)
+    nodes = {place: replace(one, mark=plan.mark if place[0] == A else THREE.mark) for place, one in settled().items()}
+    nodes |= {
+        place: replace(one, flags=one.flags | {"fail"}, slots=frozenset()) for place, one in nodes.items() if place[0] == C
+    }
+    nodes |= {(A, 1): node((A, 1), THREE.first_slots((C, 0)), mark=plan.mark)}
+    nodes |= {(D, number): node((D, number), mark=plan.mark) for number in (0, 1)}
+    seen = view((A, 1), nodes.values(), plan)
+
+    assert plan.home_of((A, 1)) == (B, 0)
+    assert list(plans.lacks(replace(seen, marks=dict.fromkeys(seen.behind, THREE.mark)))) == []
+    assert plans.next_command(seen) is None, "nothing moves yet"
+
+
 def test_copy_that_is_behind_and_a_cluster_that_does_not_answer_are_told() -> None:
     assert lacks((B, 1), settled().values(), is_in_step=False) == [f"has not everything that {A} has yet"]
     assert "does not answer" in lacks((B, 0), settled().values(), is_ok=False)[0]
