@@ -49,8 +49,9 @@ LOOK_EVERY_S, ASK_S, MEET_EVERY_S, CONNECT_S = 0.25, 0.5, 1.0, 0.3
 # A home takes its shard back after so long without a stir; so long is nothing moved either, and a try is not repeated.
 CALM_S = 5.0
 LEAVE_S, NOTE_S, FIGURES_S = 6.0, 3.0, 0.5
-# Slots that are moved in one go: an interruption costs no more.
-AT_ONCE, MOVE_S = 512, 300.0
+# Slots that are moved in one go: an interruption costs no more. They take ten seconds; what takes a minute may hang, and what
+# was moved until then stays moved.
+AT_ONCE, MOVE_S = 512, 60.0
 # Else it waits minutes for a host that has just gone dark.
 CLI_CONNECT_S = 3
 TROUBLE = (OSError, ValueError, Refused)
