@@ -160,9 +160,9 @@ class Rollout:
             return
         had = {host: known.instances for host, known in self.hosts.items()}
         asked = self._send(leaving, lambda _: {"phase": "facts", "address": "", "leads": {}}, FACTS_S)
-        ours = {host: answer for host, answer in asked.items() if not isinstance(answer, Problem)}
-        ours = {host: answer for host, answer in ours.items() if answer["stack_id"] == self.vault.state.stack_id}
-        had |= {host: frozenset(answer["instances"]) for host, answer in ours.items()}
+        for host, answer in asked.items():
+            if not isinstance(answer, Problem) and answer["stack_id"] == self.vault.state.stack_id:
+                had[host] = frozenset(answer["instances"])
         for tier in sorted(tiers):
             planned = {one.id.host for one in self.topology.of_tier(tier)}
             there = {host for host, names in had.items() if f"{tier}/{host}" in names}

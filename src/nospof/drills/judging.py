@@ -26,8 +26,8 @@ BIN_S = 0.2
 MOST_LATE_S = 0.5
 # Visitors who wait longer in the median while nothing is broken ask too much of the machine: what they see then says little.
 OVERLOADED_S = 0.5
+# Of the time before the fault so much counts: the first visitors of a machine that was at rest may wait longer.
 BEFORE_S = 4.0
-"""Of the time before the fault so much counts: the first visitors of a machine that was at rest may wait longer."""
 
 
 def goals_seen(record: Record, foretold: Iterable[Forecast]) -> tuple[GoalSeen, ...]:

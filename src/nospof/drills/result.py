@@ -77,7 +77,7 @@ class GoalSeen(_Value):
     p99_s: float | None
     """Of the good answers while the fault was in force."""
     before_p50_s: float | None = None
-    """Of the good answers before anything was broken."""
+    """Of the good answers right before anything was broken."""
     agreement: Agreement
     bins: tuple[Bin, ...]
     note: str = ""
@@ -166,7 +166,7 @@ class DrillResult(_Value):
             return Conclusion.NOT_HEALED
         if self.invalid:
             return Conclusion.INVALID
-        if "fail" in results:
+        if self.has_failed:
             return Conclusion.FAILED
         if agreements & {Agreement.OPTIMISTIC, Agreement.PESSIMISTIC}:
             return Conclusion.WRONG

@@ -88,7 +88,7 @@ def be_somebody(places: Places, keep: Path, limits: Limits = DEFAULTS) -> None:
     mark = places.data / OF_US
     with _told("the data folder"):
         if not mark.exists():
-            kept = keep / _empty()
+            kept = _kept(keep)
             if not kept.exists() and not {one.name for one in places.data.iterdir() if one.is_dir()} - SYSTEM:
                 _pack(places.data, kept, limits)
             (places.data / "auto.cnf").unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def copy_from(
         _give(places, work)
         progress(f"prepares to clone {node}")
         _make_empty(places, seed, keep, limits)
-        with _server(places, seed, node, settings, keep / _empty()) as sql:
+        with _server(places, seed, node, settings, _kept(keep)) as sql:
             _clone(sql, new, node, settings, progress, limits)
         _put_in_place(places, new)
     progress(f"is a clone of {node}")
@@ -151,7 +151,7 @@ def _make_empty(places: Places, new: Path, keep: Path, limits: Limits) -> None:
 
     Who comes back after a crash waits for it: it takes the server 4 s, and 7 on a busy host; to unpack it, a half.
     """
-    kept = keep / _empty()
+    kept = _kept(keep)
     if kept.exists():
         new.mkdir()
         try:
@@ -185,13 +185,13 @@ def _pack(made: Path, kept: Path, limits: Limits) -> None:
         log.warning("what an empty database is made of is not kept: %s", error)
 
 
-def _empty() -> str:
-    """The name of what is kept, which tells the server that is installed: what another one made is not its."""
+def _kept(keep: Path) -> Path:
+    """Where the data of an empty server is kept. The name tells which server is installed: what another one made is not its."""
     program = shutil.which("mysqld")
     if program is None:
         raise EngineError("mysqld is not installed")
     seen = Path(program).stat()
-    return f"empty-{seen.st_size}-{seen.st_mtime_ns}.tar.gz"
+    return keep / f"empty-{seen.st_size}-{seen.st_mtime_ns}.tar.gz"
 
 
 @contextmanager
@@ -206,17 +206,12 @@ def _server(places: Places, data: Path, node: str, settings: Settings, kept: Pat
     ]
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         try:
-            try:
-                sql = _answering(running, socket, log)
-            except EngineError:
-                kept.unlink(missing_ok=True)
-                raise
-            yield sql
+            yield _answering(running, socket, log, kept)
         finally:
             running.kill()
 
 
-def _answering(running: subprocess.Popen[bytes], socket: Path, log: Path) -> Sql:
+def _answering(running: subprocess.Popen[bytes], socket: Path, log: Path, kept: Path) -> Sql:
     until_s = time.monotonic() + START_S
     while time.monotonic() < until_s and running.poll() is None:
         sql = Sql(str(socket), None)
@@ -227,6 +222,7 @@ def _answering(running: subprocess.Popen[bytes], socket: Path, log: Path) -> Sql
             time.sleep(0.1)
         else:
             return sql
+    kept.unlink(missing_ok=True)
     raise EngineError(f"the server that is to fetch the copy does not start: {_end_of(log)}")
 
 
